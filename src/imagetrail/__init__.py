@@ -1,0 +1,1 @@
+"""Labelled images in, a classifier whose every number can be retraced out."""

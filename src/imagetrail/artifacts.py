@@ -1,0 +1,262 @@
+"""The files that stages hand to each other: where they lie, what they hold, and how they are written whole or not at all.
+
+Nothing here knows torch, so that `download` and `split` start fast. Outputs hold no times, ids or absolute paths.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+from imagetrail.errors import ArtifactError
+
+RAW = Path("data/raw")
+TENSORS = Path("data/tensors")
+SPLIT = Path("data/split")
+MODELS = Path("models")
+METRICS = Path("metrics")
+PLOTS = Path("plots")
+REJECTED = Path("data/rejected.csv")
+"""Where a failing preprocess leaves its list: outside DVC's outputs, so that `dvc checkout` restores those unasked."""
+
+Rows = Literal["train", "val", "test"]
+Pixels = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
+
+
+class LabelRow(NamedTuple):
+    """A line of data/raw/labels.csv: an image of the source, as it was found."""
+
+    image: str
+    """Name from the images' folder, with forward slashes; unique."""
+    label: str
+    split: str
+    """train, val, test, or empty where the source states none."""
+    group: str
+    size: str
+    """Bytes; empty where the file is missing."""
+    sha256: str
+    """Of the file, or of the pixels where the source is one array; empty where the file is missing."""
+
+
+class TensorRow(NamedTuple):
+    """A line of data/tensors/rows.csv: what a row of images.npy is."""
+
+    image: str
+    label: str
+    split: str
+    group: str
+    pixel_sha256: str
+    """Of the uint8 [C,H,W] pixels."""
+
+
+class Rejection(NamedTuple):
+    """A line of rejected.csv: an image that cannot be used."""
+
+    image: str
+    row: int
+    """Line in data/raw/labels.csv; the header is line 1."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """data/tensors/dataset.json."""
+
+    source: str
+    classes: list[str]
+    """Class names; a label is an index into them."""
+    counts: dict[str, int]
+    """Images of each class."""
+    shape: list[int]
+    """[N, C, H, W] of images.npy."""
+    rejected: int
+    sha256: str
+    """Of rows.csv, which holds the sha256 of every row's pixels: one value for the whole data set."""
+
+    @property
+    def channels(self) -> int:
+        return self.shape[1]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.shape[2], self.shape[3]
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Rows of the tensors, left on disk: images are read as they are indexed."""
+
+    dataset: Dataset
+    images: Pixels
+    """uint8 [N,C,H,W], memory-mapped: all rows, also those of other subsets."""
+    labels: Indices
+    """int64 [N], memory-mapped: all rows."""
+    rows: Indices
+    """int64 [n], sorted: the rows of this subset."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+# --- writing: all or nothing ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path`, and rename it to `path` if the block succeeds.
+
+    The block creates a file or a folder at the yielded name. Whatever stood at `path` is replaced, and stays when the
+    block fails; the temporary name never stays.
+
+    Raises:
+        ArtifactError: the disk says no: read-only, full, not a folder.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            if path.is_dir():
+                shutil.rmtree(path)
+            temporary.replace(path)
+        finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if error.filename is not None and not _inside(Path(os.fsdecode(error.filename)), path.parent):
+            raise
+        raise ArtifactError(f"{path} cannot be written ({error.strerror}); free or unlock its folder.") from error
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return path.absolute().is_relative_to(folder.absolute()) or folder.absolute().is_relative_to(path.absolute())
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """Like `writing`, for a folder that already exists when the block begins."""
+    with writing(path) as temporary:
+        temporary.mkdir()
+        yield temporary
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON, readable and with a stable order of keys as given."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV table, row by row as they come."""
+    with writing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+class NpyWriter:
+    """Appends rows to a .npy file whose number of rows is known at the end.
+
+    Rows go through ordinary writes, not through a memory map, so that memory does not grow with the file.
+    """
+
+    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+        """Open `path` for rows of `row_shape` and `dtype`."""
+        self._file = path.open("wb")
+        self._row_shape = row_shape
+        self._dtype = np.dtype(dtype)
+        self.count = 0
+        self._write_header()
+
+    def _write_header(self) -> None:
+        # NumPy pads the header for the growth of the first axis, so the final one has the same length.
+        self._file.seek(0)
+        header = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False}
+        npy.write_array_header_1_0(self._file, header | {"shape": (self.count, *self._row_shape)})
+
+    def append(self, rows: npt.NDArray[Any]) -> None:
+        """Append rows: [n, *row_shape] of the writer's dtype."""
+        assert rows.shape[1:] == self._row_shape and rows.dtype == self._dtype
+        self._file.write(np.ascontiguousarray(rows).data)
+        self.count += len(rows)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._file:
+            self._write_header()
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def reading(path: Path, made_by: str) -> Iterator[Path]:
+    """Turn a missing or damaged file into a sentence that says which stage makes it."""
+    try:
+        yield path
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing; `dvc repro {made_by}` makes it.") from None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); `dvc repro --force {made_by}` makes it anew.") from error
+
+
+def read_labels(root: Path) -> Iterator[LabelRow]:
+    """The lines of data/raw/labels.csv, sorted by image."""
+    yield from (LabelRow(*line) for line in _read_rows(root / RAW / "labels.csv", "download", LabelRow._fields))
+
+
+def read_tensor_rows(root: Path) -> Iterator[TensorRow]:
+    """The lines of data/tensors/rows.csv, in the order of the tensors' rows."""
+    yield from (TensorRow(*line) for line in _read_rows(root / TENSORS / "rows.csv", "preprocess", TensorRow._fields))
+
+
+def _read_rows(path: Path, made_by: str, fields: tuple[str, ...]) -> Iterator[list[str]]:
+    with reading(path, made_by), path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        if tuple(next(lines, ())) != fields:
+            raise ValueError(f"its columns are not {', '.join(fields)}")
+        yield from lines
+
+
+def read_dataset(root: Path) -> Dataset:
+    """data/tensors/dataset.json."""
+    with reading(root / TENSORS / "dataset.json", "preprocess") as path:
+        return Dataset(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def write_dataset(path: Path, dataset: Dataset) -> None:
+    """Write dataset.json."""
+    write_json(path, asdict(dataset))
+
+
+def open_subset(root: Path, rows: Rows) -> Subset:
+    """The rows that `split` chose, with images and labels as memory maps."""
+    with reading(root / TENSORS, "preprocess") as folder:
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        labels = np.load(folder / "labels.npy", mmap_mode="r")
+    with reading(root / SPLIT / f"{rows}.npy", "split") as path:
+        indices = np.load(path)
+    return Subset(read_dataset(root), images, labels, indices)
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

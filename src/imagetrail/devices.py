@@ -1,0 +1,46 @@
+"""Where torch computes, and how it is kept repeatable."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from imagetrail.errors import TrainingError
+
+
+def choose(name: str) -> torch.device:
+    """The device of a parameter: `cpu`, `cuda`, or `auto` for CUDA where there is one.
+
+    Raises:
+        TrainingError: CUDA is asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device = 'cuda', but torch sees no CUDA device; set it to auto or cpu.")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@contextmanager
+def repeatable(device: torch.device, threads: int) -> Iterator[None]:
+    """Deterministic algorithms, a fixed number of CPU threads and a random state of its own, until the block ends.
+
+    Equal inputs then give equal bits on the same machine. Nothing of torch's global state is left changed.
+    """
+    # cuBLAS reads this when it starts: https://docs.nvidia.com/cuda/cublas/#results-reproducibility
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    earlier_threads = torch.get_num_threads()
+    earlier_mode = torch.get_deterministic_debug_mode()
+    cudnn = torch.backends.cudnn
+    try:
+        torch.set_num_threads(threads)
+        torch.set_deterministic_debug_mode("error")
+        with (
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32),
+        ):
+            yield
+    finally:
+        torch.set_num_threads(earlier_threads)
+        torch.set_deterministic_debug_mode(earlier_mode)

@@ -1,0 +1,66 @@
+"""What can go wrong, and how it is said.
+
+ImagetrailError           one sentence: the name, the value, the mend
+├── ParamsError           params.yaml, an override or a recipe
+├── DataError             the user's table, images or labels
+├── ArtifactError         a file that a stage reads or writes
+└── TrainingError         a training that cannot start or go on
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+
+class ImagetrailError(Exception):
+    """A mistake that the user can mend; its text is for the user."""
+
+
+class ParamsError(ImagetrailError):
+    """A parameter is unknown, of the wrong type, out of range or without effect."""
+
+
+class DataError(ImagetrailError):
+    """The table, an image or a label cannot be used."""
+
+
+class ArtifactError(ImagetrailError):
+    """A file of the pipeline is missing, damaged or cannot be written."""
+
+
+class TrainingError(ImagetrailError):
+    """Training cannot start, or its loss is no longer a number."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """The sentence that leads from a wrong name to the right one: the nearest, else all of them."""
+    names = {candidate.lower(): candidate for candidate in sorted(valid)}
+    match = get_close_matches(name.lower(), names, n=1)
+    return f"did you mean {names[match[0]]!r}?" if match else f"valid names: {', '.join(names.values())}."
+
+
+def guard(main: Callable[[], None]) -> None:
+    """Run a command's `main` and turn what goes wrong into one line and an exit code.
+
+    Exit codes: 2 for the user's mistakes, 130 after Ctrl-C, 143 after SIGTERM. A traceback is printed only
+    for faults of ours, or with IMAGETRAIL_DEBUG=1.
+    """
+
+    def terminate(signum: int, frame: object) -> None:
+        raise SystemExit(128 + signum)
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        main()
+    except ImagetrailError as error:
+        if os.environ.get("IMAGETRAIL_DEBUG") == "1":
+            raise
+        print(f"imagetrail: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        if os.environ.get("IMAGETRAIL_DEBUG") == "1":
+            raise
+        print("imagetrail: interrupted; earlier outputs are one `dvc checkout` away.", file=sys.stderr)
+        raise SystemExit(130) from None

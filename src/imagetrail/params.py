@@ -1,0 +1,323 @@
+"""params.yaml, read in one place into frozen, strict models: every name, type and bound of a parameter.
+
+Defaults live in params.yaml alone. All mistakes are reported at once, each with the nearest valid name.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, PlainValidator, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from imagetrail import signatures
+from imagetrail.errors import ParamsError, nearest
+
+PARAMS_FILE = "params.yaml"
+
+Scalar = str | int | float | bool | None
+Leaf = Scalar | list[Scalar]
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml: no other keys, no conversions, no changes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Named(BaseModel):
+    """A class of a library by its own name; the other keys are its arguments, and null means not passed."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, use_attribute_docstrings=True)
+
+    name: str
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """Keyword arguments for the class: what is not null."""
+        return {key: value for key, value in self if key != "name" and value is not None}
+
+    def _check(self, family: signatures.Family) -> Self:
+        if problems := family.problems(self.name, self.arguments):
+            raise ValueError("\n".join(problems))
+        return self
+
+
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def _image_size(value: object) -> object:
+    sides = value if isinstance(value, list) and len(value) == 2 else [value]
+    if not all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides):
+        raise ValueError(f"{value!r} must be one number of pixels, or [height, width], each from 1 to {MAX_SIDE}")
+    return value
+
+
+MAX_SIDE = 4096
+ImageSize = Annotated[int | list[int], PlainValidator(_image_size)]
+
+
+class Download(Section):
+    """Where the labelled images come from."""
+
+    source: Literal["digits", "csv", "MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"]
+    """`digits` (in scikit-learn), `csv`, or one of torchvision's sets by its class name."""
+    path: str = Field(min_length=1)
+    """Folder of local data, from the repository root; torchvision's files are looked for here before the network."""
+    table: str = Field(min_length=1)
+    """csv: the table, from `path`."""
+    images: str = Field(min_length=1)
+    """csv: the folder that image names start from, from `path`."""
+    image_column: str = Field(min_length=1)
+    """csv: column of image names."""
+    label_column: str = Field(min_length=1)
+    """csv: column of labels; always read as text."""
+    split_column: str | None
+    """csv: column that says train, val or test for each row."""
+    group_column: str | None
+    """csv: column of what belongs together (a patient, a session); kept for later."""
+
+
+class Preprocess(Section):
+    """From image files to one array."""
+
+    image_size: ImageSize
+    """Pixels: one number for a square, or [height, width]."""
+    channels: Literal[1, 3]
+    """1 is grey (Rec. 709), 3 is RGB."""
+    max_rejected: Annotated[int, Field(ge=0)]
+    """Images that may be unusable; they stand in rejected.csv. One more fails the stage."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.image_size if isinstance(self.image_size, list) else (self.image_size, self.image_size)
+        return height, width
+
+
+class Split(Section):
+    """Which rows train, which choose, which test."""
+
+    test: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the rows for the test, where the data states no split."""
+    val: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the train rows for validation, where the data states none."""
+    seed: Seed
+
+
+class Model(Named):
+    """The network: a class in src/imagetrail/models/ and its arguments."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        return self._check(signatures.MODELS)
+
+
+class Optimizer(Named):
+    """A class of torch.optim and its arguments."""
+
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Learning rate."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        return self._check(signatures.OPTIMIZERS)
+
+
+class Schedule(Named):
+    """A class of torch.optim.lr_scheduler and its arguments, stepped once an epoch."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        return self._check(signatures.SCHEDULES)
+
+
+class Loss(Named):
+    """A loss class of torch.nn and its arguments."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        return self._check(signatures.LOSSES)
+
+
+class Train(Section):
+    """How the network is trained."""
+
+    seed: Seed
+    epochs: Positive
+    batch_size: Positive
+    """Images in a step."""
+    optimizer: Optimizer
+    schedule: Schedule | None
+    loss: Loss
+    keep: Literal["best", "last"]
+    """Which epoch's weights become the model: the best validation accuracy, or the last."""
+    precision: Literal["float32", "bfloat16"]
+    device: Device
+    """auto is CUDA where there is one."""
+    threads: Positive
+    """CPU threads of torch; another number can change the last bits of the weights."""
+
+
+class Evaluate(Section):
+    """How the model is measured on the test rows."""
+
+    batch_size: Positive
+    """Images in a step."""
+    device: Device
+    threads: Positive
+    calibration_bins: Positive
+    """Equal-width bins of confidence for the expected calibration error."""
+    mistakes: Positive
+    """How many of the most confident mistakes are pictured."""
+
+
+class Machine(Section):
+    """What cannot change an output's bytes; no stage lists it among its parameters."""
+
+    jobs: int
+    """Workers that decode images; -1 is one a core."""
+
+    @model_validator(mode="after")
+    def _some_worker(self) -> Self:
+        if self.jobs == 0:
+            raise ValueError("jobs = 0 decodes nothing; give a number of workers, or -1 for one a core")
+        return self
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    download: Download
+    preprocess: Preprocess
+    split: Split
+    model: Model
+    train: Train
+    evaluate: Evaluate
+    machine: Machine
+
+    @model_validator(mode="after")
+    def _settings_have_effect(self) -> Self:
+        if self.train.keep == "best" and self.split.val == 0:
+            raise ValueError("train.keep = 'best' needs validation rows, and split.val = 0 sets none aside; "
+                             "set split.val above 0 or train.keep to 'last'")  # fmt: skip
+        return self
+
+    def effective(self) -> dict[str, Leaf]:
+        """The parameters that took part, by dotted name: without nulls and without other sources' options."""
+        unused = set() if self.download.source == "csv" else Download.model_fields.keys() - {"source", "path"}
+        return {
+            name: leaf
+            for name, leaf in _leaves(self.model_dump(mode="json", exclude={"machine": True, "download": unused}))
+            if leaf is not None
+        }
+
+
+def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Leaf]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value  # type: ignore[misc]  # YAML's leaves
+
+
+def load_params(root: Path, file: str = PARAMS_FILE) -> Params:
+    """Read and check the parameters.
+
+    Args:
+        root: the repository's root.
+        file: the file, from `root`.
+
+    Raises:
+        ParamsError: the file is missing or is no YAML, or any parameter is wrong; all mistakes in one message.
+    """
+    path = root / file
+    try:
+        tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path} does not exist; run from the repository's root, or restore it with git.") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ParamsError(f"{file} holds {type(tree).__name__} instead of sections; restore it with git.")
+    return parse_params(tree, file)
+
+
+def parse_params(tree: Mapping[str, object], file: str) -> Params:
+    """Check parameters that are already read; `file` is named in the message."""
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        lines = [line for problem in error.errors() for line in _sentences(dict(problem))]
+    unique = list(dict.fromkeys(lines))
+    if len(unique) == 1:
+        raise ParamsError(f"{file}: {unique[0]}")
+    raise ParamsError(f"{file} has {len(unique)} mistakes:\n" + "\n".join(f"  {line}" for line in unique))
+
+
+def _sentences(problem: dict[str, object]) -> Iterator[str]:
+    location = [str(part) for part in problem["loc"] if isinstance(part, str)]  # type: ignore[attr-defined]
+    keys = _real_keys(location)
+    name, value, kind = ".".join(keys), problem["input"], problem["type"]
+    context = problem.get("ctx", {})
+    assert isinstance(context, dict)
+    match kind:
+        case "extra_forbidden":
+            yield f"{name} = {value!r} is not a parameter; {nearest(keys[-1], _siblings(keys))}"
+        case "missing":
+            yield f"{name} is missing; recipes/default.yaml holds its default."
+        case "value_error":
+            for line in str(context["error"]).splitlines():
+                yield f"{name}: {line}" if name else line
+        case "literal_error":
+            words = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+            yield f"{name} = {value!r} is not valid; {nearest(str(value), words)}"
+        case "model_type":
+            yield f"{name} = {value!r} must be a mapping with the keys of {context['class_name']}"
+        case "finite_number":
+            yield f"{name} = {value!r} must be a finite number"
+        case _:
+            message = str(problem["msg"])
+            expected = message.removeprefix("Input should be ").removeprefix("a valid ")
+            yield f"{name} = {_shown(value)} must be {expected}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
+    return repr(value)
+
+
+def _section(keys: list[str]) -> type[BaseModel] | None:
+    """The model that holds the mapping at `keys`."""
+    model: type[BaseModel] = Params
+    for key in keys:
+        if key not in model.model_fields:
+            return None
+        annotation = model.model_fields[key].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        inner = [t for t in options if isinstance(t, type) and issubclass(t, BaseModel)]
+        if not inner:
+            return None
+        model = inner[0]
+    return model
+
+
+def _real_keys(location: list[str]) -> list[str]:
+    """pydantic adds the tried type of a union to the path; keep what stands in the file."""
+    keys: list[str] = []
+    for part in location:
+        model = _section(keys)
+        if model is None or (part not in model.model_fields and part == "Schedule"):
+            break
+        keys.append(part)
+    return keys
+
+
+def _siblings(keys: list[str]) -> list[str]:
+    model = _section(keys[:-1])
+    return list(model.model_fields) if model else []

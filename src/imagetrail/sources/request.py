@@ -1,0 +1,24 @@
+"""What a source is asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagetrail.params import Download
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `download`, and where to read and write."""
+
+    options: Download
+    root: Path
+    """The repository's root; `options.path` starts here."""
+    folder: Path
+    """The folder to fill: data/raw under a temporary name."""
+    jobs: int
+    """Workers; -1 is one a core."""
+
+    @property
+    def local(self) -> Path:
+        """The folder of local data, `download.path`."""
+        return self.root / self.options.path

@@ -1,0 +1,28 @@
+"""Stage `preprocess`: data/raw -> data/tensors.
+
+Run from the repository root: python -m stages.preprocess
+"""
+
+from pathlib import Path
+
+from imagetrail import tensors
+from imagetrail.errors import guard
+from imagetrail.params import load_params
+
+
+def main(root: Path = Path()) -> None:
+    """Decode every image into one array."""
+    params = load_params(root)
+    request = tensors.Request(
+        source=params.download.source,
+        reader=tensors.reader(root, params.download.path, params.download.images),
+        size=params.preprocess.size,
+        channels=params.preprocess.channels,
+        max_rejected=params.preprocess.max_rejected,
+        jobs=params.machine.jobs,
+    )
+    tensors.build(root, request)
+
+
+if __name__ == "__main__":
+    guard(main)
