@@ -203,6 +203,11 @@ class NpyWriter:
             self._write_header()
 
 
+def workspace(root: Path) -> Path:
+    """The user's repository: DVC runs queued experiments in a temporary copy and names the repository in DVC_ROOT."""
+    return Path(os.environ.get("DVC_ROOT") or root)
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +259,13 @@ def open_subset(root: Path, rows: Rows) -> Subset:
     with reading(root / SPLIT / f"{rows}.npy", "split") as path:
         indices = np.load(path)
     return Subset(read_dataset(root), images, labels, indices)
+
+
+def read_metrics(root: Path, stage: Literal["train", "test"]) -> dict[str, Any]:
+    """metrics/train.json or metrics/test.json."""
+    with reading(root / METRICS / f"{stage}.json", "train" if stage == "train" else "evaluate") as path:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return metrics
 
 
 def file_sha256(path: Path) -> str:

@@ -9,24 +9,22 @@ import hashlib
 import io
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from imagetrail import artifacts
+from imagetrail.artifacts import Subset
+from imagetrail.classifier import Card
 from imagetrail.console import warn
+from imagetrail.params import Train
 
 KEPT = 2
 
 
-def fingerprint(*parts: object) -> str:
-    """A name for the training that `parts`, the package's source and torch's version decide."""
-    digest = hashlib.sha256(json.dumps([parts, torch.__version__], sort_keys=True, default=str).encode())
-    package = Path(__file__).parent
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:32]
+FOLDER = Path(".imagetrail/checkpoints")
 
 
 class Checkpoints:
@@ -62,3 +60,14 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("[0-9]*.pt"))
+
+
+def of_training(root: Path, card: Card, train: Subset, val: Subset, options: Train) -> Checkpoints:
+    """The checkpoints of the training that these inputs, the package's source and torch's version decide."""
+    decisive = [asdict(card), train.dataset.sha256, options.model_dump(mode="json"), torch.__version__]
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
+    digest.update(train.rows.tobytes() + b"|" + val.rows.tobytes())
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return Checkpoints(artifacts.workspace(root) / FOLDER / digest.hexdigest()[:32])

@@ -22,6 +22,13 @@ def choose(name: str) -> torch.device:
     return torch.device(name)
 
 
+def describe(device: torch.device) -> str:
+    """The device in words, with what decides the last bits: the GPU's name, or CPU and threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.backends.cpu.get_cpu_capability()}"
+
+
 @contextmanager
 def repeatable(device: torch.device, threads: int) -> Iterator[None]:
     """Deterministic algorithms, a fixed number of CPU threads and a random state of its own, until the block ends.

@@ -46,8 +46,19 @@ class Trained:
     kept: Epoch
 
 
-OnEpoch = Callable[[Epoch, float], None]
-"""Called after each epoch with its record and the training's images a second; also for epochs of an earlier try."""
+    def metrics(self) -> dict[str, object]:
+        """metrics/train.json: the figures of the kept epoch."""
+        figures = {name: value for name, value in self.kept._asdict().items() if name not in ("epoch", "lr")}
+        return {
+            "epochs": len(self.history),
+            "kept_epoch": self.kept.epoch,
+            **{name: value for name, value in figures.items() if value is not None},
+            "parameters": self.classifier.card.parameters,
+        }
+
+
+OnEpoch = Callable[[Epoch, float | None], None]
+"""Called after each epoch with its record and the train images a second, which is None for epochs of an earlier try."""
 
 
 def fit(card: Card, train: Subset, val: Subset, options: Train, checkpoints: Checkpoints, on_epoch: OnEpoch) -> Trained:
@@ -61,7 +72,7 @@ def fit(card: Card, train: Subset, val: Subset, options: Train, checkpoints: Che
         train: rows that give gradients.
         val: rows that choose the kept epoch; may be empty where `options.keep` is `last`.
         options: section `train` of params.yaml.
-        checkpoints: where an interrupted training is found again.
+        checkpoints: where an interrupted training is found again; the caller clears it once the outputs are written.
         on_epoch: told of every epoch.
 
     Raises:
@@ -75,7 +86,7 @@ def fit(card: Card, train: Subset, val: Subset, options: Train, checkpoints: Che
         if (found := checkpoints.load()) is not None:
             state.restore(found)
             for epoch in state.history:
-                on_epoch(epoch, math.nan)
+                on_epoch(epoch, None)
         done = len(state.history) * len(train)
         with _bar(options.epochs * len(train), done) as bar:
             for number in range(len(state.history) + 1, options.epochs + 1):
@@ -85,7 +96,6 @@ def fit(card: Card, train: Subset, val: Subset, options: Train, checkpoints: Che
                 on_epoch(epoch, len(train) / (time.perf_counter() - begin))
                 state.record(epoch, keep_best=options.keep == "best")
                 checkpoints.save(number, state.dump())
-        checkpoints.clear()
         state.classifier.load_state_dict(state.kept_weights)
         return Trained(state.classifier.eval(), state.history, state.kept)
 

@@ -1,0 +1,125 @@
+"""The pictures of a training: curves, confusion, samples and mistakes. Equal inputs give equal PNG bytes."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from skimage.util import montage
+
+from imagetrail import artifacts
+from imagetrail.artifacts import Pixels, Subset
+from imagetrail.evaluation import Predictions
+
+TRAIN_COLOUR, VAL_COLOUR = "#4878a8", "#e07b39"
+SAMPLES = 10
+"""Images of each class in the sample gallery."""
+CLASSES_SHOWN = 20
+TEXT_UP_TO = 25
+"""Classes up to which a confusion matrix has numbers in its cells."""
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    with artifacts.writing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def learning_curves(path: Path, history: Path) -> None:
+    """Loss and accuracy over the epochs, from plots/history.csv."""
+    with artifacts.reading(history, "train"), history.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    epochs = [int(line["epoch"]) for line in lines]
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for part, colour in (("train", TRAIN_COLOUR), ("val", VAL_COLOUR)):
+            if values := [float(line[f"{part}_{quantity}"]) for line in lines if line[f"{part}_{quantity}"]]:
+                axes.plot(epochs, values, color=colour, label=part, marker="o" if len(epochs) == 1 else None)
+        axes.set(xlabel="epoch", title=quantity)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False)
+        _plain(axes)
+    _save(figure, path)
+
+
+def confusion_matrix(path: Path, predictions: Predictions) -> None:
+    """True classes down, predicted across; colour is the share of the true class, the number is the count."""
+    classes = predictions.classes
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, (predictions.labels, predictions.predicted), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(max(4.0, 0.5 * len(classes) + 1.5), 16.0)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    size = 9 if len(classes) <= TEXT_UP_TO else 5
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(range(len(classes)), classes, fontsize=size)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{np.trace(counts)} of {counts.sum()} test images right")
+    if len(classes) <= TEXT_UP_TO:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    _save(figure, path)
+
+
+def _for_display(images: Pixels) -> Pixels:
+    """uint8 [N,C,H,W] as [N,H,W,3]."""
+    return np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1)
+
+
+def samples(path: Path, subset: Subset) -> None:
+    """The first images of each class of a subset, a row a class."""
+    labels = subset.labels[subset.rows]
+    shown = subset.dataset.classes[:CLASSES_SHOWN]
+    tiles: list[npt.NDArray[np.uint8]] = []
+    for label in range(len(shown)):
+        images = _for_display(subset.images[subset.rows[labels == label][:SAMPLES]])
+        blank = np.full((SAMPLES - len(images), *images.shape[1:]), 255, np.uint8)
+        tiles += [*images, *blank]
+    height, width = subset.dataset.image_size
+    sheet = montage(tiles, grid_shape=(len(shown), SAMPLES), padding_width=1, fill=(255, 255, 255), channel_axis=-1)
+    figure = Figure(figsize=(9, 0.8 * len(shown) * height / width + 0.6), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(sheet, interpolation="nearest")
+    axes.set_yticks([(row + 0.5) * (height + 1) for row in range(len(shown))], shown)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    more = len(subset.dataset.classes) - len(shown)
+    axes.set_title("test images" + (f", {more} more classes not shown" if more else ""))
+    _save(figure, path)
+
+
+def mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -> None:
+    """The wrong answers that the model was surest of."""
+    wrong = predictions.mistakes()
+    chosen = wrong[:count]
+    title = f"{len(wrong)} mistakes in {len(subset)} test images" + (
+        f", the {len(chosen)} most confident" if len(chosen) < len(wrong) else ""
+    )
+    columns = min(8, max(4, len(chosen)))
+    rows = max(1, -(-len(chosen) // columns))
+    figure = Figure(figsize=(1.45 * columns, 1.75 * rows + 0.5), layout="constrained")
+    figure.suptitle(title)
+    grid: Sequence[Axes] = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    images = _for_display(subset.images[predictions.rows[chosen]])
+    for axes, position, image in zip(grid, chosen, images, strict=False):
+        axes.imshow(image, interpolation="nearest")
+        true, guess = predictions.classes[predictions.labels[position]], predictions.classes[predictions.predicted[position]]
+        axes.set_title(f"{true} → {guess}\n{predictions.confidence[position]:.2f}", fontsize=8)
+    _save(figure, path)

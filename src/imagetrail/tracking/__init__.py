@@ -1,0 +1,8 @@
+"""MLflow, and nothing else in the package imports it: one run a training, kept readable and complete.
+
+store.py     which store, and its first start
+run.py       a run that never stops the training it describes
+contents.py  what a run holds, logged from the files that the stages wrote
+models.py    the model as MLflow keeps it
+training.py  the doors for the stages: a run that is trained, evaluated, rebuilt, or stands for another
+"""

@@ -1,0 +1,182 @@
+"""What a run holds, logged from the files that the stages wrote: a rebuilt run holds the same."""
+
+import csv
+import hashlib
+import json
+import platform
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import distributions, version
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from imagetrail import artifacts
+from imagetrail.artifacts import Dataset
+from imagetrail.errors import ParamsError
+from imagetrail.git import GitState, read_state
+from imagetrail.params import Leaf, Params, load_params
+from imagetrail.tracking.run import Run
+
+LIBRARIES = ("torch", "torchvision", "mlflow", "dvc", "numpy", "pillow", "scikit-learn")
+UNTRACKED_LIMIT = 10 * 2**20
+"""Bytes of untracked files that a run keeps; the rest is named in git/left_out.txt."""
+NAME_LIMIT = 80
+
+
+def run_name(root: Path, params: Params) -> str:
+    """`SmallCNN on digits`, and what differs from recipes/default.yaml: `SmallCNN on digits, lr=0.01 epochs=5`."""
+    base = f"{params.model.name} on {params.download.source}"
+    try:
+        default = load_params(root, "recipes/default.yaml").effective()
+    except ParamsError:
+        return base
+    implied = {"model.name", "download.source", "download.path"}
+    differences = [
+        f"{name.rpartition('.')[2] if not name.endswith('.name') else name.split('.')[-2]}={text(value)}"
+        for name, value in params.effective().items()
+        if name not in implied and default.get(name) != value
+    ]
+    return ", ".join(filter(None, [base, " ".join(differences)]))[:NAME_LIMIT]
+
+
+def text(value: Leaf) -> str:
+    """A parameter as MLflow shows it, which YAML reads back as the same value."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def log_params(run: Run, params: Params) -> None:
+    """The effective parameters; keys that the run already holds stay as `mlflow run` logged them, as typed."""
+    from mlflow.entities import Param
+
+    def log() -> None:
+        held = run.client.get_run(run.id).data.params
+        new = [Param(name, text(value)) for name, value in params.effective().items() if name not in held]
+        run.client.log_batch(run.id, params=new)
+        stream = tempfile.TemporaryDirectory()
+        with stream as folder:
+            path = Path(folder) / "params.yaml"
+            YAML().dump(params.model_dump(mode="json"), path)
+            run.client.log_artifact(run.id, str(path))
+
+    run.attempt(log)
+
+
+def versions() -> dict[str, str]:
+    """Tags: Python and the libraries that decide figures."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+def log_environment(run: Run) -> None:
+    """git commit, dirty flag, patch and untracked files; every installed version."""
+    run.attempt(lambda: _log_environment(run))
+
+
+def _log_environment(run: Run) -> None:
+    frozen = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()}, key=str.lower)
+    run.client.log_text(run.id, "\n".join(frozen) + "\n", "environment/requirements.txt")
+    state = read_state(run.root)
+    if state is None:
+        run.client.set_tag(run.id, "git.dirty", "unknown: no commit")
+        return
+    tags = {"mlflow.source.git.commit": state.commit, "mlflow.source.git.branch": state.branch}
+    for name, value in (tags | {"git.dirty": str(state.dirty).lower()}).items():
+        run.client.set_tag(run.id, name, value)
+    _log_changes(run, state)
+
+
+def _log_changes(run: Run, state: GitState) -> None:
+    left_out, size = [], 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if state.patch:
+            (folder / "changes.patch").write_bytes(state.patch.encode("utf-8", errors="surrogateescape"))
+        for path in state.untracked:
+            source = run.root / path
+            if source.is_symlink() or not source.is_file() or size + source.stat().st_size > UNTRACKED_LIMIT:
+                left_out.append(path.as_posix())
+                continue
+            size += source.stat().st_size
+            target = folder / "untracked" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+        if left_out:
+            (folder / "left_out.txt").write_text("\n".join(left_out) + "\n", encoding="utf-8")
+        if any(folder.iterdir()):
+            run.client.log_artifacts(run.id, name, "git")
+
+
+def log_dataset(run: Run, params: Params, dataset: Dataset, context: str) -> None:
+    """The data set as an input of the run, with the digest of every row's pixels."""
+
+    def log() -> None:
+        import mlflow
+        from mlflow.data.code_dataset_source import CodeDatasetSource
+        from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.types import Schema, TensorSpec
+
+        import numpy as np
+
+        source = CodeDatasetSource({"source": params.download.source, "path": params.download.path})
+        schema = Schema([TensorSpec(np.dtype("uint8"), (-1, *dataset.shape[1:]))])
+        mlflow.log_input(MetaDataset(source, dataset.source, dataset.sha256[:32], schema), context)
+
+    run.attempt(log)
+
+
+def log_history(run: Run, root: Path) -> None:
+    """Every epoch of plots/history.csv, for a run that was not there when they passed."""
+    path = root / artifacts.PLOTS / "history.csv"
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            run.log_metrics(epoch_metrics(line), step=int(line["epoch"]))
+
+
+def epoch_metrics(values: Mapping[str, object]) -> dict[str, float | None]:
+    """`train_loss` as `train/loss` and so on, so that the UI groups the charts."""
+    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+    return {
+        "train/lr" if name == "lr" else name.replace("_", "/", 1): None if value in (None, "") else float(str(value))
+        for name in names
+        for value in [values[name]]
+    }
+
+
+def test_metrics(root: Path) -> dict[str, float | None]:
+    """The figures of metrics/test.json that one number holds, as `test/…`."""
+    values = artifacts.read_metrics(root, "test")
+    return {f"test/{name}": values[name] for name in ("accuracy", "loss", "macro_f1", "ece")}
+
+
+def evaluation_key(root: Path, params: Params) -> str:
+    """What the test figures follow from besides the model: parameters, data and rows; a short sha256."""
+    dataset = artifacts.read_dataset(root)
+    rows = artifacts.file_sha256(root / artifacts.SPLIT / "test.npy")
+    parts = [params.evaluate.model_dump(mode="json"), dataset.sha256, rows]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def describe(run: Run, params: Params, dataset: Dataset) -> None:
+    """The run's description: what was trained on what, and what came out."""
+
+    def log() -> None:
+        latest = run.client.get_run(run.id).data
+        figures = [
+            f"**{label} {latest.metrics[name]:.4f}**"
+            for label, name in (("test accuracy", "test/accuracy"), ("validation accuracy", "model/val_accuracy"))
+            if name in latest.metrics
+        ]
+        count, channels, height, width = dataset.shape
+        parameters = f"{latest.metrics['model/parameters']:,.0f} parameters" if "model/parameters" in latest.metrics else ""
+        lines = [
+            ", ".join(figures),
+            f"{params.model.name}{f' ({parameters})' if parameters else ''} on {dataset.source}: {count:,} images of "
+            f"{channels}x{height}x{width} in {len(dataset.classes)} classes (digest `{dataset.sha256[:12]}`).",
+            f"`{params.train.optimizer.name}` lr {params.train.optimizer.lr:g}, batch {params.train.batch_size}, "
+            f"{params.train.epochs} epochs, seed {params.train.seed}, {params.train.precision}.",
+        ]
+        run.client.set_tag(run.id, "mlflow.note.content", "\n\n".join(filter(None, lines)))
+
+    run.attempt(log)

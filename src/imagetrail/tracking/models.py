@@ -1,0 +1,78 @@
+"""The model as MLflow keeps it: a torch.export program that loads without this package and without unpickling.
+
+`model` lives on the CPU. A training on CUDA also leaves `model-cuda`, exported there, since an exported program cannot
+change its device.
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from imagetrail.classifier import Classifier, Probabilities
+from imagetrail.tracking.run import Run
+
+PORTABLE, ON_CUDA = "model", "model-cuda"
+
+
+class _ExportedOn:
+    """What MLflow calls a flavor: it writes a model's folder. MLflow traces on the CPU; this one where it is told."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def save_model(self, classifier: Classifier, path: str, input_example: Any, **kwargs: Any) -> None:
+        """Write MLflow's pt2 folder for the CPU, then the program for another device in its place."""
+        import mlflow.pytorch
+
+        module = Probabilities(classifier).eval()
+        mlflow.pytorch.save_model(module.cpu(), path, input_example=input_example, serialization_format="pt2", **kwargs)
+        if self._device.type != "cpu":
+            module = module.to(self._device)
+            example = torch.from_numpy(input_example).to(self._device)
+            program = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
+            (file,) = Path(path).rglob("*.pt2")
+            torch.export.save(program, file)
+
+
+def log_model(run: Run, classifier: Classifier, example: np.ndarray, device: torch.device) -> None:
+    """Log the classifier with signature, input example and pinned requirements; it ends on the CPU.
+
+    Args:
+        run: the active run.
+        classifier: with its final weights.
+        example: uint8 [2,C,H,W]; with one image the number of images would be fixed in the program.
+        device: where it was trained; CUDA adds `model-cuda`.
+    """
+    targets = [(PORTABLE, torch.device("cpu"))] + ([(ON_CUDA, device)] if device.type == "cuda" else [])
+    for name, target in targets:
+        run.attempt(lambda name=name, target=target: _log(classifier, example, name, target))  # type: ignore[misc]
+    classifier.cpu()
+
+
+def _log(classifier: Classifier, example: np.ndarray, name: str, device: torch.device) -> None:
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    card = classifier.card
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, card.channels, *card.image_size))]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(card.classes)))]),
+    )
+    Model.log(
+        artifact_path=None,
+        name=name,
+        flavor=_ExportedOn(device),
+        classifier=classifier,
+        signature=signature,
+        input_example=example,
+        pip_requirements=[f"{library}=={version(library).split('+')[0]}" for library in ("mlflow", "torch", "numpy")],
+        metadata={
+            "classes": card.classes,
+            "channels": card.channels,
+            "image_size": card.image_size,
+            "model_sha256": card.sha256,
+        },
+    )

@@ -1,0 +1,77 @@
+"""Which MLflow store is used, and how the default one begins.
+
+The default is SQLite at the repository's root by absolute path, so that `mlflow ui`, queued experiments in temporary
+folders and `mlflow run` meet in one table. MLFLOW_TRACKING_URI, when set, wins.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from filelock import FileLock
+
+from imagetrail import artifacts
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlruns"
+
+# A server that is gone must cost a training seconds, not the minutes of MLflow's own defaults. What the user sets wins.
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "7",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def uri(root: Path) -> str:
+    """The tracking URI for a checkout at `root`, which may be DVC's temporary copy of the repository."""
+    workspace = artifacts.workspace(root).resolve()
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace / DATABASE}"
+
+
+def shown(tracking_uri: str) -> str:
+    """A URI without the credentials it may carry."""
+    return re.sub(r"(?<=://)[^/@]*@", "", tracking_uri)
+
+
+def prepare(root: Path) -> tuple[str, str]:
+    """Create what is missing; returns (tracking URI, id of the experiment for new runs).
+
+    The experiment is MLFLOW_EXPERIMENT_ID, else MLFLOW_EXPERIMENT_NAME, else Default, where a plain `mlflow run` opens
+    its run. In a local store an experiment gets an absolute artifact location: MLflow's own would be relative to
+    whatever folder the first process started in. A lock lets parallel first starts create one database.
+    """
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    tracking_uri = uri(root)
+    mlflow.set_tracking_uri(tracking_uri)
+    client = mlflow.MlflowClient(tracking_uri)
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "Default"
+    if not tracking_uri.startswith("sqlite:///"):
+        return tracking_uri, os.environ.get("MLFLOW_EXPERIMENT_ID") or _experiment(client, name, None)
+
+    workspace = artifacts.workspace(root).resolve()
+    location = workspace / ARTIFACTS
+    lock = workspace / ".imagetrail" / "store.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with FileLock(lock):
+        if tracking_uri == f"sqlite:///{workspace / DATABASE}":
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+            SqlAlchemyStore(tracking_uri, str(location))
+        return tracking_uri, os.environ.get("MLFLOW_EXPERIMENT_ID") or _experiment(client, name, location)
+
+
+def _experiment(client: "mlflow.MlflowClient", name: str, location: Path | None) -> str:  # type: ignore[name-defined]  # noqa: F821
+    if (found := client.get_experiment_by_name(name)) is not None:
+        if location is not None and found.artifact_location.startswith("mlflow-artifacts:"):
+            raise RuntimeError(
+                f"its experiment {name!r} was made by an MLflow server and keeps artifacts there; start `mlflow ui` and "
+                "set MLFLOW_TRACKING_URI=http://127.0.0.1:5000, or set MLFLOW_EXPERIMENT_NAME to a new name"
+            )
+        return str(found.experiment_id)
+    folder = None if location is None else str(location / re.sub(r"[^\w.-]", "_", name))
+    return str(client.create_experiment(name, artifact_location=folder))

@@ -1,0 +1,30 @@
+"""Stage `train`: data/tensors + data/split -> models/model.*, metrics/train.json, plots/history.csv; an MLflow run.
+
+Run from the repository root: python -m stages.train
+"""
+
+from pathlib import Path
+
+from imagetrail import artifacts, checkpoints, classifier, training
+from imagetrail.errors import guard
+from imagetrail.params import load_params
+from imagetrail.tracking.training import training_run
+
+
+def main(root: Path = Path()) -> None:
+    """Train on the train rows, choose on the validation rows."""
+    params = load_params(root)
+    train, val = artifacts.open_subset(root, "train"), artifacts.open_subset(root, "val")
+    card = classifier.new_card(params.model.name, params.model.arguments, train)
+    resumable = checkpoints.of_training(root, card, train, val, params.train)
+    with training_run(root, params, train) as run:
+        trained = training.fit(card, train, val, params.train, resumable, run.log_epoch)
+        classifier.save(trained.classifier, root / artifacts.MODELS)
+        artifacts.write_json(root / artifacts.METRICS / "train.json", trained.metrics())
+        artifacts.write_rows(root / artifacts.PLOTS / "history.csv", training.Epoch._fields, trained.history)
+        resumable.clear()
+        run.finish(trained)
+
+
+if __name__ == "__main__":
+    guard(main)
