@@ -106,7 +106,7 @@ def _log_changes(run: Run, state: GitState) -> None:
             run.client.log_artifacts(run.id, name, "git")
 
 
-def log_dataset(run: Run, params: Params, dataset: Dataset, context: str) -> None:
+def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
     """The data set as an input of the run, with the digest of every row's pixels."""
 
     def log() -> None:
@@ -119,7 +119,7 @@ def log_dataset(run: Run, params: Params, dataset: Dataset, context: str) -> Non
 
         source = CodeDatasetSource({"source": params.download.source, "path": params.download.path})
         schema = Schema([TensorSpec(np.dtype("uint8"), (-1, *dataset.shape[1:]))])
-        mlflow.log_input(MetaDataset(source, dataset.source, dataset.sha256[:32], schema), context)
+        mlflow.log_input(MetaDataset(source, dataset.source, dataset.sha256[:32], schema), "training")
 
     run.attempt(log)
 

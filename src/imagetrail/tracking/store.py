@@ -15,12 +15,14 @@ from imagetrail import artifacts
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
 
-# A server that is gone must cost a training seconds, not the minutes of MLflow's own defaults. What the user sets wins.
-PATIENCE = {
+# A server that is gone must cost a training seconds, not the minutes of MLflow's own defaults; and MLflow's progress
+# reports would bury the pipeline's. What the user sets wins.
+SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "7",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
 
 
@@ -42,7 +44,7 @@ def prepare(root: Path) -> tuple[str, str]:
     its run. In a local store an experiment gets an absolute artifact location: MLflow's own would be relative to
     whatever folder the first process started in. A lock lets parallel first starts create one database.
     """
-    for name, value in PATIENCE.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     import mlflow
 

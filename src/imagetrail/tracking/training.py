@@ -54,7 +54,7 @@ def training_run(root: Path, params: Params, train: Subset) -> Iterator[Training
     with run.open(run.adopted_id(), contents.run_name(root, params), _tags(process=True), system_metrics=True):
         contents.log_params(run, params)
         contents.log_environment(run)
-        contents.log_dataset(run, params, train.dataset, "training")
+        contents.log_dataset(run, params, train.dataset)
         yield TrainingRun(run, params, train)
 
 
@@ -76,7 +76,7 @@ def log_evaluation(root: Path, params: Params, train: Subset) -> None:
         _rebuild(run, params, train, None, links)
         return
     with run.open(run_id, contents.run_name(root, params), {MODEL_SHA256: sha256}, system_metrics=False):
-        _log_test_figures(run, params, train)
+        _log_test_figures(run, params)
         contents.describe(run, params, train.dataset)
 
 
@@ -113,7 +113,7 @@ def stand_for(root: Path, params: Params) -> None:
     with run.open(project_run, contents.run_name(root, params), _tags() | links, system_metrics=False):
         contents.log_params(run, params)
         contents.log_environment(run)
-        contents.log_dataset(run, params, train.dataset, "training")
+        contents.log_dataset(run, params, train.dataset)
         run.attempt(lambda: _copy_figures(run, source.info.run_id, ""))
         if EVALUATION in source.data.tags and EVALUATION not in held.tags:
             run.attempt(lambda: run.client.set_tag(run.id, EVALUATION, source.data.tags[EVALUATION]))
@@ -132,12 +132,12 @@ def _rebuild(run: Run, params: Params, train: Subset, run_id: str | None, links:
     with run.open(run_id, contents.run_name(run.root, params), tags, system_metrics=False):
         contents.log_params(run, params)
         contents.log_environment(run)
-        contents.log_dataset(run, params, train.dataset, "training")
+        contents.log_dataset(run, params, train.dataset)
         contents.log_history(run, run.root)
         model = classifier.load(run.root / artifacts.MODELS)
         _log_model_and_files(run, params, train, model, torch.device("cpu"))
         if (run.root / artifacts.METRICS / "test.json").is_file():
-            _log_test_figures(run, params, train)
+            _log_test_figures(run, params)
         contents.describe(run, params, train.dataset)
 
 
@@ -166,7 +166,7 @@ def _log_model_and_files(
 COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
 
 
-def _log_test_figures(run: Run, params: Params, train: Subset) -> None:
+def _log_test_figures(run: Run, params: Params) -> None:
     root = run.root
 
     def log() -> None:
@@ -182,7 +182,6 @@ def _log_test_figures(run: Run, params: Params, train: Subset) -> None:
         run.client.set_tag(run.id, EVALUATION, contents.evaluation_key(root, params))
 
     run.attempt(log)
-    contents.log_dataset(run, params, train.dataset, "test")
 
 
 def _take_over_test_figures(run: Run, params: Params, sha256: str) -> None:
