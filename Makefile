@@ -2,12 +2,17 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,$(shell command -v $(name))))
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Stages import the package from their checkout's src/, and their bytecode is worth keeping: each stage is a new process.
+# Each stage is a new process, so bytecode is worth keeping.
 export UV_COMPILE_BYTECODE := 1
-unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
+unexport PYTHONDONTWRITEBYTECODE
+unexport VIRTUAL_ENV
 
 .PHONY: repro test test-fast check format bench lock setup
 .DEFAULT_GOAL := repro
+
+# The five stages, where something changed; then what they reached.
+repro: setup
+	@$(BIN)/python -m stages
 
 setup: .venv/installed mlflow.db
 
@@ -17,4 +22,33 @@ setup: .venv/installed mlflow.db
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
+
+# The store begins here, before a parallel training or `mlflow ui` could begin it elsewhere.
+mlflow.db: | .venv/installed
+	$(BIN)/python -c "from pathlib import Path; from imagetrail.tracking import store; store.prepare(Path())"
+
+# What CI runs, in two steps.
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: setup test-fast
+	$(BIN)/python -m pytest tests --run-slow
+
+test-fast: setup
+	$(BIN)/python -m pytest tests
+
+bench: setup
+	$(BIN)/python -m bench
+
+# Rewrites requirements.lock from pyproject.toml; exact versions and hashes, no registry address.
+lock: .venv/installed
+	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock

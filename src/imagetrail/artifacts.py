@@ -261,6 +261,13 @@ def open_subset(root: Path, rows: Rows) -> Subset:
     return Subset(read_dataset(root), images, labels, indices)
 
 
+def read_card(root: Path) -> dict[str, Any]:
+    """models/model.json as it is, for those who do not need torch; see classifier.Card."""
+    with reading(root / MODELS / "model.json", "train") as path:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return card
+
+
 def read_metrics(root: Path, stage: Literal["train", "test"]) -> dict[str, Any]:
     """metrics/train.json or metrics/test.json."""
     with reading(root / METRICS / f"{stage}.json", "train" if stage == "train" else "evaluate") as path:

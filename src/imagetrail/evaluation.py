@@ -1,6 +1,6 @@
 """How good the model is on rows that chose nothing: sums over all rows, divided once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,17 +50,18 @@ class Predictions:
 def predict(classifier: Classifier, subset: Subset, options: Evaluate) -> Predictions:
     """Answer for every row of a subset."""
     batches = (subset.rows[s : s + options.batch_size] for s in range(0, len(subset), options.batch_size))
-    probabilities = predict_batches(classifier, (subset.images[rows] for rows in batches), options)
+    device = devices.choose(options.device)
+    with devices.repeatable(device, options.threads):
+        probabilities = predict_batches(classifier, (subset.images[rows] for rows in batches), device)
     return Predictions(subset.dataset.classes, subset.rows, subset.labels[subset.rows], probabilities)
 
 
-def predict_batches(classifier: Classifier, batches: Iterator[Pixels], options: Evaluate) -> Probabilities:
+def predict_batches(classifier: Classifier, batches: Iterable[Pixels], device: torch.device) -> Probabilities:
     """Probabilities, float64 [n,K], of batches of uint8 [b,C,H,W]; always in float32 arithmetic."""
-    device = devices.choose(options.device)
-    with devices.repeatable(device, options.threads), torch.inference_mode():
-        classifier = classifier.to(device)
+    classifier = classifier.to(device)
+    with torch.inference_mode():
         logits = [classifier(torch.from_numpy(batch).to(device)).cpu().double() for batch in batches]
-        return torch.cat(logits).softmax(dim=1).numpy()
+    return torch.cat(logits).softmax(dim=1).numpy()
 
 
 def measure(predictions: Predictions, calibration_bins: int) -> dict[str, object]:

@@ -12,6 +12,9 @@ import numpy as np
 import torch
 
 from imagetrail.classifier import Classifier, Probabilities
+from imagetrail.errors import ArtifactError
+from imagetrail.prediction import Predictor
+from imagetrail.tracking import store
 from imagetrail.tracking.run import Run
 
 PORTABLE, ON_CUDA = "model", "model-cuda"
@@ -76,3 +79,29 @@ def _log(classifier: Classifier, example: np.ndarray, name: str, device: torch.d
             "model_sha256": card.sha256,
         },
     )
+
+
+def load(root: Path, reference: str) -> Predictor:
+    """The portable model of a run, on the CPU.
+
+    Args:
+        root: the repository's root, for the default store.
+        reference: a run's id, or a URI that MLflow knows: `models:/NAME@champion`, `models:/m-…`, `runs:/ID/model`.
+
+    Raises:
+        ArtifactError: MLflow has no such model, or it was not logged by imagetrail.
+    """
+    store.prepare(root)
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    uri = reference if ":/" in reference else f"runs:/{reference}/{PORTABLE}"
+    try:
+        metadata = mlflow.models.get_model_info(uri).metadata or {}
+        model = mlflow.pyfunc.load_model(uri, model_config={"device": "cpu"})
+        height, width = metadata["image_size"]
+        return Predictor(metadata["classes"], metadata["channels"], (height, width), model.predict)
+    except (MlflowException, OSError) as error:
+        raise ArtifactError(f"MLflow has no model {uri!r} ({error}); `mlflow ui` lists the runs.") from None
+    except KeyError as error:
+        raise ArtifactError(f"the model {uri!r} was not logged by imagetrail: its metadata lacks {error}.") from None

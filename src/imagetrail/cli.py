@@ -1,0 +1,58 @@
+"""The command `imagetrail`: the few things that neither dvc nor mlflow does."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from imagetrail.errors import DataError, guard
+from imagetrail.prediction import Prediction
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    guard(_main)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="imagetrail", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    predict = commands.add_parser("predict", help="label image files with a trained model")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predict.add_argument(
+        "--run", metavar="ID", help="a run's id, or a models:/ URI; default: the model in models/", default=None
+    )
+    predict.add_argument("--json", action="store_true", help="all probabilities, as JSON")
+    predict.set_defaults(command=_predict)
+    arguments = parser.parse_args()
+    arguments.command(arguments)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from imagetrail import artifacts, prediction
+
+    if arguments.run is None:
+        predictor = prediction.from_files(artifacts.MODELS)
+    else:
+        from imagetrail.tracking.models import load
+
+        predictor = load(Path(), arguments.run)
+    predictions, problems = prediction.predict(predictor, arguments.images)
+    if arguments.json:
+        print(json.dumps([asdict(p) for p in predictions], indent=2, ensure_ascii=False))
+    else:
+        _print_table(predictions)
+    if problems:
+        raise DataError(f"{len(problems)} of {len(arguments.images)} images were not answered:\n  " + "\n  ".join(problems))
+
+
+def _print_table(predictions: list[Prediction]) -> None:
+    if not predictions:
+        return
+    width = max(len(p.image) for p in predictions)
+    label_width = max(len(p.label) for p in predictions)
+    for p in predictions:
+        ranked = sorted(p.probabilities.items(), key=lambda item: -item[1])[:3]
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in ranked)
+        print(f"{p.image:<{width}}  {p.label:<{label_width}}  {shown}", file=sys.stdout)

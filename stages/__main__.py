@@ -1,0 +1,15 @@
+"""All stages at once: `python -m stages` is what `make repro` runs, `python -m stages project …` what `mlflow run` runs."""
+
+import sys
+from pathlib import Path
+
+from imagetrail.errors import guard
+
+if sys.argv[1:2] == ["project"]:
+    from imagetrail import project
+
+    guard(lambda: project.main(Path(), sys.argv[2:]))
+else:
+    from imagetrail import pipeline
+
+    pipeline.main()
