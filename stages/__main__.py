@@ -1,4 +1,4 @@
-"""All stages at once: `python -m stages` is what `make repro` runs, `python -m stages project …` what `mlflow run` runs."""
+"""All stages: `python -m stages` is what `make repro` runs, `python -m stages project …` what `mlflow run` runs."""
 
 import sys
 from pathlib import Path

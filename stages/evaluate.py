@@ -5,7 +5,7 @@ Run from the repository root: python -m stages.evaluate
 
 from pathlib import Path
 
-from imagetrail import artifacts, classifier, evaluation, pictures
+from imagetrail import arrays, artifacts, classifier, evaluation, pictures
 from imagetrail.errors import guard
 from imagetrail.params import load_params
 from imagetrail.tracking.training import log_evaluation
@@ -14,7 +14,7 @@ from imagetrail.tracking.training import log_evaluation
 def main(root: Path = Path()) -> None:
     """Measure the model on the rows that chose nothing."""
     params = load_params(root)
-    test = artifacts.open_subset(root, "test")
+    test = arrays.open_subset(root, "test")
     predictions = evaluation.predict(classifier.load(root / artifacts.MODELS), test, params.evaluate)
     metrics = evaluation.measure(predictions, params.evaluate.calibration_bins)
     plots = root / artifacts.PLOTS

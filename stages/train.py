@@ -5,7 +5,7 @@ Run from the repository root: python -m stages.train
 
 from pathlib import Path
 
-from imagetrail import artifacts, checkpoints, classifier, training
+from imagetrail import arrays, artifacts, checkpoints, classifier, training
 from imagetrail.errors import guard
 from imagetrail.params import load_params
 from imagetrail.tracking.training import training_run
@@ -14,7 +14,7 @@ from imagetrail.tracking.training import training_run
 def main(root: Path = Path()) -> None:
     """Train on the train rows, choose on the validation rows."""
     params = load_params(root)
-    train, val = artifacts.open_subset(root, "train"), artifacts.open_subset(root, "val")
+    train, val = arrays.open_subset(root, "train"), arrays.open_subset(root, "val")
     card = classifier.new_card(params.model.name, params.model.arguments, train)
     resumable = checkpoints.of_training(root, card, train, val, params.train)
     with training_run(root, params, train) as run:

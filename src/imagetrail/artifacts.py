@@ -1,6 +1,7 @@
-"""The files that stages hand to each other: where they lie, what they hold, and how they are written whole or not at all.
+"""The files that stages hand to each other: where they lie, what they hold, how they are written whole or not at all.
 
-Nothing here knows torch, so that `download` and `split` start fast. Outputs hold no times, ids or absolute paths.
+Nothing here knows numpy or torch, so that what only looks at files starts fast. Outputs hold no times, ids or absolute
+paths.
 """
 
 import csv
@@ -12,11 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
-
-import numpy as np
-import numpy.typing as npt
-from numpy.lib import format as npy
+from typing import Any, Literal, NamedTuple
 
 from imagetrail.errors import ArtifactError
 
@@ -28,10 +25,6 @@ METRICS = Path("metrics")
 PLOTS = Path("plots")
 REJECTED = Path("data/rejected.csv")
 """Where a failing preprocess leaves its list: outside DVC's outputs, so that `dvc checkout` restores those unasked."""
-
-Rows = Literal["train", "val", "test"]
-Pixels = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.int64]
 
 
 class LabelRow(NamedTuple):
@@ -86,28 +79,13 @@ class Dataset:
 
     @property
     def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
         return self.shape[1]
 
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.shape[2], self.shape[3]
-
-
-@dataclass(frozen=True)
-class Subset:
-    """Rows of the tensors, left on disk: images are read as they are indexed."""
-
-    dataset: Dataset
-    images: Pixels
-    """uint8 [N,C,H,W], memory-mapped: all rows, also those of other subsets."""
-    labels: Indices
-    """int64 [N], memory-mapped: all rows."""
-    rows: Indices
-    """int64 [n], sorted: the rows of this subset."""
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 # --- writing: all or nothing ------------------------------------------------------------------------------------------
@@ -169,40 +147,6 @@ def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[object
         writer.writerows(rows)
 
 
-class NpyWriter:
-    """Appends rows to a .npy file whose number of rows is known at the end.
-
-    Rows go through ordinary writes, not through a memory map, so that memory does not grow with the file.
-    """
-
-    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
-        """Open `path` for rows of `row_shape` and `dtype`."""
-        self._file = path.open("wb")
-        self._row_shape = row_shape
-        self._dtype = np.dtype(dtype)
-        self.count = 0
-        self._write_header()
-
-    def _write_header(self) -> None:
-        # NumPy pads the header for the growth of the first axis, so the final one has the same length.
-        self._file.seek(0)
-        header = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False}
-        npy.write_array_header_1_0(self._file, header | {"shape": (self.count, *self._row_shape)})
-
-    def append(self, rows: npt.NDArray[Any]) -> None:
-        """Append rows: [n, *row_shape] of the writer's dtype."""
-        assert rows.shape[1:] == self._row_shape and rows.dtype == self._dtype
-        self._file.write(np.ascontiguousarray(rows).data)
-        self.count += len(rows)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._file:
-            self._write_header()
-
-
 def workspace(root: Path) -> Path:
     """The user's repository: DVC runs queued experiments in a temporary copy and names the repository in DVC_ROOT."""
     return Path(os.environ.get("DVC_ROOT") or root)
@@ -249,16 +193,6 @@ def read_dataset(root: Path) -> Dataset:
 def write_dataset(path: Path, dataset: Dataset) -> None:
     """Write dataset.json."""
     write_json(path, asdict(dataset))
-
-
-def open_subset(root: Path, rows: Rows) -> Subset:
-    """The rows that `split` chose, with images and labels as memory maps."""
-    with reading(root / TENSORS, "preprocess") as folder:
-        images = np.load(folder / "images.npy", mmap_mode="r")
-        labels = np.load(folder / "labels.npy", mmap_mode="r")
-    with reading(root / SPLIT / f"{rows}.npy", "split") as path:
-        indices = np.load(path)
-    return Subset(read_dataset(root), images, labels, indices)
 
 
 def read_card(root: Path) -> dict[str, Any]:

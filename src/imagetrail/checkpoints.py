@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from imagetrail import artifacts
-from imagetrail.artifacts import Subset
+from imagetrail.arrays import Subset
 from imagetrail.classifier import Card
 from imagetrail.console import warn
 from imagetrail.params import Train

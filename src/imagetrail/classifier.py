@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from imagetrail import artifacts
-from imagetrail.artifacts import Subset
+from imagetrail.arrays import Subset
 from imagetrail.errors import ArtifactError
 from imagetrail.models import MODELS
 
@@ -84,7 +84,8 @@ class Probabilities(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W] -> float32 [N,K], rows sum to 1
         """Probabilities of raw pixels."""
-        return self.classifier(pixels).float().softmax(dim=1)
+        probabilities: Tensor = self.classifier(pixels).float().softmax(dim=1)
+        return probabilities
 
 
 def channel_statistics(subset: Subset) -> Normalisation:

@@ -44,7 +44,9 @@ def _predict(arguments: argparse.Namespace) -> None:
     else:
         _print_table(predictions)
     if problems:
-        raise DataError(f"{len(problems)} of {len(arguments.images)} images were not answered:\n  " + "\n  ".join(problems))
+        raise DataError(
+            f"{len(problems)} of {len(arguments.images)} images were not answered:\n  " + "\n  ".join(problems)
+        )
 
 
 def _print_table(predictions: list[Prediction]) -> None:

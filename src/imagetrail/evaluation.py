@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from imagetrail import artifacts, devices
-from imagetrail.artifacts import Indices, Pixels, Subset
+from imagetrail.arrays import Indices, Pixels, Subset
 from imagetrail.classifier import Classifier
 from imagetrail.params import Evaluate
 
@@ -34,12 +34,14 @@ class Predictions:
     @property
     def predicted(self) -> Indices:
         """int64 [n], the most probable class."""
-        return self.probabilities.argmax(axis=1)
+        predicted: Indices = self.probabilities.argmax(axis=1)
+        return predicted
 
     @property
     def confidence(self) -> Probabilities:
         """float64 [n], the probability of the predicted class."""
-        return self.probabilities.max(axis=1)
+        confidence: Probabilities = self.probabilities.max(axis=1)
+        return confidence
 
     def mistakes(self) -> Indices:
         """Positions of wrong answers, the most confident first."""
@@ -74,9 +76,7 @@ def measure(predictions: Predictions, calibration_bins: int) -> dict[str, object
     labels, predicted = predictions.labels, predictions.predicted
     every = range(len(predictions.classes))
     truth = predictions.probabilities[np.arange(len(labels)), labels]
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=every, zero_division=0.0
-    )
+    precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0.0)
     return {
         "accuracy": float((predicted == labels).mean()),
         "loss": float(-np.log(np.maximum(truth, np.finfo(np.float64).tiny)).mean()),

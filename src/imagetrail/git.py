@@ -21,6 +21,7 @@ class GitState:
 
     @property
     def dirty(self) -> bool:
+        """Whether the commit alone does not restore the state."""
         return bool(self.patch or self.untracked)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from imagetrail.artifacts import Pixels
+from imagetrail.arrays import Pixels
 from imagetrail.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
@@ -40,13 +40,13 @@ def decode(data: bytes, size: tuple[int, int], channels: int) -> Pixels:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                # JPEG can decode at an eighth, a quarter or half its size; twice the wanted size keeps the filter sharp.
+                # JPEG decodes at 1/8, 1/4 or 1/2 of its size for less; twice the wanted size keeps the filter sharp.
                 image.draft("RGB", (2 * size[1], 2 * size[0]))
                 upright = ImageOps.exif_transpose(image)
                 return resize(upright, size, channels)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise DataError("more pixels than is safe to open") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise DataError(f"not an image, or its format is not one of {', '.join(FORMATS)}") from None
     except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
         # Pillow's decoders raise all of these on damaged files.
@@ -100,5 +100,7 @@ def read(path: Path) -> bytes:
 
 
 def _missing(path: Path) -> str:
-    alike = [p.name for p in path.parent.glob("*") if p.name.lower() == path.name.lower()] if path.parent.is_dir() else []
+    alike = (
+        [p.name for p in path.parent.glob("*") if p.name.lower() == path.name.lower()] if path.parent.is_dir() else []
+    )
     return f"missing; {alike[0]!r} is there" if alike else "missing"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, PlainValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -308,7 +308,7 @@ def _section(keys: list[str]) -> type[BaseModel] | None:
 
 
 def _real_keys(location: list[str]) -> list[str]:
-    """pydantic adds the tried type of a union to the path; keep what stands in the file."""
+    """Pydantic adds the tried type of a union to the path; keep what stands in the file."""
     keys: list[str] = []
     for part in location:
         model = _section(keys)

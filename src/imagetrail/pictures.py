@@ -1,7 +1,6 @@
 """The pictures of a training: curves, confusion, samples and mistakes. Equal inputs give equal PNG bytes."""
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from skimage.util import montage
 
 from imagetrail import artifacts
-from imagetrail.artifacts import Pixels, Subset
+from imagetrail.arrays import Pixels, Subset
 from imagetrail.evaluation import Predictions
 
 TRAIN_COLOUR, VAL_COLOUR = "#4878a8", "#e07b39"
@@ -114,12 +113,15 @@ def mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -
     rows = max(1, -(-len(chosen) // columns))
     figure = Figure(figsize=(1.45 * columns, 1.75 * rows + 0.5), layout="constrained")
     figure.suptitle(title)
-    grid: Sequence[Axes] = figure.subplots(rows, columns, squeeze=False).ravel()
+    grid: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for axes in grid:
         axes.set_axis_off()
     images = _for_display(subset.images[predictions.rows[chosen]])
     for axes, position, image in zip(grid, chosen, images, strict=False):
         axes.imshow(image, interpolation="nearest")
-        true, guess = predictions.classes[predictions.labels[position]], predictions.classes[predictions.predicted[position]]
+        true, guess = (
+            predictions.classes[predictions.labels[position]],
+            predictions.classes[predictions.predicted[position]],
+        )
         axes.set_title(f"{true} → {guess}\n{predictions.confidence[position]:.2f}", fontsize=8)
     _save(figure, path)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagetrail import images
-from imagetrail.artifacts import Pixels
+from imagetrail.arrays import Pixels
 from imagetrail.errors import DataError
 
 BATCH = 64

@@ -42,7 +42,9 @@ def main(root: Path, arguments: Sequence[str]) -> None:
 def parse(arguments: Sequence[str]) -> list[str]:
     """`--train.epochs 3` as `train.epochs=3`; an empty value means as in params.yaml."""
     if len(arguments) % 2 or not all(name.startswith("--") and len(name) > 2 for name in arguments[::2]):
-        raise ParamsError(f"parameters come as --name value, not {' '.join(arguments)!r}; use mlflow run . -P name=value.")
+        raise ParamsError(
+            f"parameters come as --name value, not {' '.join(arguments)!r}; use mlflow run . -P name=value."
+        )
     pairs = zip(arguments[::2], arguments[1::2], strict=True)
     return [f"{name[2:]}={value}" for name, value in pairs if value != ""]
 
@@ -133,7 +135,7 @@ def _dvc(root: Path, *arguments: str) -> None:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """git's output, or None where it fails."""
+    """Git's output, or None where it fails."""
     try:
         return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
     except (subprocess.CalledProcessError, FileNotFoundError):

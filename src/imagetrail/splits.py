@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from imagetrail import artifacts
-from imagetrail.artifacts import Indices
+from imagetrail import arrays, artifacts
+from imagetrail.arrays import Indices
 from imagetrail.errors import DataError
 from imagetrail.params import Split
 
@@ -52,7 +52,7 @@ def stratified_split(
     return np.flatnonzero(~taken), np.flatnonzero(taken)
 
 
-def split_rows(root: Path, options: Split) -> dict[artifacts.Rows, Indices]:
+def split_rows(root: Path, options: Split) -> dict[arrays.Rows, Indices]:
     """The rows of data/tensors for train, val and test.
 
     A split that the data states is kept: its test rows are the test; rows marked val are the validation, which is
@@ -82,7 +82,9 @@ def split_rows(root: Path, options: Split) -> dict[artifacts.Rows, Indices]:
     else:
         train, val, test = (np.flatnonzero(parts == order.index(name)) for name in ("train", "val", "test"))
         if len(train) + len(val) + len(test) < len(labels):
-            raise DataError(f"{int((parts == 0).sum())} rows of a split that the data states say nothing; fill them in.")
+            raise DataError(
+                f"{int((parts == 0).sum())} rows of a split that the data states say nothing; fill them in."
+            )
         if not len(train) or not len(test):
             empty = "test" if len(train) else "train"
             raise DataError(f"the split that the data states has no {empty} rows; mark some, or leave the column out.")

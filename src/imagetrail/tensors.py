@@ -13,8 +13,9 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 
-from imagetrail import artifacts, images
-from imagetrail.artifacts import Dataset, LabelRow, Pixels, Rejection, TensorRow
+from imagetrail import arrays, artifacts, images
+from imagetrail.arrays import Pixels
+from imagetrail.artifacts import Dataset, LabelRow, Rejection, TensorRow
 from imagetrail.console import progress
 from imagetrail.errors import DataError
 
@@ -166,8 +167,8 @@ def _write(
     rejected: list[Rejection] = []
     counts: Counter[str] = Counter()
     with (
-        artifacts.NpyWriter(folder / "images.npy", (request.channels, *request.size), np.uint8) as pixel_file,
-        artifacts.NpyWriter(folder / "labels.npy", (), np.int64) as label_file,
+        arrays.NpyWriter(folder / "images.npy", (request.channels, *request.size), np.uint8) as pixel_file,
+        arrays.NpyWriter(folder / "labels.npy", (), np.int64) as label_file,
     ):
 
         def accepted() -> Iterator[TensorRow]:
@@ -207,9 +208,7 @@ def _decode_chunk(
     return [(row, _pixels_or_reason(index, row, read, size, channels)) for index, row in chunk]
 
 
-def _pixels_or_reason(
-    index: int, row: LabelRow, read: Reader, size: tuple[int, int], channels: int
-) -> Pixels | str:
+def _pixels_or_reason(index: int, row: LabelRow, read: Reader, size: tuple[int, int], channels: int) -> Pixels | str:
     try:
         return read(index, row, size, channels)
     except DataError as error:

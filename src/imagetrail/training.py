@@ -4,8 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from imagetrail import devices
-from imagetrail.artifacts import Indices, Subset
+from imagetrail.arrays import Indices, Subset
 from imagetrail.checkpoints import Checkpoints
 from imagetrail.classifier import Card, Classifier
 from imagetrail.errors import TrainingError
@@ -44,7 +43,6 @@ class Trained:
     """On the device it was trained on, in evaluation mode, with the weights of the kept epoch."""
     history: list[Epoch]
     kept: Epoch
-
 
     def metrics(self) -> dict[str, object]:
         """metrics/train.json: the figures of the kept epoch."""
@@ -121,7 +119,9 @@ class _State:
             )
             schedule = _schedule(optimizer, options)
         except (TypeError, ValueError) as error:
-            raise TrainingError(f"train.optimizer, train.schedule or train.loss was refused by torch: {error}") from None
+            raise TrainingError(
+                f"train.optimizer, train.schedule or train.loss was refused by torch: {error}"
+            ) from None
         return cls(classifier, loss, optimizer, schedule, [], {})
 
     @property
@@ -225,9 +225,7 @@ def validate(
         pixels, labels = load_batch(val, val.rows[start : start + options.batch_size], device)
         with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
             logits = classifier(pixels)
-        totals += torch.stack(
-            [loss(logits.float(), labels).double(), (logits.argmax(dim=1) == labels).sum().double()]
-        )
+        totals += torch.stack([loss(logits.float(), labels).double(), (logits.argmax(dim=1) == labels).sum().double()])
     mean_loss, accuracy = (totals / len(val)).tolist()
     return mean_loss, accuracy
 
@@ -255,4 +253,6 @@ def _to(device: torch.device, values: npt.NDArray[Any]) -> Tensor:
 
 
 def _bar(total: int, done: int) -> "tqdm[Any]":
-    return tqdm(total=total, initial=done, desc="train", unit="image", unit_scale=True, disable=None, dynamic_ncols=True)
+    return tqdm(
+        total=total, initial=done, desc="train", unit="image", unit_scale=True, disable=None, dynamic_ncols=True
+    )

@@ -1,6 +1,6 @@
 """The default network: a few convolution blocks, then the mean over all positions."""
 
-from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -39,7 +39,7 @@ class SmallCNN(nn.Module):
                 f"use at least {smallest}, or fewer blocks."
             )
         channels = [in_channels, *widths]
-        self.blocks = nn.Sequential(*(_block(i, o, pool=k > 0) for k, (i, o) in enumerate(_pairs(channels))))
+        self.blocks = nn.Sequential(*(_block(i, o, pool=k > 0) for k, (i, o) in enumerate(pairwise(channels))))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], num_classes)
 
@@ -48,10 +48,6 @@ class SmallCNN(nn.Module):
         features = self.blocks(images).mean(dim=(2, 3))  # [N,D]
         logits: Tensor = self.head(self.dropout(features))
         return logits
-
-
-def _pairs(values: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(values, values[1:], strict=False))
 
 
 def _block(in_channels: int, out_channels: int, *, pool: bool) -> nn.Sequential:

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from imagetrail.artifacts import LabelRow, NpyWriter
+from imagetrail.arrays import NpyWriter
+from imagetrail.artifacts import LabelRow
 from imagetrail.console import warn
 from imagetrail.errors import DataError
 from imagetrail.sources.request import Request
@@ -63,7 +64,11 @@ def _local_root(request: Request, files: list[str], scratch: Path) -> Path | Non
     """
     name = request.options.source
     if not files:
-        return request.local if any(request.local.glob("cifar-10*-batches-py" if name == "CIFAR10" else "cifar-100-python")) else None
+        return (
+            request.local
+            if any(request.local.glob("cifar-10*-batches-py" if name == "CIFAR10" else "cifar-100-python"))
+            else None
+        )
     for folder in (request.local, request.local / "raw", request.local / name / "raw"):
         found = [next((p for p in (folder / file, folder / Path(file).stem) if p.is_file()), None) for file in files]
         if None not in found:
@@ -71,8 +76,10 @@ def _local_root(request: Request, files: list[str], scratch: Path) -> Path | Non
             raw.mkdir(parents=True)
             for path in found:
                 assert path is not None
-                with (gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as source:
-                    with (raw / path.name.removesuffix(".gz")).open("wb") as target:
-                        shutil.copyfileobj(source, target)
+                with (
+                    gzip.open(path) if path.suffix == ".gz" else path.open("rb") as source,
+                    (raw / path.name.removesuffix(".gz")).open("wb") as target,
+                ):
+                    shutil.copyfileobj(source, target)
             return scratch
     return None

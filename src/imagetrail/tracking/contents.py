@@ -68,7 +68,7 @@ def versions() -> dict[str, str]:
 
 
 def log_environment(run: Run) -> None:
-    """git commit, dirty flag, patch and untracked files; every installed version."""
+    """Git commit, dirty flag, patch and untracked files; every installed version."""
     run.attempt(lambda: _log_environment(run))
 
 
@@ -111,15 +111,15 @@ def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
 
     def log() -> None:
         import mlflow
+        import numpy as np
         from mlflow.data.code_dataset_source import CodeDatasetSource
         from mlflow.data.meta_dataset import MetaDataset
         from mlflow.types import Schema, TensorSpec
 
-        import numpy as np
-
         source = CodeDatasetSource({"source": params.download.source, "path": params.download.path})
         schema = Schema([TensorSpec(np.dtype("uint8"), (-1, *dataset.shape[1:]))])
-        mlflow.log_input(MetaDataset(source, dataset.source, dataset.sha256[:32], schema), "training")
+        described = MetaDataset(source, dataset.source, dataset.sha256[:32], schema)  # type: ignore[abstract]  # it is not
+        mlflow.log_input(described, "training")
 
     run.attempt(log)
 
@@ -169,7 +169,9 @@ def describe(run: Run, params: Params, dataset: Dataset) -> None:
             if name in latest.metrics
         ]
         count, channels, height, width = dataset.shape
-        parameters = f"{latest.metrics['model/parameters']:,.0f} parameters" if "model/parameters" in latest.metrics else ""
+        parameters = (
+            f"{latest.metrics['model/parameters']:,.0f} parameters" if "model/parameters" in latest.metrics else ""
+        )
         lines = [
             ", ".join(figures),
             f"{params.model.name}{f' ({parameters})' if parameters else ''} on {dataset.source}: {count:,} images of "

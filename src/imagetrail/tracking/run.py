@@ -1,4 +1,4 @@
-"""A run that never stops the training it describes: the first failure of MLflow is said once, and then it is left alone."""
+"""A run that never stops the training it describes: MLflow's first failure is said once, then it is left alone."""
 
 import os
 import re
@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
-from imagetrail import artifacts
 from imagetrail.console import warn
 from imagetrail.tracking import store
+
+if TYPE_CHECKING:
+    import mlflow
 
 T = TypeVar("T")
 
@@ -104,7 +106,7 @@ class Run:
         """The run that `mlflow run` opened for us."""
         return os.environ.get("MLFLOW_RUN_ID") or None
 
-    def find(self, model_sha256: str, *, other_than: str = "") -> "mlflow.entities.Run | None":  # type: ignore[name-defined]  # noqa: F821
+    def find(self, model_sha256: str, *, other_than: str = "") -> "mlflow.entities.Run | None":
         """The newest run of a model, in whatever experiment new runs go to."""
         query = f"tags.`{MODEL_SHA256}` = '{model_sha256}'"
         found = self.attempt(
@@ -126,9 +128,7 @@ class Run:
 
     def close_dead_runs(self) -> None:
         """End, as KILLED, the runs of this machine whose process is gone: kill -9 and power cuts leave them RUNNING."""
-        runs = self.attempt(
-            lambda: self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'")
-        )
+        runs = self.attempt(lambda: self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'"))
         for run in runs or ():
             host, _, rest = run.data.tags.get(PROCESS, "").partition("|")
             if host == socket.gethostname() and rest and not _alive(rest):

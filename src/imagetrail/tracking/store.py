@@ -7,10 +7,14 @@ folders and `mlflow run` meet in one table. MLFLOW_TRACKING_URI, when set, wins.
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from imagetrail import artifacts
+
+if TYPE_CHECKING:
+    import mlflow
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
@@ -68,12 +72,12 @@ def prepare(root: Path) -> tuple[str, str]:
         return tracking_uri, os.environ.get("MLFLOW_EXPERIMENT_ID") or _experiment(client, name, location)
 
 
-def _experiment(client: "mlflow.MlflowClient", name: str, location: Path | None) -> str:  # type: ignore[name-defined]  # noqa: F821
+def _experiment(client: "mlflow.MlflowClient", name: str, location: Path | None) -> str:
     if (found := client.get_experiment_by_name(name)) is not None:
         if location is not None and found.artifact_location.startswith("mlflow-artifacts:"):
             raise RuntimeError(
-                f"its experiment {name!r} was made by an MLflow server and keeps artifacts there; start `mlflow ui` and "
-                "set MLFLOW_TRACKING_URI=http://127.0.0.1:5000, or set MLFLOW_EXPERIMENT_NAME to a new name"
+                f"its experiment {name!r} was made by an MLflow server and keeps artifacts there; start `mlflow ui`, "
+                "and set MLFLOW_TRACKING_URI=http://127.0.0.1:5000, or set MLFLOW_EXPERIMENT_NAME to a new name"
             )
         return str(found.experiment_id)
     folder = None if location is None else str(location / re.sub(r"[^\w.-]", "_", name))

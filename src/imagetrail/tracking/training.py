@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torchinfo import summary
 
-from imagetrail import artifacts, classifier, devices
-from imagetrail.artifacts import Subset
+from imagetrail import arrays, artifacts, classifier, devices
+from imagetrail.arrays import Subset
 from imagetrail.classifier import Classifier
 from imagetrail.params import Params
 from imagetrail.tracking import contents, models
@@ -84,7 +84,7 @@ def rebuild(root: Path, params: Params) -> None:
     """Make a new run of the files, where the store has none for their model: a fresh clone, a deleted run."""
     run = Run(root)
     if run.active and run.find(classifier.read_card(root / artifacts.MODELS).sha256) is None:
-        _rebuild(run, params, artifacts.open_subset(root, "train"), None, {})
+        _rebuild(run, params, arrays.open_subset(root, "train"), None, {})
 
 
 def stand_for(root: Path, params: Params) -> None:
@@ -104,7 +104,7 @@ def stand_for(root: Path, params: Params) -> None:
     held = run.attempt(lambda: run.client.get_run(project_run).data)
     if held is None or {"train/loss", "model/parameters"} <= held.metrics.keys():
         return
-    train = artifacts.open_subset(root, "train")
+    train = arrays.open_subset(root, "train")
     source = run.find(sha256, other_than=project_run)
     if source is None:
         _rebuild(run, params, train, project_run, {})
@@ -141,9 +141,7 @@ def _rebuild(run: Run, params: Params, train: Subset, run_id: str | None, links:
         contents.describe(run, params, train.dataset)
 
 
-def _log_model_and_files(
-    run: Run, params: Params, train: Subset, model: Classifier, device: torch.device
-) -> None:
+def _log_model_and_files(run: Run, params: Params, train: Subset, model: Classifier, device: torch.device) -> None:
     card, root = model.card, run.root
     shape = (2, card.channels, *card.image_size)
     example = np.resize(train.images[train.rows[:2]], shape)
@@ -215,5 +213,10 @@ def _copy_figures(run: Run, source_id: str, prefix: str) -> None:
                 run.client.log_artifacts(run.id, str(path), name)
             else:
                 run.client.log_artifact(run.id, str(path))
-    if not prefix and source.outputs and source.outputs.model_outputs and not (held.outputs and held.outputs.model_outputs):
+    if (
+        not prefix
+        and source.outputs
+        and source.outputs.model_outputs
+        and not (held.outputs and held.outputs.model_outputs)
+    ):
         run.client.log_outputs(run.id, source.outputs.model_outputs)
