@@ -29,14 +29,14 @@ def main(root: Path, arguments: Sequence[str]) -> None:
     if _git(root, "rev-parse", "--verify", "--quiet", "HEAD") is None:
         with _overridden(root, overrides):
             _dvc(root, "repro")
-            _settle(root, params)
+            _settle(root, root, params)
         return
     name = f"mlflow-{os.environ['MLFLOW_RUN_ID'][:8]}" if "MLFLOW_RUN_ID" in os.environ else None
     _dvc(root, "exp", "run", "--temp", *(["--name", name] if name else []), *_carried(root, params),
          *(f"--set-param=++{override}" for override in overrides))  # fmt: skip
     if name:
         with _files_of(root, name) as folder:
-            _settle(folder, params)
+            _settle(root, folder, params)
 
 
 def parse(arguments: Sequence[str]) -> list[str]:
@@ -115,12 +115,12 @@ def _files_of(root: Path, experiment: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _settle(folder: Path, params: Params) -> None:
+def _settle(root: Path, files: Path, params: Params) -> None:
     """Fill the run that `mlflow run` opened, where no stage did."""
     if os.environ.get("MLFLOW_RUN_ID"):
         from imagetrail.tracking.training import stand_for
 
-        stand_for(folder, params)
+        stand_for(root, files, params)
 
 
 def _dvc(root: Path, *arguments: str) -> None:

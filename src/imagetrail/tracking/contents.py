@@ -124,9 +124,9 @@ def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
     run.attempt(log)
 
 
-def log_history(run: Run, root: Path) -> None:
+def log_history(run: Run) -> None:
     """Every epoch of plots/history.csv, for a run that was not there when they passed."""
-    path = root / artifacts.PLOTS / "history.csv"
+    path = run.files / artifacts.PLOTS / "history.csv"
     if not path.is_file():
         return
     with path.open(encoding="utf-8", newline="") as file:

@@ -25,6 +25,8 @@ EVALUATION = "imagetrail.evaluation"
 """Tag: what the test figures of the run were computed with; see contents.evaluation_key."""
 SOURCE_RUN = "imagetrail.source_run_id"
 """Tag: the run that this one stands beside or stands for."""
+STANDS_IN = "imagetrail.cached"
+"""Tag: DVC had nothing to train, and the figures are those of SOURCE_RUN."""
 PROCESS = "imagetrail.process"
 """Tag: host, process id and start time of the process that trains."""
 
@@ -35,9 +37,15 @@ GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 class Run:
     """One MLflow run, or nothing where MLflow does not answer; every method then does nothing."""
 
-    def __init__(self, root: Path) -> None:
-        """Connect to the store of a checkout; `active` says whether that went well."""
+    def __init__(self, root: Path, files: Path | None = None) -> None:
+        """Connect to the store of a checkout; `active` says whether that went well.
+
+        Args:
+            root: the checkout, whose code and store the run belongs to.
+            files: where the stages' outputs lie, if not in the checkout.
+        """
         self.root = root
+        self.files = root if files is None else files
         self.id = ""
         self.active = True
         self._uri = store.uri(root)
@@ -107,12 +115,12 @@ class Run:
         return os.environ.get("MLFLOW_RUN_ID") or None
 
     def find(self, model_sha256: str, *, other_than: str = "") -> "mlflow.entities.Run | None":
-        """The newest run of a model, in whatever experiment new runs go to."""
+        """The newest run of a model, in the experiment of new runs; not one that only stands for another."""
         query = f"tags.`{MODEL_SHA256}` = '{model_sha256}'"
         found = self.attempt(
             lambda: self.client.search_runs([self.experiment_id], query, order_by=["attributes.start_time DESC"])
         )
-        return next((run for run in found or () if run.info.run_id != other_than), None)
+        return next((r for r in found or () if r.info.run_id != other_than and STANDS_IN not in r.data.tags), None)
 
     def log_metrics(self, values: Mapping[str, float | None], step: int = 0, model_id: str | None = None) -> None:
         """Log figures of one step in one call; None is left out."""

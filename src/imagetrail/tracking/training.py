@@ -15,7 +15,7 @@ from imagetrail.arrays import Subset
 from imagetrail.classifier import Classifier
 from imagetrail.params import Params
 from imagetrail.tracking import contents, models
-from imagetrail.tracking.run import EVALUATION, MODEL_SHA256, PROCESS, SOURCE_RUN, Run, process_tag
+from imagetrail.tracking.run import EVALUATION, MODEL_SHA256, PROCESS, SOURCE_RUN, STANDS_IN, Run, process_tag
 from imagetrail.training import Epoch, Trained
 
 EVALUATION_FOLDER = "evaluation"
@@ -87,29 +87,30 @@ def rebuild(root: Path, params: Params) -> None:
         _rebuild(run, params, arrays.open_subset(root, "train"), None, {})
 
 
-def stand_for(root: Path, params: Params) -> None:
+def stand_for(root: Path, files: Path, params: Params) -> None:
     """Fill the run that `mlflow run` opened when DVC had nothing to train.
 
     It gets the parameters, figures and pictures of the run that trained the model, and a link to it; where the store
     has no such run, it is rebuilt from the files.
 
     Args:
-        root: a folder with the experiment's files; the store is found through MLFLOW_TRACKING_URI.
+        root: the checkout.
+        files: a folder with the experiment's outputs.
         params: the experiment's parameters.
     """
-    run = Run(root)
+    run = Run(root, files)
     project_run = run.adopted_id()
     assert project_run is not None, "only called under `mlflow run`"
-    sha256 = classifier.read_card(root / artifacts.MODELS).sha256
+    sha256 = classifier.read_card(files / artifacts.MODELS).sha256
     held = run.attempt(lambda: run.client.get_run(project_run).data)
     if held is None or {"train/loss", "model/parameters"} <= held.metrics.keys():
         return
-    train = arrays.open_subset(root, "train")
+    train = arrays.open_subset(files, "train")
     source = run.find(sha256, other_than=project_run)
     if source is None:
         _rebuild(run, params, train, project_run, {})
         return
-    links = {SOURCE_RUN: source.info.run_id, MODEL_SHA256: sha256, "imagetrail.cached": "true"}
+    links = {SOURCE_RUN: source.info.run_id, MODEL_SHA256: sha256, STANDS_IN: "true"}
     with run.open(project_run, contents.run_name(root, params), _tags() | links, system_metrics=False):
         contents.log_params(run, params)
         contents.log_environment(run)
@@ -133,16 +134,16 @@ def _rebuild(run: Run, params: Params, train: Subset, run_id: str | None, links:
         contents.log_params(run, params)
         contents.log_environment(run)
         contents.log_dataset(run, params, train.dataset)
-        contents.log_history(run, run.root)
-        model = classifier.load(run.root / artifacts.MODELS)
+        contents.log_history(run)
+        model = classifier.load(run.files / artifacts.MODELS)
         _log_model_and_files(run, params, train, model, torch.device("cpu"))
-        if (run.root / artifacts.METRICS / "test.json").is_file():
+        if (run.files / artifacts.METRICS / "test.json").is_file():
             _log_test_figures(run, params)
         contents.describe(run, params, train.dataset)
 
 
 def _log_model_and_files(run: Run, params: Params, train: Subset, model: Classifier, device: torch.device) -> None:
-    card, root = model.card, run.root
+    card, files = model.card, run.files
     shape = (2, card.channels, *card.image_size)
     example = np.resize(train.images[train.rows[:2]], shape)
     models.log_model(run, model, example, device)
@@ -151,12 +152,12 @@ def _log_model_and_files(run: Run, params: Params, train: Subset, model: Classif
     def log() -> None:
         run.client.set_tag(run.id, MODEL_SHA256, card.sha256)
         run.client.log_text(run.id, text + "\n", "model_summary.txt")
-        for path in (root / artifacts.METRICS / "train.json", root / artifacts.PLOTS / "history.csv"):
+        for path in (files / artifacts.METRICS / "train.json", files / artifacts.PLOTS / "history.csv"):
             run.client.log_artifact(run.id, str(path), "training")
 
     run.attempt(log)
-    size = float((root / artifacts.MODELS / classifier.WEIGHTS).stat().st_size)
-    kept = artifacts.read_metrics(root, "train")
+    size = float((files / artifacts.MODELS / classifier.WEIGHTS).stat().st_size)
+    kept = artifacts.read_metrics(files, "train")
     figures = {f"model/{name}": value for name, value in kept.items() if isinstance(value, int | float)}
     run.log_metrics(figures | {"model/parameters": float(card.parameters), "model/bytes": size})
 
@@ -165,19 +166,18 @@ COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
 
 
 def _log_test_figures(run: Run, params: Params) -> None:
-    root = run.root
+    files = run.files
 
     def log() -> None:
         held = run.client.get_run(run.id)
         outputs = held.outputs.model_outputs if held.outputs else []
-        figures = contents.test_metrics(root)
+        figures = contents.test_metrics(files)
         if any(held.data.metrics.get(name) != value for name, value in figures.items()):
             run.log_metrics(figures, model_id=outputs[0].model_id if outputs else None)
-        files = [root / artifacts.METRICS / "test.json", *(root / artifacts.PLOTS).iterdir()]
-        for path in files:
+        for path in [files / artifacts.METRICS / "test.json", *(files / artifacts.PLOTS).iterdir()]:
             if path.name != "history.csv":
                 run.client.log_artifact(run.id, str(path), EVALUATION_FOLDER)
-        run.client.set_tag(run.id, EVALUATION, contents.evaluation_key(root, params))
+        run.client.set_tag(run.id, EVALUATION, contents.evaluation_key(files, params))
 
     run.attempt(log)
 
@@ -185,7 +185,7 @@ def _log_test_figures(run: Run, params: Params) -> None:
 def _take_over_test_figures(run: Run, params: Params, sha256: str) -> None:
     """A training that ends with an earlier model's bytes leaves evaluate nothing to do: take that run's figures."""
     earlier = run.find(sha256, other_than=run.id)
-    if earlier is None or earlier.data.tags.get(EVALUATION) != contents.evaluation_key(run.root, params):
+    if earlier is None or earlier.data.tags.get(EVALUATION) != contents.evaluation_key(run.files, params):
         return
 
     def log() -> None:
