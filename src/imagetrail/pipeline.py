@@ -11,6 +11,9 @@ from pathlib import Path
 from imagetrail import artifacts
 from imagetrail.errors import ImagetrailError, guard
 
+RUNS_PAGE = "http://127.0.0.1:5000/#/experiments/0/runs?workflowType=machine_learning"
+"""The runs of the experiment Default; MLflow's own start page is for language models."""
+
 
 def main() -> None:
     """Run `dvc repro`, rebuild a missing run, say what there is; the exit code is DVC's."""
@@ -42,7 +45,7 @@ def report() -> None:
         + (
             f"  MLflow     {_without_credentials(server)}"
             if server.startswith("http")
-            else "  MLflow     .venv/bin/mlflow ui, then open http://127.0.0.1:5000"
+            else f"  MLflow     .venv/bin/mlflow ui, then open {RUNS_PAGE}"
         )
     )
 

@@ -25,19 +25,24 @@ NAME_LIMIT = 80
 
 
 def run_name(root: Path, params: Params) -> str:
-    """`SmallCNN on digits`, and what differs from recipes/default.yaml: `SmallCNN on digits, lr=0.01 epochs=5`."""
-    base = f"{params.model.name} on {params.download.source}"
+    """The data set and what differs from recipes/default.yaml: `digits lr=0.01 epochs=5`, else `digits default`."""
+    source = params.download.source
     try:
         default = load_params(root, "recipes/default.yaml").effective()
     except ParamsError:
-        return base
-    implied = {"model.name", "download.source", "download.path"}
+        return f"{source} {params.model.name}"
     differences = [
-        f"{name.rpartition('.')[2] if not name.endswith('.name') else name.split('.')[-2]}={text(value)}"
+        f"{_short(name)}{text(value)}"
         for name, value in params.effective().items()
-        if name not in implied and default.get(name) != value
+        if name not in ("download.source", "download.path") and default.get(name) != value
     ]
-    return ", ".join(filter(None, [base, " ".join(differences)]))[:NAME_LIMIT]
+    return " ".join([source, *(differences or ["default"])])[:NAME_LIMIT]
+
+
+def _short(parameter: str) -> str:
+    """`lr=` for train.optimizer.lr; nothing for a name, which speaks for itself."""
+    last = parameter.rpartition(".")[2]
+    return "" if last == "name" else f"{last}="
 
 
 def text(value: Leaf) -> str:
@@ -118,7 +123,7 @@ def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
 
         source = CodeDatasetSource({"source": params.download.source, "path": params.download.path})
         schema = Schema([TensorSpec(np.dtype("uint8"), (-1, *dataset.shape[1:]))])
-        described = MetaDataset(source, dataset.source, dataset.sha256[:32], schema)  # type: ignore[abstract]  # it is not
+        described = MetaDataset(source, dataset.source, dataset.sha256[:8], schema)  # type: ignore[abstract]  # it is not
         mlflow.log_input(described, "training")
 
     run.attempt(log)
@@ -175,7 +180,7 @@ def describe(run: Run, params: Params, dataset: Dataset) -> None:
         lines = [
             ", ".join(figures),
             f"{params.model.name}{f' ({parameters})' if parameters else ''} on {dataset.source}: {count:,} images of "
-            f"{channels}x{height}x{width} in {len(dataset.classes)} classes (digest `{dataset.sha256[:12]}`).",
+            f"{channels}x{height}x{width} in {len(dataset.classes)} classes (digest `{dataset.sha256[:8]}`).",
             f"`{params.train.optimizer.name}` lr {params.train.optimizer.lr:g}, batch {params.train.batch_size}, "
             f"{params.train.epochs} epochs, seed {params.train.seed}, {params.train.precision}.",
         ]

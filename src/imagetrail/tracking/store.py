@@ -69,7 +69,8 @@ def prepare(root: Path) -> tuple[str, str]:
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
             SqlAlchemyStore(tracking_uri, str(location))
-        return tracking_uri, os.environ.get("MLFLOW_EXPERIMENT_ID") or _experiment(client, name, location)
+        experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID") or _experiment(client, name, location)
+        return tracking_uri, experiment_id
 
 
 def _experiment(client: "mlflow.MlflowClient", name: str, location: Path | None) -> str:

@@ -158,7 +158,7 @@ def _log_model_and_files(run: Run, params: Params, train: Subset, model: Classif
     run.attempt(log)
     size = float((files / artifacts.MODELS / classifier.WEIGHTS).stat().st_size)
     kept = artifacts.read_metrics(files, "train")
-    figures = {f"model/{name}": value for name, value in kept.items() if isinstance(value, int | float)}
+    figures = {f"model/{name}": kept.get(name) for name in ("val_accuracy", "val_loss")}
     run.log_metrics(figures | {"model/parameters": float(card.parameters), "model/bytes": size})
 
 
