@@ -100,7 +100,11 @@ def read(path: Path) -> bytes:
 
 
 def _missing(path: Path) -> str:
-    alike = (
-        [p.name for p in path.parent.glob("*") if p.name.lower() == path.name.lower()] if path.parent.is_dir() else []
-    )
+    if path.is_dir():
+        return "a folder, not an image"
+    try:
+        neighbours = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        neighbours = []
+    alike = [name for name in neighbours if name.lower() == path.name.lower()]
     return f"missing; {alike[0]!r} is there" if alike else "missing"

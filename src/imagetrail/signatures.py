@@ -135,7 +135,7 @@ def _any(*members: ast.expr, value: Value) -> bool | None:
 
 OPTIMIZERS = Family(
     "torch",
-    ("optim/[a-z]*.py",),
+    ("optim/*.py",),
     r"(?!Optimizer$|LR|SWA|Averaged|\w*LR$|\w*Scheduler$|\w*Plateau$|\w*Restarts$)[A-Z]\w*",
     given=frozenset({"params"}),
 )

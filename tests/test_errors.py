@@ -1,0 +1,60 @@
+"""One line and an exit code for the user's mistakes; a traceback for ours."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import REPOSITORY
+
+from imagetrail.errors import nearest
+
+PRELUDE = f"""
+import sys, time; sys.path.insert(0, {str(REPOSITORY / "src")!r})
+from imagetrail.errors import DataError, guard
+def main():
+    {{}}
+guard(main)
+"""
+
+
+def run(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = [sys.executable, "-c", PRELUDE.format(body)]
+    return subprocess.run(code, capture_output=True, text=True, check=False, env=os.environ | environment)
+
+
+def test_a_users_mistake_is_one_line_and_exit_code_2() -> None:
+    done = run("raise DataError('no rows; add some.')")
+    assert (done.returncode, done.stderr) == (2, "imagetrail: no rows; add some.\n")
+
+
+def test_debug_shows_the_traceback() -> None:
+    assert "Traceback" in run("raise DataError('x')", IMAGETRAIL_DEBUG="1").stderr
+
+
+def test_our_own_faults_keep_their_traceback() -> None:
+    done = run("raise ZeroDivisionError")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_cleanly(sent: signal.Signals, code: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRELUDE.format("print('ready', flush=True); time.sleep(30)")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    begin = time.monotonic()
+    process.send_signal(sent)
+    _, stderr = process.communicate()
+    assert process.returncode == code
+    assert "Traceback" not in stderr
+    assert time.monotonic() - begin < 10
+
+
+def test_nearest_ignores_case_and_lists_all_without_a_match() -> None:
+    assert nearest("mnist", ["MNIST", "csv"]) == "did you mean 'MNIST'?"
+    assert nearest("zzz", ["b", "a"]) == "valid names: a, b."

@@ -1,0 +1,160 @@
+"""Decoding: golden pixels against what the formats say, and no crash on anything."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from skimage.color import rgb2gray
+
+from imagetrail import images
+from imagetrail.errors import DataError
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def photo(height: int = 24, width: int = 32) -> Image.Image:
+    """A smooth coloured image, so that JPEG keeps it nearly."""
+    y, x = np.mgrid[:height, :width]
+    channels = [x * 255 // (width - 1), y * 255 // (height - 1), (x + y) * 255 // (height + width - 2)]
+    return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
+
+
+def test_shapes_and_types() -> None:
+    data = encode(photo(), "PNG")
+    assert images.decode(data, (10, 12), 3).shape == (3, 10, 12)
+    grey = images.decode(data, (10, 12), 1)
+    assert (grey.shape, grey.dtype) == ((1, 10, 12), np.uint8)
+
+
+def test_an_image_of_the_wanted_size_keeps_its_pixels() -> None:
+    pixels = images.decode(encode(photo(), "PNG"), (24, 32), 3)
+    assert np.array_equal(pixels, np.asarray(photo()).transpose(2, 0, 1))
+
+
+def test_grey_is_rec_709_as_in_scikit_image() -> None:
+    ours = images.decode(encode(photo(), "PNG"), (24, 32), 1)[0]
+    assert np.abs(ours - rgb2gray(np.asarray(photo())) * 255).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    upright = photo(24, 24)
+    inverse = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's transpositions that undo each orientation
+    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(inverse[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = images.decode(encode(stored, "JPEG", quality=95, exif=exif), (24, 24), 3)
+    expected = np.asarray(upright).transpose(2, 0, 1).astype(int)
+    assert np.abs(decoded - expected).mean() < 2
+
+
+def test_16_bit_grey_is_scaled_not_clipped() -> None:
+    levels = np.linspace(0, 65535, 256).reshape(16, 16).round().astype(np.uint16)
+    decoded = images.decode(encode(Image.fromarray(levels), "PNG"), (16, 16), 1)[0]
+    assert np.array_equal(decoded, np.arange(256).reshape(16, 16))
+
+
+def test_cmyk_becomes_the_right_colour() -> None:
+    cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan, full magenta and yellow: red
+    red, green, blue = images.decode(encode(cmyk, "JPEG", quality=100), (8, 8), 3)[:, 4, 4].tolist()
+    assert red > 200
+    assert max(green, blue) < 60
+
+
+def test_transparency_lies_on_white_and_hides_its_colour() -> None:
+    rgba = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    assert (images.decode(encode(rgba, "PNG"), (4, 4), 3) == 255).all()
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([10, 20, 30] + [0] * 765)
+    assert (images.decode(encode(palette, "PNG", transparency=0), (4, 4), 3) == 255).all()
+    assert images.decode(encode(palette, "PNG"), (4, 4), 3)[:, 0, 0].tolist() == [10, 20, 30]
+
+
+def test_one_bit_images_are_black_and_white() -> None:
+    assert images.decode(encode(Image.new("1", (4, 4), 1), "PNG"), (4, 4), 1).min() == 255
+
+
+def test_the_first_frame_of_an_animation_is_taken() -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert images.decode(data, (4, 4), 3)[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_png_named_jpg_is_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(encode(photo(), "PNG"))
+    assert images.decode(images.read(path), (24, 32), 3).shape == (3, 24, 32)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not an image"),
+        (b"<svg></svg>", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image, or its format is not one of"),
+        (encode(photo(), "TIFF"), "not an image, or its format is not one of"),
+        (encode(photo(), "JPEG")[:-200], "damaged"),
+        (encode(photo(), "PNG")[:-60], "damaged"),
+        (png_header(13000, 13000), "more pixels than is safe"),
+        (png_header(30000, 30000), "more pixels than is safe"),
+    ],
+    ids=["empty", "svg", "eps", "tiff", "short jpeg", "short png", "bomb 13000", "bomb 30000"],
+)
+def test_what_cannot_be_used_says_why(data: bytes, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        images.decode(data, (8, 8), 3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    base=st.sampled_from([encode(photo(), kind) for kind in images.FORMATS] + [b""]),
+    position=st.integers(0, 2000),
+    inserted=st.binary(max_size=20),
+)
+def test_any_bytes_give_pixels_or_our_error(base: bytes, position: int, inserted: bytes) -> None:
+    data = base[:position] + inserted + base[position + len(inserted) :]
+    try:
+        pixels = images.decode(data, (8, 8), 3)
+    except DataError:
+        return
+    assert (pixels.shape, pixels.dtype) == ((3, 8, 8), np.uint8)
+
+
+def test_a_missing_file_finds_the_name_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "cat.jpg").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"missing; 'cat\.jpg' is there"):
+        images.read(tmp_path / "cat.JPG")
+    with pytest.raises(DataError, match=r"^missing$"):
+        images.read(tmp_path / "dog.jpg")
+    with pytest.raises(DataError, match="a folder, not an image"):
+        images.read(tmp_path)
+
+
+def test_resizing_matches_the_reference(test_data: Path) -> None:
+    """On a real photograph: Pillow's antialiased filter against scikit-image's."""
+    from skimage.io import imread
+    from skimage.transform import resize
+
+    path = next((test_data / "cats-dogs/test/cat").glob("*.jpg"))
+    ours = images.decode(path.read_bytes(), (28, 28), 1)[0] / 255
+    assert np.abs(ours - resize(imread(path, as_gray=True), (28, 28), anti_aliasing=True)).mean() < 0.02

@@ -1,0 +1,116 @@
+"""params.yaml: one home of every default, all mistakes at once, each with its mend."""
+
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, set_params
+
+from imagetrail.errors import ParamsError
+from imagetrail.params import load_params
+
+
+def test_recipes_default_is_what_a_fresh_clone_holds() -> None:
+    assert load_params(REPOSITORY, "recipes/default.yaml") == load_params(REPOSITORY)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train__epocs": 3}, "train.epocs = 3 is not a parameter; did you mean 'epochs'?"),
+        ({"trian": {}}, "trian = {} is not a parameter; did you mean 'train'?"),
+        ({"train__epochs": 0}, "train.epochs = 0 must be greater than or equal to 1"),
+        ({"train__epochs": "3"}, "train.epochs = '3' must be integer"),
+        ({"train__epochs": True}, "train.epochs = True must be integer"),
+        ({"train__batch_size": 0}, "train.batch_size = 0 must be greater than or equal to 1"),
+        ({"train__optimizer__lr": -0.1}, "train.optimizer.lr = -0.1 must be greater than 0"),
+        ({"train__optimizer__lr": 0}, "train.optimizer.lr = 0 must be greater than 0"),
+        ({"train__optimizer__lr": float("nan")}, "train.optimizer.lr = nan must be"),
+        ({"train__optimizer__lr": float("inf")}, "train.optimizer.lr = inf must be a finite number"),
+        ({"train__optimizer__lrr": 1}, "'lrr' is not a parameter of AdamW; did you mean 'lr'?"),
+        ({"train__optimizer__weight_decay": "x"}, "weight_decay = 'x' does not fit AdamW, which takes float"),
+        ({"train__optimizer__name": "adamw"}, "'adamw' is not known here; did you mean 'AdamW'?"),
+        ({"train__schedule__name": "StepLR"}, "StepLR needs 'step_size'; give it a value"),
+        ({"train__schedule": 3}, "train.schedule = 3 must be a mapping with the keys of Schedule"),
+        ({"train__loss__name": "MSELoss"}, "'MSELoss' is not known here"),
+        ({"train__device": "gpu"}, "train.device = 'gpu' is not valid; did you mean 'cpu'?"),
+        ({"model__name": "SmalCNN"}, "'SmalCNN' is not known here; did you mean 'SmallCNN'?"),
+        ({"model__widths": 3}, "widths = 3 does not fit SmallCNN, which takes list[int]"),
+        ({"model__depth": 3}, "'depth' is not a parameter of SmallCNN"),
+        ({"split__test": 0}, "split.test = 0 must be greater than 0"),
+        ({"split__test": 1}, "split.test = 1 must be less than 1"),
+        ({"split__test": 1.2}, "split.test = 1.2 must be less than 1"),
+        ({"split__val": 0, "train__keep": "best"}, "train.keep = 'best' needs validation rows, and split.val = 0"),
+        ({"preprocess__image_size": 0}, "preprocess.image_size: 0 must be one number of pixels, or [height, width]"),
+        ({"preprocess__image_size": [8]}, "preprocess.image_size: [8] must be one number of pixels"),
+        ({"preprocess__channels": 2}, "preprocess.channels = 2 is not valid"),
+        ({"download__source": "mnist"}, "download.source = 'mnist' is not valid; did you mean 'MNIST'?"),
+        ({"machine__jobs": 0}, "jobs = 0 decodes nothing"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_a_mistake_is_one_sentence_with_name_value_and_mend(root: Path, change: dict, message: str) -> None:
+    set_params(root, **change)
+    with pytest.raises(ParamsError) as error:
+        load_params(root)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_all_mistakes_are_reported_at_once(root: Path) -> None:
+    set_params(root, train__epochs=0, split__test=2, train__optimizer__lrr=1, model__dropuot=0.1)
+    with pytest.raises(ParamsError, match="4 mistakes") as error:
+        load_params(root)
+    for name in ("train.epochs", "split.test", "lrr", "dropuot"):
+        assert name in str(error.value)
+
+
+def test_a_missing_parameter_names_the_default(root: Path) -> None:
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("  batch_size: 64\n", ""))
+    with pytest.raises(ParamsError, match=r"train\.batch_size is missing; recipes/default\.yaml holds its default"):
+        load_params(root)
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1e-05", "0.001", "1.0e-3"])
+def test_yaml_1_2_numbers_are_numbers(root: Path, text: str) -> None:
+    source = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(source.replace("lr: 0.003", f"lr: {text}"))
+    assert load_params(root).train.optimizer.lr == float(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "is not valid YAML"),
+        ("train: !!python/object/apply:os.system ['touch canary']", "is not valid YAML"),
+        ("a: 1\na: 2", "is not valid YAML"),
+        ("- 1", "holds list instead of sections"),
+    ],
+)
+def test_what_is_no_parameters_file_is_refused(root: Path, text: str, message: str) -> None:
+    (root / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=message):
+        load_params(root)
+    assert not Path("canary").exists()
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="run from the repository's root"):
+        load_params(tmp_path)
+
+
+def test_effective_parameters_leave_out_what_has_no_effect(root: Path) -> None:
+    digits = load_params(root).effective()
+    assert "download.table" not in digits
+    assert not any(name.startswith("machine") for name in digits)
+    assert digits["preprocess.image_size"] == 8
+    set_params(root, download__source="csv", preprocess__image_size=[8, 9], train__schedule=None)
+    csv = load_params(root).effective()
+    assert csv["download.table"] == "labels.csv"
+    assert csv["preprocess.image_size"] == [8, 9]
+    assert not any(name.startswith("train.schedule") for name in csv)
+
+
+def test_null_means_not_passed(root: Path) -> None:
+    set_params(root, train__optimizer__weight_decay=None)
+    assert load_params(root).train.optimizer.arguments == {"lr": 0.003}

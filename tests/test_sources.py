@@ -1,0 +1,203 @@
+"""Every source gives the same table; a bad table is refused whole."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import set_params
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from imagetrail import artifacts
+from imagetrail.errors import DataError
+from imagetrail.params import Download, load_params
+from imagetrail.sources import SOURCES
+from imagetrail.sources.csv import read_table
+from imagetrail.sources.request import Request
+from stages import download
+
+
+def test_the_table_of_sources_is_the_parameter(root: Path) -> None:
+    annotation = Download.model_fields["source"].annotation
+    assert set(SOURCES) == set(annotation.__args__)
+
+
+def test_digits_are_1797_images(root: Path) -> None:
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert len(rows) == 1797
+    assert {row.label for row in rows} == set("0123456789")
+    assert [row.image for row in rows] == sorted(row.image for row in rows)
+    image = np.asarray(Image.open(root / "data/raw/images" / rows[0].image))
+    assert (image.shape, image.min(), image.max()) == ((8, 8), 0, 239)
+
+
+def write_table(root: Path, text: str | bytes, images: int = 4) -> None:
+    source = root / "data/source"
+    for number in range(images):
+        Image.new("RGB", (9, 9), (number * 20, 0, 0)).save(source / f"{number}.png")
+    (source / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    set_params(root, download__source="csv")
+
+
+def test_csv_lists_images_where_they_lie(root: Path) -> None:
+    write_table(root, "label,image\nb,1.png\na,0.png\n01,2.png\nNA,3.png\n")
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert [(row.image, row.label) for row in rows] == [
+        ("0.png", "a"),
+        ("1.png", "b"),
+        ("2.png", "01"),
+        ("3.png", "NA"),
+    ]
+    assert rows[0].sha256 == artifacts.file_sha256(root / "data/source/0.png")
+    assert rows[0].size == str((root / "data/source/0.png").stat().st_size)
+    assert [p.name for p in (root / "data/raw").iterdir()] == ["labels.csv"]
+
+
+def test_the_order_of_the_table_does_not_matter(root: Path) -> None:
+    write_table(root, "image,label\n0.png,a\n1.png,b\n")
+    download.main(root)
+    first = (root / "data/raw/labels.csv").read_bytes()
+    write_table(root, "image,label\n1.png,b\n0.png,a\n")
+    download.main(root)
+    assert (root / "data/raw/labels.csv").read_bytes() == first
+
+
+def test_a_missing_image_is_left_to_preprocess(root: Path) -> None:
+    write_table(root, "image,label\n0.png,a\nnot.png,b\n")
+    download.main(root)
+    row = list(artifacts.read_labels(root))[1]
+    assert (row.image, row.size, row.sha256) == ("not.png", "", "")
+
+
+def test_split_and_group_columns(root: Path) -> None:
+    write_table(root, "image,label,part,who\n0.png,a,train,x\n1.png,b,test,y\n")
+    set_params(root, download__split_column="part", download__group_column="who")
+    download.main(root)
+    assert [(row.split, row.group) for row in artifacts.read_labels(root)] == [("train", "x"), ("test", "y")]
+
+
+def test_a_byte_order_mark_changes_nothing(root: Path) -> None:
+    write_table(root, "image,label\n0.png,a\n1.png,b\n")
+    download.main(root)
+    first = (root / "data/raw/labels.csv").read_bytes()
+    write_table(root, b"\xef\xbb\xbfimage,label\n0.png,a\n1.png,b\n")
+    download.main(root)
+    assert (root / "data/raw/labels.csv").read_bytes() == first
+
+
+def test_a_repeated_row_is_used_once_and_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_table(root, "image,label\n0.png,a\n1.png,b\n0.png,a\n./0.png,a\n")
+    download.main(root)
+    assert len(list(artifacts.read_labels(root))) == 2
+    assert "2 rows repeat an earlier one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty; its first line must name the columns"),
+        ("image,label\n", "has no rows"),
+        ("file,label\n0.png,a\n", "the column 'image' of download.image_column is not among ['file', 'label']"),
+        ("image,image,label\n0.png,0.png,a\n", "is more than once among"),
+        ("image;label\n0.png;a\n", "the column 'image' of download.image_column is not among"),
+        ("image,label\n0.png,a,b\n", "line 2: 3 cells under 2 columns"),
+        ("image,label\n0.png\n", "line 2: 1 cells under 2 columns"),
+        ("image,label\n0.png,\n", "line 2: the label of '0.png' is empty"),
+        ("image,label\n,a\n", "line 2: the image name is empty"),
+        ("image,label\n0.png,a\n0.png,b\n", "line 3: '0.png' is 'b' here and 'a' on line 2"),
+        ("image,label\n../0.png,a\n", "lies outside the data root"),
+        ("image,label\n/etc/passwd,a\n", "lies outside the data root"),
+        ("image,label\nhttp://x/0.png,a\n", "is an address"),
+        ("image,label\na\\0.png,a\n", "has a backslash; write 'a/0.png'"),
+        ('image,label\n"a\nb.png",a\n', "holds a control character"),
+        ("image,label\nx\0.png,a\n", "holds a control character"),
+        ("image,label\n0.png,café\n".encode("latin-1"), "is not UTF-8 at byte"),
+        ("image,label\n0.png,a\n".encode("utf-16"), "is not UTF-8 at byte 0"),
+        ('image,label\n"0.png,a\n', "is not a CSV table"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_bad_table_is_refused_with_the_line(root: Path, text: str | bytes, message: str) -> None:
+    write_table(root, text)
+    with pytest.raises(DataError) as error:
+        download.main(root)
+    assert message in str(error.value)
+    assert not (root / "data/raw").exists()
+
+
+def test_every_bad_row_is_listed(root: Path) -> None:
+    write_table(root, "image,label\n../a,x\n0.png,\n1.png,b\n/b,x\n")
+    with pytest.raises(DataError, match="3 bad rows") as error:
+        download.main(root)
+    assert all(f"line {n}" in str(error.value) for n in (2, 3, 5))
+
+
+def test_a_missing_table_says_where_it_was_looked_for(root: Path) -> None:
+    set_params(root, download__source="csv")
+    with pytest.raises(DataError, match=r"data/source/labels\.csv is not a file"):
+        download.main(root)
+
+
+def test_a_link_out_of_the_data_root_is_not_opened(root: Path) -> None:
+    write_table(root, "image,label\n0.png,a\nlink.png,b\n")
+    (root / "secret.png").write_bytes(b"secret")
+    (root / "data/source/link.png").symlink_to(root / "secret.png")
+    with pytest.raises(DataError, match="is a link out of the data root"):
+        download.main(root)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(max_size=200) | st.text(alphabet='image,label\n\r";0é', max_size=80).map(str.encode))
+def test_any_bytes_give_rows_or_our_error(data: bytes, tmp_path_factory) -> None:
+    table = tmp_path_factory.mktemp("csv") / "labels.csv"
+    table.write_bytes(data)
+    options = load_params(Path(__file__).parents[1]).download
+    try:
+        rows = list(read_table(table, options))
+    except DataError:
+        return
+    assert rows
+    assert all(row.line >= 2 for row in rows)
+
+
+def write_idx(path: Path, values: np.ndarray, *, zipped: bool) -> None:
+    """MNIST's format: http://yann.lecun.com/exdb/mnist/."""
+    header = struct.pack(">BBBB", 0, 0, 8, values.ndim) + struct.pack(f">{values.ndim}I", *values.shape)
+    data = header + values.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(data) if zipped else data)
+
+
+@pytest.mark.parametrize("layout", [".", "raw", "FashionMNIST/raw"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_idx_files_are_found_without_a_network(root: Path, layout: str, zipped: bool) -> None:
+    folder = root / "data/source" / layout
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    for part, count in (("train", 6), ("t10k", 3)):
+        suffix = ".gz" if zipped else ""
+        images = random.integers(0, 255, (count, 28, 28))
+        write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", images, zipped=zipped)
+        write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", np.arange(count), zipped=zipped)
+    set_params(root, download__source="FashionMNIST")
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert [row.image for row in rows] == [f"test/0000{n}" for n in range(3)] + [f"train/0000{n}" for n in range(6)]
+    assert rows[0].label == "T-shirt/top"
+    assert {row.split for row in rows} == {"train", "test"}
+    assert np.array_equal(
+        np.load(root / "data/raw/images.npy")[3:], np.random.default_rng(0).integers(0, 255, (6, 28, 28))
+    )
+
+
+@pytest.mark.filterwarnings("ignore:A test tried to use socket")
+def test_a_download_that_fails_says_where_files_may_be_put(root: Path) -> None:
+    """The network is blocked in these tests, as it is on many machines."""
+    set_params(root, download__source="CIFAR10")
+    request = Request(load_params(root).download, root, root, 1)
+    with pytest.raises(DataError, match=r"CIFAR10 could not be loaded .*; put its files under download\.path"):
+        SOURCES["CIFAR10"](request)

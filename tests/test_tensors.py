@@ -1,0 +1,128 @@
+"""Preprocess: what is written, what is refused, and that nothing is skipped in silence."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import set_params
+from PIL import Image
+
+from imagetrail import artifacts
+from imagetrail.errors import DataError
+from stages import download, preprocess
+
+
+def make_images(root: Path, labels: list[str], *, channels: int = 3) -> Path:
+    """Random images and their table, as a csv source."""
+    source = root / "data/source"
+    random = np.random.default_rng(0)
+    lines = ["image,label"]
+    for number, label in enumerate(labels):
+        Image.fromarray(random.integers(0, 255, (12, 16, 3), dtype=np.uint8)).save(source / f"{number:03d}.png")
+        lines.append(f"{number:03d}.png,{label}")
+    (source / "labels.csv").write_text("\n".join(lines) + "\n")
+    set_params(
+        root, download__source="csv", preprocess__channels=channels, preprocess__image_size=[6, 8], machine__jobs=1
+    )
+    return source
+
+
+def rejected(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_tensors_labels_and_rows_belong_together(root: Path) -> None:
+    source = make_images(root, ["b", "a", "b"])
+    download.main(root)
+    preprocess.main(root)
+    images, labels = (np.load(root / f"data/tensors/{name}.npy") for name in ("images", "labels"))
+    assert (images.shape, images.dtype) == ((3, 3, 6, 8), np.uint8)
+    assert (labels.tolist(), labels.dtype) == ([1, 0, 1], np.int64)
+    rows = list(artifacts.read_tensor_rows(root))
+    assert [(row.image, row.label) for row in rows] == [("000.png", "b"), ("001.png", "a"), ("002.png", "b")]
+    dataset = artifacts.read_dataset(root)
+    assert (dataset.classes, dataset.counts, dataset.shape) == (["a", "b"], {"a": 1, "b": 2}, [3, 3, 6, 8])
+    expected = np.asarray(Image.open(source / "001.png").resize((8, 6), Image.Resampling.BILINEAR))
+    assert np.array_equal(images[1], expected.transpose(2, 0, 1))
+
+
+def test_workers_change_nothing(root: Path) -> None:
+    make_images(root, ["a", "b"] * 100)
+    download.main(root)
+    preprocess.main(root)
+    first = {p.name: p.read_bytes() for p in (root / "data/tensors").iterdir()}
+    set_params(root, machine__jobs=2)
+    preprocess.main(root)
+    assert {p.name: p.read_bytes() for p in (root / "data/tensors").iterdir()} == first
+
+
+def test_a_bad_image_fails_the_stage_with_the_whole_list(root: Path) -> None:
+    source = make_images(root, ["a", "b", "a", "b"])
+    (source / "000.png").write_bytes(b"not an image")
+    (source / "001.png").unlink()
+    download.main(root)
+    with pytest.raises(DataError, match=r"2 of 4 images cannot be used .* allows 0: data/rejected\.csv lists them"):
+        preprocess.main(root)
+    reasons = rejected(root / "data/rejected.csv")
+    assert [(row["image"], row["row"]) for row in reasons] == [("000.png", "2"), ("001.png", "3")]
+    assert reasons[0]["reason"].startswith("not an image")
+    assert reasons[1]["reason"] == "missing"
+    assert not (root / "data/tensors").exists()
+    assert not list((root / "data").glob(".*tmp"))
+
+
+def test_some_bad_images_may_be_allowed_and_are_listed(root: Path) -> None:
+    source = make_images(root, ["a", "b", "a", "b"])
+    (source / "000.png").write_bytes(b"")
+    set_params(root, preprocess__max_rejected=1)
+    download.main(root)
+    preprocess.main(root)
+    assert artifacts.read_dataset(root).shape[0] == 3
+    assert [row["image"] for row in rejected(root / "data/tensors/rejected.csv")] == ["000.png"]
+    assert [row.image for row in artifacts.read_tensor_rows(root)] == ["001.png", "002.png", "003.png"]
+
+
+def test_a_class_without_any_image_left_is_refused(root: Path) -> None:
+    source = make_images(root, ["a", "b", "b"])
+    (source / "000.png").write_bytes(b"")
+    set_params(root, preprocess__max_rejected=1)
+    download.main(root)
+    with pytest.raises(DataError, match="the class 'a' has no usable image left"):
+        preprocess.main(root)
+
+
+def test_one_class_is_refused(root: Path) -> None:
+    make_images(root, ["a", "a"])
+    download.main(root)
+    with pytest.raises(DataError, match="all images have one label, 'a'"):
+        preprocess.main(root)
+
+
+def test_equal_images_with_two_labels_are_named(root: Path) -> None:
+    source = make_images(root, ["a", "b", "a"])
+    (source / "001.png").write_bytes((source / "000.png").read_bytes())
+    download.main(root)
+    with pytest.raises(DataError, match=r"'000\.png' \(line 2\) is 'a', '001\.png' \(line 3\) is 'b'"):
+        preprocess.main(root)
+
+
+def test_an_image_that_changed_since_download_is_not_used(root: Path) -> None:
+    source = make_images(root, ["a", "b"])
+    download.main(root)
+    (source / "000.png").write_bytes((source / "001.png").read_bytes())
+    with pytest.raises(DataError, match="changed since `download` listed it"):
+        preprocess.main(root)
+
+
+def test_outputs_hold_no_times_and_no_absolute_paths(root: Path) -> None:
+    make_images(root, ["a", "b"])
+    download.main(root)
+    preprocess.main(root)
+    for path in [*(root / "data/raw").iterdir(), *(root / "data/tensors").glob("*.[cj]s*")]:
+        assert str(root) not in path.read_text()
+    assert set(json.loads((root / "data/tensors/dataset.json").read_text())) == {
+        "source", "classes", "counts", "shape", "rejected", "sha256",
+    }  # fmt: skip
