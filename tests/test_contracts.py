@@ -1,0 +1,212 @@
+"""What DESIGN's layout promises: dependencies, parameters, the direction of imports, and what starts fast."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from ruamel.yaml import YAML
+
+STAGES = ("download", "preprocess", "split", "train", "evaluate")
+PIPELINE = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+SOURCE = REPOSITORY / "src"
+PACKAGE = SOURCE / "imagetrail"
+
+UNTRACKED = {PACKAGE / "errors.py", PACKAGE / "console.py"}
+"""With tracking/ and __init__ files that hold a docstring alone: package files that cannot change an output's bytes."""
+
+
+def imported_files(path: Path) -> set[Path]:
+    """The package's files that a file imports, at its top or in a function."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] != "imagetrail":
+                continue
+            for end in range(1, len(parts) + 1):
+                module = SOURCE.joinpath(*parts[:end])
+                found |= {f for f in (module / "__init__.py", module.with_suffix(".py")) if f.is_file()}
+    return found
+
+
+def closure(start: Path) -> set[Path]:
+    seen, waiting = {start}, [start]
+    while waiting:
+        for file in imported_files(waiting.pop()) - seen:
+            seen.add(file)
+            if PACKAGE / "tracking" not in file.parents and file not in UNTRACKED:
+                waiting.append(file)
+    return seen
+
+
+def docstring_alone(path: Path) -> bool:
+    body = ast.parse(path.read_text()).body
+    return len(body) == 1 and isinstance(body[0], ast.Expr)
+
+
+def files(path: Path) -> set[Path]:
+    return set(path.rglob("*.py")) if path.is_dir() else {path}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_the_import_closure(stage: str) -> None:
+    needed = {
+        file
+        for file in closure(REPOSITORY / "stages" / f"{stage}.py")
+        if file not in UNTRACKED and PACKAGE / "tracking" not in file.parents and not docstring_alone(file)
+    }
+    listed = set().union(
+        *(files(REPOSITORY / dep) for dep in PIPELINE[stage]["deps"] if dep.startswith(("src/", "stages/")))
+    )
+    assert needed == listed
+
+
+def reads(stage: str) -> set[str]:
+    """The parameters that a stage's script reads: `params.preprocess.size` as preprocess.size."""
+    tree = ast.parse((REPOSITORY / "stages" / f"{stage}.py").read_text())
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and id(node) not in inner:
+            dotted = ast.unparse(node)
+            if dotted.startswith("params."):
+                found.add(dotted.removeprefix("params."))
+    return {name for name in found if not name.startswith("machine.")}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_params_are_those_that_the_stage_reads(stage: str) -> None:
+    listed, read = set(PIPELINE[stage]["params"]), reads(stage)
+    assert read, "the test must find something to compare"
+    assert {name for name in read if not any((name + ".").startswith(item + ".") for item in listed)} == set()
+    assert {item for item in listed if not any((name + ".").startswith(item + ".") for name in read)} == set()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_only_tracking_sees_all_parameters(stage: str) -> None:
+    tree = ast.parse((REPOSITORY / "stages" / f"{stage}.py").read_text())
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if any(isinstance(argument, ast.Name) and argument.id == "params" for argument in call.args):
+            assert ast.unparse(call.func) in ("training_run", "log_evaluation")
+
+
+def test_only_tracking_imports_mlflow() -> None:
+    for path in [*PACKAGE.rglob("*.py"), *(REPOSITORY / "stages").glob("*.py")]:
+        if PACKAGE / "tracking" in path.parents:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == "mlflow" for name in names), path
+
+
+def test_the_package_knows_no_stage_and_no_stage_another() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) stages\b", path.read_text(), re.M), path
+    for stage in STAGES:
+        assert not re.search(r"^\s*(from|import) stages\b", (REPOSITORY / f"stages/{stage}.py").read_text(), re.M)
+
+
+def test_lower_layers_do_not_import_higher_ones() -> None:
+    layers = [
+        {"errors", "console", "signatures"},
+        {"params", "artifacts", "arrays"},
+        {"sources", "images", "tensors", "splits", "models", "devices"},
+        {"classifier", "checkpoints"},
+        {"training", "evaluation", "pictures", "prediction"},
+        {"tracking", "git"},
+        {"pipeline", "project", "cli"},
+    ]
+    level = {name: number for number, names in enumerate(layers) for name in names}
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if name == "__init__":
+            continue
+        for file in imported_files(path):
+            other = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+            assert other == "__init__" or level[other] <= level[name], f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_are_thin(stage: str) -> None:
+    tree = ast.parse((REPOSITORY / f"stages/{stage}.py").read_text())
+    assert sum(len(ast.unparse(node).splitlines()) for node in tree.body[1:]) <= 25
+
+
+def test_no_drawer_for_everything() -> None:
+    names = {path.stem for path in PACKAGE.rglob("*.py")}
+    assert not names & {"utils", "util", "common", "helpers", "misc"}
+
+
+def run_python(code: str, cwd: Path) -> str:
+    prelude = f"import sys; sys.path[:0] = [{str(REPOSITORY)!r}, {str(SOURCE)!r}]\n"
+    done = subprocess.run([sys.executable, "-c", prelude + code], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("from stages import download; download.main()", "torch mlflow matplotlib"),
+        (
+            "from stages import download, preprocess, split; download.main(); preprocess.main(); split.main()",
+            "torch mlflow matplotlib",
+        ),
+        ("import imagetrail.pipeline", "torch mlflow numpy pydantic dvc"),
+        ("import imagetrail.cli", "torch mlflow sklearn"),
+        ("from imagetrail.params import load_params; from pathlib import Path; load_params(Path())", "torch numpy"),
+    ],
+    ids=["download", "split", "make repro", "imagetrail", "params"],
+)
+def test_what_starts_fast_leaves_heavy_libraries_alone(root: Path, code: str, heavy: str) -> None:
+    loaded = run_python(f"{code}\nprint(*sys.modules)", root).split()
+    assert not set(heavy.split()) & set(loaded)
+
+
+def test_importing_a_module_does_nothing(tmp_path: Path) -> None:
+    modules = [
+        ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+        for path in PACKAGE.rglob("*.py")
+    ]
+    code = f"""
+import importlib, logging, os, signal, torch
+environment = dict(os.environ)
+before = (torch.get_num_threads(), torch.initial_seed(), logging.root.handlers[:], signal.getsignal(signal.SIGTERM))
+for name in {modules!r}:
+    importlib.import_module(name)
+after = (torch.get_num_threads(), torch.initial_seed(), logging.root.handlers[:], signal.getsignal(signal.SIGTERM))
+assert before == after
+assert {{k for k in os.environ if k.startswith(("MLFLOW", "DVC", "CUBLAS"))}} <= environment.keys()
+"""
+    run_python(code, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_is_exact_hashed_and_names_no_registry() -> None:
+    lock = (REPOSITORY / "requirements.lock").read_text()
+    requirements = re.findall(r"^([A-Za-z0-9][^\s]*)(.*)$", lock, re.M)
+    assert len(requirements) > 100
+    assert all("==" in name for name, _ in requirements)
+    assert lock.count("--hash=sha256:") >= len(requirements)
+    assert "://" not in lock
+    assert "index-url" not in lock
+    assert {"torch==2.15.0", "torchvision==0.29.2"} <= {name for name, _ in requirements}
+
+
+def test_no_file_of_the_project_names_an_absolute_path_of_a_machine() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for name in tracked.stdout.splitlines():
+        path = REPOSITORY / name
+        if path.suffix in (".py", ".md", ".yaml", ".toml", ".json", ".lock", ".ipynb", "") and path.is_file():
+            text = path.read_text(errors="ignore")
+            assert not re.search(r"/(root|home|work|Users)/\w", text), name
