@@ -7,14 +7,10 @@ folders and `mlflow run` meet in one table. MLFLOW_TRACKING_URI, when set, wins.
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from imagetrail import artifacts
-
-if TYPE_CHECKING:
-    import mlflow
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
@@ -55,10 +51,9 @@ def prepare(root: Path) -> tuple[str, str]:
 
     tracking_uri = uri(root)
     mlflow.set_tracking_uri(tracking_uri)
-    client = mlflow.MlflowClient(tracking_uri)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "Default"
     if not tracking_uri.startswith("sqlite:///"):
-        return tracking_uri, os.environ.get("MLFLOW_EXPERIMENT_ID") or _experiment(client, name, None)
+        return tracking_uri, _experiment(tracking_uri, name, None)
 
     workspace = artifacts.workspace(root).resolve()
     location = workspace / ARTIFACTS
@@ -68,12 +63,18 @@ def prepare(root: Path) -> tuple[str, str]:
         if tracking_uri == f"sqlite:///{workspace / DATABASE}":
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-            SqlAlchemyStore(tracking_uri, str(location))
-        experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID") or _experiment(client, name, location)
-        return tracking_uri, experiment_id
+            SqlAlchemyStore(
+                tracking_uri, str(location)
+            )  # before any client, which would begin it with its own location
+        return tracking_uri, _experiment(tracking_uri, name, location)
 
 
-def _experiment(client: "mlflow.MlflowClient", name: str, location: Path | None) -> str:
+def _experiment(tracking_uri: str, name: str, location: Path | None) -> str:
+    import mlflow
+
+    if experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return experiment_id
+    client = mlflow.MlflowClient(tracking_uri)
     if (found := client.get_experiment_by_name(name)) is not None:
         if location is not None and found.artifact_location.startswith("mlflow-artifacts:"):
             raise RuntimeError(
