@@ -39,7 +39,7 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: setup test-fast
+test: setup
 	$(BIN)/python -m pytest tests --run-slow
 
 test-fast: setup

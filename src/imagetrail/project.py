@@ -1,7 +1,8 @@
 """`mlflow run`: the same pipeline with overrides, in a copy, so that the workspace stays as it was.
 
-In a checkout with a commit this is `dvc exp run --temp`; without one, params.yaml is written, the pipeline run, and
-params.yaml put back. Values go through DVC's own override parser.
+In a checkout with a commit this is `dvc exp run --temp`. Without one, and in a shallow clone (which is what MLflow makes
+of a git URI, and from which DVC loses its experiments), the pipeline runs in place, and what was there is put back.
+Values go through DVC's own override parser.
 """
 
 import os
@@ -24,10 +25,20 @@ def main(root: Path, arguments: Sequence[str]) -> None:
         ParamsError: an override is unknown or wrong; nothing has run.
         ImagetrailError: DVC failed; its own message stands above.
     """
-    overrides = parse(arguments)
+    try:
+        _run(root, parse(arguments))
+    except ImagetrailError as error:
+        if os.environ.get("MLFLOW_RUN_ID"):
+            from imagetrail.tracking.training import explain_failure
+
+            explain_failure(root, str(error))
+        raise
+
+
+def _run(root: Path, overrides: Sequence[str]) -> None:
     params = check(root, overrides)
-    if _git(root, "rev-parse", "--verify", "--quiet", "HEAD") is None:
-        with _overridden(root, overrides):
+    if _git(root, "rev-parse", "--verify", "--quiet", "HEAD") is None or _is_shallow(root):
+        with _in_place(root, overrides):
             _dvc(root, "repro")
             _settle(root, root, params)
         return
@@ -37,6 +48,10 @@ def main(root: Path, arguments: Sequence[str]) -> None:
     if name:
         with _files_of(root, name) as folder:
             _settle(root, folder, params)
+
+
+def _is_shallow(root: Path) -> bool:
+    return (_git(root, "rev-parse", "--is-shallow-repository") or "").strip() == "true"
 
 
 def parse(arguments: Sequence[str]) -> list[str]:
@@ -69,18 +84,23 @@ def check(root: Path, overrides: Sequence[str]) -> Params:
 
 
 @contextmanager
-def _overridden(root: Path, overrides: Sequence[str]) -> Iterator[None]:
-    """params.yaml with overrides, byte for byte as it was afterwards."""
+def _in_place(root: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """params.yaml with overrides; afterwards it and what earlier runs left are as they were, byte for byte."""
     from dvc.utils.hydra import apply_overrides
 
-    path = root / PARAMS_FILE
-    original = path.read_bytes()
+    metrics = [artifacts.METRICS / f"{stage}.json" for stage in ("train", "test")]
+    names = [Path(PARAMS_FILE), Path("dvc.lock"), *metrics]
+    before = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
+    had_outputs = (root / artifacts.MODELS).is_dir()
     try:
-        apply_overrides(path, [f"++{override}" for override in overrides])
+        apply_overrides(root / PARAMS_FILE, [f"++{override}" for override in overrides])
         yield
     finally:
-        with artifacts.writing(path) as temporary:
-            temporary.write_bytes(original)
+        for name, content in before.items():
+            with artifacts.writing(root / name) as temporary:
+                temporary.write_bytes(content)
+        if had_outputs:
+            _dvc(root, "checkout", "--quiet")
 
 
 def _carried(root: Path, params: Params) -> list[str]:
@@ -109,7 +129,9 @@ def _files_of(root: Path, experiment: str) -> Iterator[Path]:
 
     names = [artifacts.MODELS, artifacts.METRICS, artifacts.PLOTS, artifacts.TENSORS, artifacts.SPLIT]
     with tempfile.TemporaryDirectory() as folder:
-        files = DVCFileSystem(str(root), rev=experiment)
+        # An experiment that changes nothing leaves no ref: its files are those of the commit.
+        commit = _git(root, "for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}") or "HEAD"
+        files = DVCFileSystem(str(root), rev=commit.strip())
         for name in names:
             files.get(name.as_posix(), str(Path(folder) / name), recursive=True)
         yield Path(folder)

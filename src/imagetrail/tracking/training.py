@@ -121,6 +121,13 @@ def stand_for(root: Path, files: Path, params: Params) -> None:
         contents.describe(run, params, train.dataset)
 
 
+def explain_failure(root: Path, reason: str) -> None:
+    """Say in the run that `mlflow run` opened why it has nothing to show."""
+    run = Run(root)
+    if (run_id := run.adopted_id()) is not None:
+        run.attempt(lambda: run.client.set_tag(run_id, "mlflow.note.content", reason))
+
+
 def _tags(*, process: bool = False) -> dict[str, str]:
     tags = contents.versions() | ({PROCESS: process_tag()} if process else {})
     if experiment := os.environ.get("DVC_EXP_NAME"):

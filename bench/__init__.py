@@ -1,0 +1,1 @@
+"""What `make bench` runs: each figure measured here, against its alternative, interleaved."""

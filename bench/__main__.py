@@ -1,0 +1,30 @@
+"""Print and write the benchmarks: `make bench`, or `python -m bench NAME…` for some of them."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+from bench import memory, repro, startup
+from bench.table import Row, show
+
+BENCHMARKS = {"repro": repro.measure, "startup": startup.measure, "memory": memory.measure}
+
+
+def main() -> None:
+    """Run the named benchmarks, or all of them, in a fresh clone; write bench/results/latest.md."""
+    names = sys.argv[1:] or list(BENCHMARKS)
+    rows: list[Row] = []
+    for name in names:
+        rows += BENCHMARKS[name]()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    heading = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {cores} cores"
+    text = show(heading, rows)
+    print(text)
+    folder = Path("bench/results")
+    folder.mkdir(exist_ok=True)
+    (folder / "latest.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
