@@ -1,7 +1,7 @@
 """`mlflow run`: the same pipeline with overrides, in a copy, so that the workspace stays as it was.
 
-In a checkout with a commit this is `dvc exp run --temp`. Without one, and in a shallow clone (what MLflow makes of a git
-URI, and where DVC loses its experiments), the pipeline runs in place, and what was there is put back.
+In a checkout with a commit this is `dvc exp run --temp`. Without one, and in a shallow clone, the pipeline runs in
+place and what was there is put back: MLflow makes a shallow clone of a git URI, and DVC loses its experiments there.
 Values go through DVC's own override parser.
 """
 
