@@ -36,8 +36,9 @@ class TrainingRun:
 
     def finish(self, trained: Trained) -> None:
         """Log what the training left in models/, metrics/ and plots/, and the model itself."""
-        if not self._run.active:
-            return
+        self._run.attempt(lambda: self._finish(trained))
+
+    def _finish(self, trained: Trained) -> None:
         model = trained.classifier
         device = next(model.parameters()).device
         self._run.attempt(lambda: self._run.client.set_tag(self._run.id, "device", devices.describe(device)))
@@ -58,13 +59,18 @@ def training_run(root: Path, params: Params, train: Subset) -> Iterator[Training
         yield TrainingRun(run, params, train)
 
 
-def log_evaluation(root: Path, params: Params, train: Subset) -> None:
+def log_evaluation(root: Path, params: Params, subset: Subset) -> None:
     """Add the test figures to the run of the model that they belong to.
 
     That is the run that `mlflow run` opened, else the newest run with the model's sha256, else one rebuilt from the
     files. A run that holds figures of other rows or parameters keeps them, and a linked one is opened.
     """
     run = Run(root)
+    run.attempt(lambda: _log_evaluation(run, params, subset))
+
+
+def _log_evaluation(run: Run, params: Params, subset: Subset) -> None:
+    root = run.root
     sha256 = classifier.read_card(root / artifacts.MODELS).sha256
     run_id, links = run.adopted_id(), dict[str, str]()
     if run_id is None and (found := run.find(sha256)) is not None:
@@ -72,12 +78,14 @@ def log_evaluation(root: Path, params: Params, train: Subset) -> None:
             run_id = found.info.run_id
         else:
             links[SOURCE_RUN] = found.info.run_id
+    if not run.active:
+        return
     if run_id is None:
-        _rebuild(run, params, train, None, links)
+        _rebuild(run, params, subset, None, links)
         return
     with run.open(run_id, contents.run_name(root, params), {MODEL_SHA256: sha256}, system_metrics=False):
         _log_test_figures(run, params)
-        contents.describe(run, params, train.dataset)
+        contents.describe(run, params, subset.dataset)
 
 
 def rebuild(root: Path, params: Params) -> None:
@@ -135,24 +143,24 @@ def _tags(*, process: bool = False) -> dict[str, str]:
     return tags
 
 
-def _rebuild(run: Run, params: Params, train: Subset, run_id: str | None, links: dict[str, str]) -> None:
+def _rebuild(run: Run, params: Params, subset: Subset, run_id: str | None, links: dict[str, str]) -> None:
     tags = _tags() | links | {"imagetrail.rebuilt": "true"}
     with run.open(run_id, contents.run_name(run.root, params), tags, system_metrics=False):
         contents.log_params(run, params)
         contents.log_environment(run)
-        contents.log_dataset(run, params, train.dataset)
+        contents.log_dataset(run, params, subset.dataset)
         contents.log_history(run)
         model = classifier.load(run.files / artifacts.MODELS)
-        _log_model_and_files(run, params, train, model, torch.device("cpu"))
+        _log_model_and_files(run, params, subset, model, torch.device("cpu"))
         if (run.files / artifacts.METRICS / "test.json").is_file():
             _log_test_figures(run, params)
-        contents.describe(run, params, train.dataset)
+        contents.describe(run, params, subset.dataset)
 
 
-def _log_model_and_files(run: Run, params: Params, train: Subset, model: Classifier, device: torch.device) -> None:
+def _log_model_and_files(run: Run, params: Params, subset: Subset, model: Classifier, device: torch.device) -> None:
     card, files = model.card, run.files
     shape = (2, card.channels, *card.image_size)
-    example = np.resize(train.images[train.rows[:2]], shape)
+    example = np.resize(subset.images[subset.rows[:2]], shape)
     models.log_model(run, model, example, device)
     text = str(summary(model, input_data=torch.from_numpy(example), verbose=0, depth=4, col_names=COLUMNS))
 
