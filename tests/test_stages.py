@@ -239,7 +239,6 @@ def test_own_images_rerun_exactly_what_depends_on_them(fresh: Path) -> None:
         (["train.optimizer.lr=-1"], "train.optimizer.lr = -1 must be greater than 0"),
         (["split.test=1"], "split.test = 1 must be less than 1"),
         (["model.name=ResNet"], "'ResNet' is not known here"),
-        (["preprocess.image_size=1", "model.widths=[4, 4]"], "preprocess.image_size = 1 is too small"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -258,6 +257,12 @@ def test_a_mistake_stops_the_pipeline_with_one_sentence(reproduced: Path, overri
     run(reproduced, "dvc", "checkout")
     git(reproduced, "restore", "metrics")  # git keeps these, not DVC
     assert contents(reproduced) == before
+
+
+def test_images_too_small_for_the_model_are_refused_before_the_first_epoch(reproduced: Path) -> None:
+    failed = run(reproduced, "dvc", "exp", "run", "-S", "preprocess.image_size=1", *SMALL, code=255)
+    assert "imagetrail: preprocess.image_size = 1 is too small for the 2 blocks of model.widths" in failed.stderr
+    assert [r.info.status for r in mlflow_runs(reproduced)] == ["FAILED"]
 
 
 @pytest.mark.parametrize("name", ["MNIST", "FashionMNIST"])
