@@ -42,8 +42,11 @@ def test_our_own_faults_keep_their_traceback() -> None:
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_cleanly(sent: signal.Signals, code: int) -> None:
+    body = "print('ready', flush=True); time.sleep(30)"
+    # A shell's background job, which the tests may be, hands down an ignored SIGINT.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     process = subprocess.Popen(
-        [sys.executable, "-c", PRELUDE.format("print('ready', flush=True); time.sleep(30)")],
+        [sys.executable, "-c", listening + PRELUDE.format(body)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout.readline() == "ready\n"

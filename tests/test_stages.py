@@ -88,7 +88,6 @@ def reproduced(first_repro: tuple[Path, str], tmp_path: Path) -> Path:
         shutil.copy(origin / f"metrics/{name}.json", clone / "metrics")
     run(clone, "git", "add", "dvc.lock", "metrics")
     run(clone, "git", "commit", "--quiet", "--allow-empty", "-m", "reproduced")
-    run(clone, "make", "setup")
     return clone
 
 
