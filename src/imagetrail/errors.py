@@ -62,5 +62,7 @@ def guard(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         if os.environ.get("IMAGETRAIL_DEBUG") == "1":
             raise
-        print("imagetrail: interrupted; earlier outputs are one `dvc checkout` away.", file=sys.stderr)
+        print(
+            "imagetrail: interrupted; the same command goes on from the last finished stage or epoch.", file=sys.stderr
+        )
         raise SystemExit(130) from None
