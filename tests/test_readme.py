@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from test_stages import first_repro, free_port, reproduced, run, server, write_photos
+from test_stages import MAKE, first_repro, free_port, reproduced, run, server, write_photos
 
 __all__ = ["first_repro", "reproduced"]
 
@@ -31,7 +31,7 @@ def test_commands(reproduced: Path, block: list[str]) -> None:
             command = (*line.split(), "--port", str(port))
             with server(reproduced, *command, port=port, url=f"http://127.0.0.1:{port}/health"):
                 continue
-        run(reproduced, "bash", "-c", line)
+        run(reproduced, "bash", "-c", line.replace("make ", f"{' '.join(MAKE)} "))
 
 
 def test_links_lead_somewhere() -> None:

@@ -35,8 +35,11 @@ def environment(**changes: str) -> dict[str, str]:
         f"GIT_{who}_{what}": f"{what.lower()}@test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "MAKE"))}
-    # The clones share the environment that runs the tests: make must not build them another.
-    return kept | identity | {"PATH": f"{BIN}:{os.environ['PATH']}", "MAKEFLAGS": "-o .venv/installed"} | changes
+    return kept | identity | {"PATH": f"{BIN}:{os.environ['PATH']}"} | changes
+
+
+MAKE = ("make", "--old-file=.venv/installed")
+"""The clones share the environment that runs the tests: make must not install into it, nor point it at a clone."""
 
 
 def run(folder: Path, *command: str, code: int | None = 0, **changes: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +75,7 @@ def fresh(tmp_path: Path) -> Path:
 def first_repro(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A clone after its first `make repro`, and what that said; not to be changed."""
     clone = make_clone(tmp_path_factory.mktemp("repro") / "clone")
-    return clone, run(clone, "make", "repro").stdout
+    return clone, run(clone, *MAKE, "repro").stdout
 
 
 @pytest.fixture
@@ -125,7 +128,7 @@ def test_make_repro_reaches_its_figure_and_says_so(first_repro: tuple[Path, str]
 def test_the_second_make_repro_runs_nothing(first_repro: tuple[Path, str]) -> None:
     clone, _ = first_repro
     before = contents(clone)
-    again = run(clone, "make", "repro")
+    again = run(clone, *MAKE, "repro")
     assert ran(again.stdout) == []
     assert contents(clone) == before
     assert "test accuracy" in again.stdout
@@ -153,7 +156,7 @@ def test_a_parameter_reruns_what_depends_on_it(reproduced: Path) -> None:
 
 
 def test_a_forced_training_with_equal_bytes_keeps_its_test_figures(reproduced: Path) -> None:
-    run(reproduced, "make", "repro")
+    run(reproduced, *MAKE, "repro")
     assert ran(run(reproduced, "dvc", "repro", "-s", "-f", "train").stdout) == ["train"]
     assert ran(run(reproduced, "dvc", "repro").stdout) == []
     first, second = mlflow_runs(reproduced)
@@ -168,7 +171,7 @@ def test_a_pulled_clone_gets_its_run_from_make_repro(reproduced: Path, tmp_path:
     pulled = tmp_path / "pulled"
     (pulled / ".venv").symlink_to(BIN.parent)
     run(pulled, "dvc", "pull", "--quiet")
-    assert ran(run(pulled, "make", "repro").stdout) == []
+    assert ran(run(pulled, *MAKE, "repro").stdout) == []
     (rebuilt,) = mlflow_runs(pulled)
     assert rebuilt.data.tags["imagetrail.rebuilt"] == "true"
     assert rebuilt.data.metrics["test/accuracy"] == json.loads((pulled / "metrics/test.json").read_text())["accuracy"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from imagetrail import artifacts
 from imagetrail.errors import ImagetrailError, guard
+from imagetrail.tracking import store
 
 RUNS_PAGE = "http://127.0.0.1:5000/#/experiments/0/runs?workflowType=machine_learning"
 """The runs of the experiment Default; MLflow's own start page is for language models."""
@@ -43,26 +44,21 @@ def report() -> None:
         f"  figures    metrics/train.json, metrics/test.json, plots/predictions.csv\n"
         f"  pictures   plots/*.png; all plots in a page: .venv/bin/dvc plots show --open\n"
         + (
-            f"  MLflow     {_without_credentials(server)}"
+            f"  MLflow     {store.shown(server)}"
             if server.startswith("http")
             else f"  MLflow     .venv/bin/mlflow ui, then open {RUNS_PAGE}"
         )
     )
 
 
-def _without_credentials(uri: str) -> str:
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
-
-
 def _has_run(root: Path, model_sha256: str) -> bool:
     """Whether the default store has a run of the model, asked of SQLite itself; a server is asked through MLflow."""
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return False
-    database = artifacts.workspace(root) / "mlflow.db"
+    database = artifacts.workspace(root) / store.DATABASE
     if not database.is_file():
         return False
-    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
     try:
         query = (
             "SELECT 1 FROM tags JOIN runs USING (run_uuid) "

@@ -58,8 +58,7 @@ def log_params(run: Run, params: Params) -> None:
         held = run.client.get_run(run.id).data.params
         new = [Param(name, text(value)) for name, value in params.effective().items() if name not in held]
         run.client.log_batch(run.id, params=new)
-        stream = tempfile.TemporaryDirectory()
-        with stream as folder:
+        with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "params.yaml"
             YAML().dump(params.model_dump(mode="json"), path)
             run.client.log_artifact(run.id, str(path))

@@ -8,8 +8,6 @@ import os
 import re
 from pathlib import Path
 
-from filelock import FileLock
-
 from imagetrail import artifacts
 
 DATABASE = "mlflow.db"
@@ -48,6 +46,7 @@ def prepare(root: Path) -> tuple[str, str]:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     import mlflow
+    from filelock import FileLock
 
     tracking_uri = uri(root)
     mlflow.set_tracking_uri(tracking_uri)
