@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,9 +68,6 @@ def root(tmp_path: Path) -> Path:
     shutil.copytree(REPOSITORY / "recipes", tmp_path / "recipes")
     (tmp_path / "data" / "source").mkdir(parents=True)
     return tmp_path
-
-
-Edit = Callable[..., None]
 
 
 def set_params(root: Path, **values: object) -> None:
