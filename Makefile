@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 
-.PHONY: repro test test-fast check format bench lock setup
+.PHONY: repro test test-fast check format bench figures notebook lock setup
 .DEFAULT_GOAL := repro
 
 # The five stages, where something changed; then what they reached.
@@ -47,6 +47,14 @@ test-fast: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+# Every figure of docs/experiments.md, those that are not there yet; hours on two cores.
+figures: setup
+	$(BIN)/python -m bench.figures
+
+# Runs the tour from top to bottom and saves it with its pictures.
+notebook: setup
+	$(BIN)/python -m notebooks
 
 # Rewrites requirements.lock from pyproject.toml; exact versions and hashes, no registry address.
 lock: .venv/installed

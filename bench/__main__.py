@@ -5,10 +5,10 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import memory, repro, startup
+from bench import augment, memory, repro, startup
 from bench.table import Row, show
 
-BENCHMARKS = {"repro": repro.measure, "startup": startup.measure, "memory": memory.measure}
+BENCHMARKS = {"repro": repro.measure, "startup": startup.measure, "memory": memory.measure, "augment": augment.measure}
 
 
 def main() -> None:

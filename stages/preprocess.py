@@ -7,17 +7,19 @@ from pathlib import Path
 
 from imagetrail import tensors
 from imagetrail.errors import guard
+from imagetrail.images import Form
 from imagetrail.params import load_params
 
 
 def main(root: Path = Path()) -> None:
     """Decode every image into one array."""
     params = load_params(root)
+    reader = tensors.reader(root, params.download.path, params.download.images)
+    reader, size = tensors.sized(root, reader, params.preprocess)
     request = tensors.Request(
         source=params.download.source,
-        reader=tensors.reader(root, params.download.path, params.download.images),
-        size=params.preprocess.size,
-        channels=params.preprocess.channels,
+        reader=reader,
+        form=Form(params.preprocess.channels, size, params.preprocess.short_side),
         max_rejected=params.preprocess.max_rejected,
         jobs=params.machine.jobs,
     )

@@ -15,10 +15,13 @@ def main(root: Path = Path()) -> None:
     """Train on the train rows, choose on the validation rows."""
     params = load_params(root)
     train, val = arrays.open_subset(root, "train"), arrays.open_subset(root, "val")
-    card = classifier.new_card(params.model.name, params.model.arguments, train)
+    weights = artifacts.read_weights(root)
+    card = classifier.new_card(params.model, weights, params.train.normalisation, train)
     resumable = checkpoints.of_training(root, card, train, val, params.train)
+    start = None if weights is None else weights.path(root, params.download.weights)
+    task = training.Task(card, start, train, val, root)
     with training_run(root, params, train) as run:
-        trained = training.fit(card, train, val, params.train, resumable, run.log_epoch)
+        trained = training.fit(task, params.train, resumable, run.log_epoch)
         classifier.save(trained.classifier, root / artifacts.MODELS)
         artifacts.write_json(root / artifacts.METRICS / "train.json", trained.metrics())
         artifacts.write_rows(root / artifacts.PLOTS / "history.csv", training.Epoch._fields, trained.history)

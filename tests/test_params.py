@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, set_params
 
+from imagetrail import recipes
 from imagetrail.errors import ParamsError
 from imagetrail.params import load_params
 
 
 def test_recipes_default_is_what_a_fresh_clone_holds() -> None:
-    assert load_params(REPOSITORY, "recipes/default.yaml") == load_params(REPOSITORY)
+    assert recipes.render(REPOSITORY, "default") == (REPOSITORY / "params.yaml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,54 @@ def test_recipes_default_is_what_a_fresh_clone_holds() -> None:
         ({"preprocess__channels": 2}, "preprocess.channels = 2 is not valid"),
         ({"download__source": "mnist"}, "download.source = 'mnist' is not valid; did you mean 'MNIST'?"),
         ({"machine__jobs": 0}, "jobs = 0 decodes nothing"),
+        ({"preprocess__divisor": 8}, "image_size = 8 and divisor = 8: one of them decides the size"),
+        ({"preprocess__image_size": None}, "image_size = None and divisor = None: one of them decides the size"),
+        ({"preprocess__short_side": 7}, "short_side = 7 must be at least image_size = 8, a part of it"),
+        ({"download__extension": "jpg"}, "download.extension = 'jpg' must"),
+        ({"model__weights": 3}, "model.weights = 3 must be string"),
+        ({"model__weights": "ResNet5_Weights.V1"}, "'ResNet5_Weights.V1' is not known to torchvision; did you mean"),
+        ({"model": {"name": "resnet5", "weights": None}}, "'resnet5' is not known here; did you mean 'resnet50'?"),
+        ({"model": {"name": "resnet50", "weights": None}}, "resnet50 needs 'freeze'; give it a value"),
+        (
+            {"model": {"name": "resnet50", "weights": None, "freeze": True}},
+            "freeze = True keeps random weights for ever",
+        ),
+        ({"model": {"name": "SmallCNN", "widths": [4], "dropout": 0.1}}, "model.weights is missing"),
+        ({"train__augment": []}, "train.augment = [] is empty; set it to null"),
+        (
+            {"train__augment": [{"name": "RandomAfine"}]},
+            "'RandomAfine' is not known here; did you mean 'RandomAffine'?",
+        ),
+        ({"train__augment": [{"name": "RandomErasing", "q": 1}]}, "'q' is not a parameter of RandomErasing"),
+        (
+            {"train__augment": [{"name": "RandomMixUpV2"}, {"name": "RandomCutMixV2"}]},
+            "augment has RandomMixUpV2 and RandomCutMixV2, and labels can be mixed once",
+        ),
+        (
+            {"train__augment": [{"name": "RandomMixUpV2"}], "train__loss": {"name": "MultiMarginLoss"}},
+            "augment has RandomMixUpV2, which mixes labels: MultiMarginLoss cannot take that",
+        ),
+        ({"train__warmup_epochs": 20}, "warmup_epochs = 20 leaves none of epochs = 20"),
+        (
+            {"train__warmup_epochs": 2, "train__schedule": None},
+            "warmup_epochs = 2 has no effect: train.schedule is null",
+        ),
+        (
+            {"train__warmup_epochs": 2, "train__schedule": {"name": "OneCycleLR"}},
+            "warmup_epochs = 2 has no effect: train.schedule has a warm-up of its own",
+        ),
+        (
+            {"train__averaging": {"start_epoch": 21, "decay": None}},
+            "averaging.start_epoch = 21 has no effect in 20 epochs",
+        ),
+        ({"train__patience": 20}, "patience = 20 has no effect in 20 epochs"),
+        ({"train__patience": 3, "split__val": 0}, "train.patience = 3 needs validation rows"),
+        (
+            {"train__normalisation": {"mean": [0.5] * 3, "std": [0.5] * 3}},
+            "train.normalisation must have a mean and a std for each of preprocess.channels = 1",
+        ),
+        ({"train__schedule": {"name": "OneCycleLR", "max_lr": 0.1}}, "'max_lr' is not a parameter of OneCycleLR"),
+        ({"train__schedule": {"name": "LambdaLR"}}, "'LambdaLR' is not known here"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )

@@ -10,9 +10,11 @@ from test_classifier import make_subset
 from test_evaluation import PREDICTIONS
 
 from imagetrail import artifacts, pictures
+from imagetrail.params import Augment
 from imagetrail.training import Epoch
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 1, 8, 6), dtype=np.uint8)
+AFFINE = {"name": "RandomAffine", "degrees": 20.0}
 SUBSET = make_subset(IMAGES, [0, 0, 0, 1, 1, 0, 1, 1, 2, 1], [2, 5, 7, 9], ["a", "b", "c"])
 
 
@@ -29,8 +31,9 @@ def write_curves(path: Path) -> None:
         lambda path: pictures.confusion_matrix(path, PREDICTIONS),
         lambda path: pictures.samples(path, SUBSET),
         lambda path: pictures.mistakes(path, PREDICTIONS, SUBSET, 24),
+        lambda path: pictures.augmented(path, SUBSET, [Augment.model_validate(AFFINE)], seed=0),
     ],
-    ids=["curves", "confusion", "samples", "mistakes"],
+    ids=["curves", "confusion", "samples", "mistakes", "augmented"],
 )
 def test_equal_inputs_give_equal_pictures(draw: Callable[[Path], None], tmp_path: Path) -> None:
     paths = [tmp_path / "a.png", tmp_path / "b.png"]

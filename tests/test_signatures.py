@@ -22,7 +22,7 @@ def real(family: Family, cls: object) -> set[str]:
             (signatures.SCHEDULES, getattr(torch.optim.lr_scheduler, name))
             for name in ("StepLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "OneCycleLR", "ExponentialLR")
         ),
-        *((signatures.LOSSES, getattr(torch.nn, name)) for name in ("CrossEntropyLoss", "NLLLoss")),
+        *((signatures.LOSSES, getattr(torch.nn, name)) for name in ("CrossEntropyLoss", "MultiMarginLoss")),
         *((signatures.MODELS, cls) for cls in MODELS.values()),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

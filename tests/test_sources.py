@@ -55,7 +55,64 @@ def test_csv_lists_images_where_they_lie(root: Path) -> None:
     ]
     assert rows[0].sha256 == artifacts.file_sha256(root / "data/source/0.png")
     assert rows[0].size == str((root / "data/source/0.png").stat().st_size)
-    assert [p.name for p in (root / "data/raw").iterdir()] == ["labels.csv"]
+    assert {p.name for p in (root / "data/raw").iterdir()} == {"labels.csv", "weights.json"}
+
+
+def test_csv_adds_the_extension_that_names_lack(root: Path) -> None:
+    write_table(root, "Image_Name,Lable\n1,b\n0,a\n")
+    set_params(root, download__image_column="Image_Name", download__label_column="Lable", download__extension=".png")
+    download.main(root)
+    assert [(row.image, row.label, bool(row.sha256)) for row in artifacts.read_labels(root)] == [
+        ("0.png", "a", True),
+        ("1.png", "b", True),
+    ]
+
+
+def make_folders(root: Path, *names: str) -> Path:
+    source = root / "data/source"
+    for number, name in enumerate(names):
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (number * 20, 0, 0)).save(path)
+    set_params(root, download__source="folder")
+    return source
+
+
+def test_folders_are_classes(root: Path) -> None:
+    make_folders(root, "rose/b.png", "daisy/a.png", "rose/more/c.png", "rose/.hidden.png")
+    download.main(root)
+    rows = [(row.image, row.label, row.split) for row in artifacts.read_labels(root)]
+    assert rows == [("daisy/a.png", "daisy", ""), ("rose/b.png", "rose", ""), ("rose/more/c.png", "rose", "")]
+
+
+def test_train_and_test_folders_above_the_classes_are_the_split(root: Path) -> None:
+    make_folders(root, "Training/rose/a.png", "Training/daisy/b.png", "valid/rose/c.png", "test/rose/d.png")
+    download.main(root)
+    rows = [(row.image, row.label, row.split) for row in artifacts.read_labels(root)]
+    assert rows == [
+        ("Training/daisy/b.png", "daisy", "train"),
+        ("Training/rose/a.png", "rose", "train"),
+        ("test/rose/d.png", "rose", "test"),
+        ("valid/rose/c.png", "rose", "val"),
+    ]
+
+
+def test_a_class_may_be_called_test(root: Path) -> None:
+    make_folders(root, "test/a.png", "control/b.png")
+    download.main(root)
+    assert [(row.label, row.split) for row in artifacts.read_labels(root)] == [("control", ""), ("test", "")]
+
+
+def test_folders_that_hold_something_else_are_refused(root: Path) -> None:
+    source = make_folders(root, "rose/a.png", "b.png")
+    with pytest.raises(DataError, match=r"b\.png is a file where a folder named after a class is expected; move it"):
+        download.main(root)
+    set_params(root, download__path="data/nowhere")
+    with pytest.raises(DataError, match=r"download\.path = 'data/nowhere' is not a folder"):
+        download.main(root)
+    (source.parent / "nowhere/rose").mkdir(parents=True)
+    with pytest.raises(DataError, match="holds no images in class folders"):
+        download.main(root)
 
 
 def test_the_order_of_the_table_does_not_matter(root: Path) -> None:

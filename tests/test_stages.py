@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -336,6 +336,7 @@ def test_mlflow_run_is_one_run_and_leaves_the_workspace_alone(reproduced: Path) 
         ("train.epochs=three", "train.epochs = 'three' must be integer"),
         ("train.optimizer.momentun=0.9", "'momentun' is not a parameter of AdamW"),
         ("train.epochs=[1", "is not a value that DVC can set"),
+        ("recipe=mnist-cn", "'mnist-cn' is no recipe; did you mean 'mnist-cnn'?"),
     ],
 )
 def test_mlflow_run_refuses_before_any_stage(reproduced: Path, parameter: str, message: str) -> None:
@@ -347,6 +348,34 @@ def test_mlflow_run_refuses_before_any_stage(reproduced: Path, parameter: str, m
     (failed,) = mlflow_runs(reproduced)
     assert failed.info.status == "FAILED"
     assert message in failed.data.tags["mlflow.note.content"]
+
+
+SMALL_RECIPE = ("recipe=mnist-mlp", "download.source=digits", "preprocess.image_size=8", "model.hidden=[16]",
+                "train.epochs=1")  # fmt: skip
+
+
+def test_mlflow_run_takes_a_recipe_with_overrides_on_top(reproduced: Path) -> None:
+    before = workspace_state(reproduced)
+    project_run(reproduced, *SMALL_RECIPE)
+    assert workspace_state(reproduced) == before
+    (finished,) = mlflow_runs(reproduced)
+    logged = finished.data.params
+    assert logged["recipe"] == "mnist-mlp"
+    assert (logged["model.name"], logged["model.hidden"], logged["train.epochs"]) == ("MLP", "'[16]'", "1")
+    assert logged["train.optimizer.lr"] == "0.001", "the recipe's own"
+    assert "model.widths" not in logged, "the network of params.yaml does not leak in"
+    assert "-mlp " in finished.info.run_name, "two recipes are as near to this"
+    assert {"test/accuracy", "model/parameters", "model/multiply_adds"} <= finished.data.metrics.keys()
+
+
+def test_mlflow_run_takes_a_recipe_without_git(reproduced: Path) -> None:
+    shutil.rmtree(reproduced / ".git")
+    run(reproduced, "dvc", "config", "core.no_scm", "true")
+    before = (reproduced / "params.yaml").read_bytes()
+    project_run(reproduced, *SMALL_RECIPE)
+    assert (reproduced / "params.yaml").read_bytes() == before
+    (finished,) = mlflow_runs(reproduced)
+    assert finished.data.params["model.name"] == "MLP"
 
 
 def test_mlflow_run_carries_local_data_along(fresh: Path) -> None:
@@ -428,6 +457,21 @@ def test_mlflow_run_from_a_git_uri(fresh: Path, tmp_path: Path) -> None:
     assert workspace_state(fresh) == before
 
 
+def run_queue(folder: Path, jobs: int) -> None:
+    """Run what is queued; `dvc exp run --run-all` does not return when a worker misses the others' farewell."""
+    run(folder, "dvc", "queue", "start", "--jobs", str(jobs))
+    try:
+        deadline = time.monotonic() + 300
+        while re.search("Queued|Running", status := run(folder, "dvc", "queue", "status").stdout):
+            assert time.monotonic() < deadline, status
+            time.sleep(1)
+        assert "Failed" not in status, run(folder, "dvc", "queue", "logs", "0", code=None).stdout
+    finally:
+        for file in folder.glob(".dvc/tmp/exps/celery/*.pid"):
+            with suppress(ProcessLookupError):
+                os.kill(int(file.read_text()), 9)
+
+
 def test_queued_experiments_meet_in_one_table_with_their_own_code(reproduced: Path) -> None:
     model = reproduced / "src/imagetrail/models/small_cnn.py"
     original = model.read_text()
@@ -435,7 +479,7 @@ def test_queued_experiments_meet_in_one_table_with_their_own_code(reproduced: Pa
     run(reproduced, "dvc", "exp", "run", "--queue", *SMALL)
     model.write_text(original)
     run(reproduced, "dvc", "exp", "run", "--queue", *SMALL)
-    run(reproduced, "dvc", "exp", "run", "--run-all", "--jobs", "2")
+    run_queue(reproduced, jobs=2)
     first, second = mlflow_runs(reproduced)
     assert {first.info.status, second.info.status} == {"FINISHED"}
     assert first.data.params == second.data.params
@@ -534,7 +578,7 @@ def test_the_mlflow_ui_shows_the_run(first_repro: tuple[Path, str], tmp_path: Pa
         assert "train.optimizer.lr" in overview
         driver.get(f"{page}/runs/{logged.info.run_id}/model-metrics")
         charts = wait_for(driver, "val_accuracy")  # the charts' names without their section's
-        assert re.search(r"^model\s*\(4\)", charts, re.M)
+        assert re.search(r"^model\s*\(5\)", charts, re.M)
 
 
 def test_dvc_plots_open_without_a_network(first_repro: tuple[Path, str], tmp_path: Path) -> None:

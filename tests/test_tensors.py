@@ -124,5 +124,38 @@ def test_outputs_hold_no_times_and_no_absolute_paths(root: Path) -> None:
     for path in [*(root / "data/raw").iterdir(), *(root / "data/tensors").glob("*.[cj]s*")]:
         assert str(root) not in path.read_text()
     assert set(json.loads((root / "data/tensors/dataset.json").read_text())) == {
-        "source", "classes", "counts", "shape", "rejected", "sha256",
+        "source", "classes", "counts", "shape", "short_side", "rejected", "sha256",
     }  # fmt: skip
+
+
+def test_a_divisor_divides_the_sides_of_the_first_image(root: Path) -> None:
+    make_images(root, ["a", "b"])  # 12 x 16 pixels
+    set_params(root, preprocess__image_size=None, preprocess__divisor=5)
+    download.main(root)
+    preprocess.main(root)
+    assert artifacts.read_dataset(root).shape == [2, 3, 2, 3]
+    set_params(root, preprocess__divisor=13)
+    with pytest.raises(DataError, match=r"preprocess\.divisor = 13 leaves nothing of 12 x 16 pixels; lower it"):
+        preprocess.main(root)
+
+
+def test_a_divisor_needs_images_of_one_size(root: Path) -> None:
+    source = make_images(root, ["a", "b", "a"])
+    Image.new("RGB", (16, 13)).save(source / "001.png")
+    set_params(root, preprocess__image_size=None, preprocess__divisor=2)
+    download.main(root)
+    with pytest.raises(DataError, match="1 of 3 images cannot be used"):
+        preprocess.main(root)
+    (only,) = rejected(root / "data/rejected.csv")
+    assert only["reason"] == "13 x 16 pixels, and preprocess.divisor needs 12 x 16"
+
+
+def test_an_array_is_divided_too(root: Path) -> None:
+    (root / "data/raw").mkdir()
+    random = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
+    np.save(root / "data/raw/images.npy", random)
+    lines = [f"{n},{'ab'[n % 2]},,,784,{n:064x}" for n in range(4)]
+    (root / "data/raw/labels.csv").write_text("image,label,split,group,size,sha256\n" + "\n".join(lines) + "\n")
+    set_params(root, preprocess__image_size=None, preprocess__divisor=2, machine__jobs=1)
+    preprocess.main(root)
+    assert artifacts.read_dataset(root).shape == [4, 1, 14, 14]

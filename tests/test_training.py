@@ -14,9 +14,10 @@ from test_classifier import make_subset
 from imagetrail import checkpoints, classifier, training
 from imagetrail.arrays import Subset
 from imagetrail.checkpoints import Checkpoints
+from imagetrail.classifier import Card
 from imagetrail.errors import TrainingError
-from imagetrail.params import Train, load_params
-from imagetrail.training import Trained, shuffled_batches
+from imagetrail.params import Model, Train, load_params
+from imagetrail.training import Task, Trained, shuffled_batches
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,12 @@ def options(**changes: object) -> Train:
 
 def fit(subsets: tuple[Subset, Subset], folder: Path, on_epoch=lambda epoch, speed: None, **changes: object) -> Trained:
     train, val = subsets
-    card = classifier.new_card("SmallCNN", {"widths": [4, 8], "dropout": 0.3}, train)
-    return training.fit(card, train, val, options(**changes), Checkpoints(folder), on_epoch)
+    return training.fit(Task(small(train), None, train, val, folder), options(**changes), Checkpoints(folder), on_epoch)
+
+
+def small(train: Subset, **changes: object) -> Card:
+    model = {"name": "SmallCNN", "weights": None, "widths": [4, 8], "dropout": 0.3} | changes
+    return classifier.new_card(Model.model_validate(model), None, None, train)
 
 
 def weights(trained: Trained) -> dict[str, torch.Tensor]:
@@ -70,21 +75,32 @@ def test_no_global_state_is_left_changed(subsets, tmp_path: Path) -> None:
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+EVERYTHING = {
+    "optimizer": {"name": "SGD", "lr": 0.05, "momentum": 0.9},
+    "schedule": {"name": "OneCycleLR"},
+    "averaging": {"start_epoch": 2, "decay": 0.9},
+    "augment": [{"name": "RandomAffine", "degrees": 5.0}],
+}
+WARM = {"warmup_epochs": 2, "averaging": {"start_epoch": 2, "decay": None}}
+
+
 @pytest.mark.parametrize("killed_after", [1, 2, 3])
-@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize(
+    "changes", [{"keep": "best"}, {"keep": "last"}, EVERYTHING, WARM], ids=["best", "last", "everything", "warm-up"]
+)
 def test_a_killed_training_ends_in_the_weights_it_would_have_had(
-    subsets, tmp_path: Path, killed_after: int, keep: str
+    subsets, tmp_path: Path, killed_after: int, changes: dict
 ) -> None:
-    whole = fit(subsets, tmp_path / "whole", keep=keep, epochs=4)
+    whole = fit(subsets, tmp_path / "whole", epochs=4, **changes)
 
     def kill(epoch: training.Epoch, speed: float | None) -> None:
         if epoch.epoch == killed_after + 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(subsets, tmp_path / "killed", kill, keep=keep, epochs=4)
+        fit(subsets, tmp_path / "killed", kill, epochs=4, **changes)
     seen: list[tuple[int, bool]] = []
-    resumed = fit(subsets, tmp_path / "killed", lambda e, s: seen.append((e.epoch, s is None)), keep=keep, epochs=4)
+    resumed = fit(subsets, tmp_path / "killed", lambda e, s: seen.append((e.epoch, s is None)), epochs=4, **changes)
     assert seen == [(n, n <= killed_after) for n in range(1, 5)]
     assert equal(whole, resumed)
     assert whole.history == resumed.history
@@ -104,14 +120,14 @@ def test_a_damaged_checkpoint_is_passed_over(subsets, tmp_path: Path, capsys: py
 
 def test_checkpoints_belong_to_one_training(subsets, tmp_path: Path) -> None:
     train, val = subsets
-    card = classifier.new_card("SmallCNN", {"widths": [4], "dropout": 0.3}, train)
+    card = small(train)
     folders = {
         str(checkpoints.of_training(tmp_path, *arguments)._folder)
         for arguments in [
             (card, train, val, options()),
             (card, train, val, options(seed=1)),
             (card, val, train, options()),
-            (classifier.new_card("SmallCNN", {"widths": [5], "dropout": 0.3}, train), train, val, options()),
+            (small(train, widths=[5]), train, val, options()),
         ]
     }
     assert len(folders) == 4
@@ -139,6 +155,61 @@ def test_the_last_epoch_is_kept_without_validation(subsets, tmp_path: Path) -> N
 def test_cosine_takes_the_length_of_the_training(subsets, tmp_path: Path) -> None:
     rates = [epoch.lr for epoch in fit(subsets, tmp_path, epochs=4).history]
     assert rates == pytest.approx([0.003 * (1 + np.cos(np.pi * n / 4)) / 2 for n in range(4)])
+
+
+def test_validation_measures_the_averaged_weights_and_they_become_the_model(subsets, tmp_path: Path) -> None:
+    plain = fit(subsets, tmp_path / "plain", epochs=3)
+    averaged = fit(subsets, tmp_path / "averaged", epochs=3, averaging={"start_epoch": 3, "decay": 0.5})
+    assert plain.history[:2] == averaged.history[:2], "before its first epoch the average is the weights themselves"
+    assert plain.history[2].train_loss == averaged.history[2].train_loss
+    assert plain.history[2].val_loss != averaged.history[2].val_loss
+    assert not equal(plain, averaged)
+    val = subsets[1]
+    loss, accuracy = training.validate(
+        averaged.classifier, torch.nn.CrossEntropyLoss(reduction="sum"), val, options(), torch.device("cpu")
+    )
+    assert (loss, accuracy) == pytest.approx((averaged.kept.val_loss, averaged.kept.val_accuracy))
+
+
+def test_patience_ends_a_training_that_gets_no_better(subsets, tmp_path: Path) -> None:
+    trained = fit(subsets, tmp_path, epochs=50, patience=2, keep="best", optimizer={"name": "SGD", "lr": 0.5})
+    ranks = [(epoch.val_accuracy, -epoch.val_loss) for epoch in trained.history]
+    assert len(ranks) < 50
+    assert len(ranks) - 1 - ranks.index(max(ranks)) == 2
+    assert trained.kept == trained.history[ranks.index(max(ranks))]
+
+
+def test_a_long_gradient_is_shortened(subsets, tmp_path: Path, monkeypatch) -> None:
+    norms: list[float] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spy(parameters, limit: float):
+        listed = list(parameters)
+        clip(listed, limit)
+        norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in listed])))
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    fit(subsets, tmp_path, clip_grad_norm=0.01)
+    assert norms
+    assert max(norms) <= 0.01 * 1.001
+
+
+def test_too_many_parameters_are_refused_before_the_first_batch(subsets, tmp_path: Path) -> None:
+    count = fit(subsets, tmp_path / "a").metrics()["parameters"]
+    fit(subsets, tmp_path / "b", max_params=count)
+    seen: list[object] = []
+    with pytest.raises(TrainingError, match=rf"has {count} parameters and train\.max_params = {count - 1}; make it"):
+        fit(subsets, tmp_path / "c", lambda *epoch: seen.append(epoch), max_params=count - 1)
+    assert seen == []
+
+
+def test_mixed_labels_train(subsets, tmp_path: Path) -> None:
+    trained = fit(subsets, tmp_path, epochs=6, augment=[{"name": "RandomMixUpV2", "lambda_val": [0.0, 0.4]}])
+    assert trained.kept.val_accuracy > 0.9
+
+
+def test_metrics_say_what_the_model_costs(subsets, tmp_path: Path) -> None:
+    assert fit(subsets, tmp_path).metrics()["multiply_adds"] == 9 * 4 * 64 + 9 * 4 * 8 * 16 + 8 * 2
 
 
 def test_no_schedule_keeps_the_rate(subsets, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ class Subset:
     """Rows of the tensors, left on disk: images are read as they are indexed."""
 
     dataset: Dataset
-    images: Pixels
-    """uint8 [N,C,H,W], memory-mapped: all rows, also those of other subsets."""
+    images: npt.NDArray[Any]
+    """uint8 [N,C,H,W], memory-mapped: all rows, also those of other subsets; or features, float32 [N,D]."""
     labels: Indices
     """int64 [N], memory-mapped: all rows."""
     rows: Indices

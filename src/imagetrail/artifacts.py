@@ -23,6 +23,8 @@ SPLIT = Path("data/split")
 MODELS = Path("models")
 METRICS = Path("metrics")
 PLOTS = Path("plots")
+WEIGHTS = RAW / "weights.json"
+"""Which pretrained weights `download` found; see Weights."""
 REJECTED = Path("data/rejected.csv")
 """Where a failing preprocess leaves its list: outside DVC's outputs, so that `dvc checkout` restores those unasked."""
 
@@ -73,6 +75,8 @@ class Dataset:
     """Images of each class."""
     shape: list[int]
     """[N, C, H, W] of images.npy."""
+    short_side: int | None
+    """What the short side of an image was resized to before the centre was cut; None where sides were stretched."""
     rejected: int
     sha256: str
     """Of rows.csv, which holds the sha256 of every row's pixels: one value for the whole data set."""
@@ -86,6 +90,30 @@ class Dataset:
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.shape[2], self.shape[3]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """data/raw/weights.json: the pretrained weights that a training starts from."""
+
+    name: str
+    """model.weights, as params.yaml has it."""
+    file: str
+    """Name in download.weights, or in data/raw/weights where it was fetched."""
+    fetched: bool
+    sha256: str
+
+    def path(self, root: Path, local: str) -> Path:
+        """The file; `local` is download.weights.
+
+        Raises:
+            ArtifactError: it is gone, or no longer the one that `download` found.
+        """
+        folder = root / RAW / "weights" if self.fetched else root / local
+        with reading(folder / self.file, "download") as path:
+            if file_sha256(path) != self.sha256:
+                raise ArtifactError(f"{path} has changed since `download` found it; run `dvc repro` from there.")
+            return path
 
 
 # --- writing: all or nothing ------------------------------------------------------------------------------------------
@@ -193,6 +221,18 @@ def read_dataset(root: Path) -> Dataset:
 def write_dataset(path: Path, dataset: Dataset) -> None:
     """Write dataset.json."""
     write_json(path, asdict(dataset))
+
+
+def write_weights(raw: Path, weights: Weights | None) -> None:
+    """Write weights.json into data/raw under its temporary name."""
+    write_json(raw / WEIGHTS.name, None if weights is None else asdict(weights))
+
+
+def read_weights(root: Path) -> Weights | None:
+    """data/raw/weights.json; None where training starts from random weights."""
+    with reading(root / WEIGHTS, "download") as path:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return None if values is None else Weights(**values)
 
 
 def read_card(root: Path) -> dict[str, Any]:

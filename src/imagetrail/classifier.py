@@ -4,7 +4,6 @@ models/model.safetensors holds the weights, models/model.json the rest.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,20 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from imagetrail import artifacts
+from imagetrail import artifacts, models
 from imagetrail.arrays import Subset
+from imagetrail.artifacts import Weights
 from imagetrail.errors import ArtifactError
-from imagetrail.models import MODELS
+from imagetrail.images import Form
+from imagetrail.params import Model, Normalisation
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation of each channel, for pixels scaled to [0, 1]."""
-
-    mean: list[float]
-    std: list[float]
 
 
 @dataclass(frozen=True)
@@ -35,21 +28,33 @@ class Card:
     """models/model.json: what the weights belong to."""
 
     name: str
-    """A class of imagetrail.models."""
+    """A class of imagetrail.models, or a classifier of torchvision."""
     arguments: dict[str, object]
+    weights: dict[str, str] | None
+    """Name and sha256 of the pretrained weights; None for a random start."""
     classes: list[str]
     channels: int
     image_size: list[int]
     """[height, width] in pixels."""
-    normalisation: Normalisation
+    short_side: int | None
+    """What the short side of an image is resized to before the centre is cut; None where sides are stretched."""
+    mean: list[float]
+    """Of each channel, for pixels in [0, 1]."""
+    std: list[float]
     parameters: int
-    """Trainable ones."""
+    """All of them, frozen ones too."""
     sha256: str
     """Of model.safetensors."""
 
+    @property
+    def form(self) -> Form:
+        """What images are turned into."""
+        height, width = self.image_size
+        return Form(self.channels, (height, width), self.short_side)
+
 
 class Classifier(nn.Module):
-    """uint8 pixels in, logits out; normalisation happens inside, on the device."""
+    """uint8 pixels in, logits out; normalisation happens inside, on the device; weights lie channels last."""
 
     mean: Tensor
     std: Tensor
@@ -62,15 +67,33 @@ class Classifier(nn.Module):
         """
         super().__init__()
         height, width = card.image_size
-        self.network = MODELS[card.name](card.channels, (height, width), len(card.classes), **card.arguments)
+        self.network = models.build(card.name, card.channels, (height, width), len(card.classes), card.arguments)
         shape = (1, card.channels, 1, 1)
-        self.register_buffer("mean", torch.tensor(card.normalisation.mean).reshape(shape), persistent=False)
-        self.register_buffer("std", torch.tensor(card.normalisation.std).reshape(shape), persistent=False)
-        self.card = replace(card, parameters=sum(p.numel() for p in self.parameters() if p.requires_grad))
+        self.register_buffer("mean", torch.tensor(card.mean).reshape(shape), persistent=False)
+        self.register_buffer("std", torch.tensor(card.std).reshape(shape), persistent=False)
+        self.card = replace(card, parameters=sum(p.numel() for p in self.parameters()))
+        self.to(memory_format=torch.channels_last)
 
-    def forward(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W] -> float32 [N,K]
-        """Logits of raw pixels."""
-        logits: Tensor = self.network((pixels.float() / 255 - self.mean) / self.std)
+    @property
+    def frozen(self) -> bool:
+        """Whether only the head learns, on the features of a frozen backbone."""
+        return bool(getattr(self.network, "frozen", False))
+
+    @property
+    def head(self) -> nn.Module:
+        """The last layer of a backbone."""
+        head = self.network.head
+        assert isinstance(head, nn.Module)
+        return head
+
+    def normalise(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,C,H,W]
+        """What the network takes."""
+        scaled = pixels / 255 if pixels.dtype == torch.uint8 else pixels
+        return ((scaled - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+    def forward(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,K]
+        """Logits of raw pixels, or of pixels that an augmentation has scaled."""
+        logits: Tensor = self.network(self.normalise(pixels))
         return logits
 
 
@@ -88,8 +111,8 @@ class Probabilities(nn.Module):
         return probabilities
 
 
-def channel_statistics(subset: Subset) -> Normalisation:
-    """Mean and standard deviation of each channel over the subset's pixels, scaled to [0, 1].
+def channel_statistics(subset: Subset) -> tuple[list[float], list[float]]:
+    """(mean, standard deviation) of each channel over the subset's pixels, scaled to [0, 1].
 
     Sums are exact integers over chunks of rows, so that memory does not grow and the order does not matter. A channel
     without variation gets a standard deviation of 1.
@@ -104,18 +127,37 @@ def channel_statistics(subset: Subset) -> Normalisation:
     total = counts.sum(axis=1)
     mean = counts @ levels / total
     std = np.sqrt(np.maximum(counts @ levels**2 / total - mean**2, 0))
-    return Normalisation(mean.tolist(), [float(s) if s > 0 else 1.0 for s in std])
+    return mean.tolist(), [float(s) if s > 0 else 1.0 for s in std]
 
 
-def new_card(name: str, arguments: Mapping[str, object], train: Subset) -> Card:
-    """The card of a classifier that is to be trained on `train`; statistics come from its rows alone."""
+def new_card(model: Model, weights: Weights | None, normalisation: Normalisation | None, train: Subset) -> Card:
+    """The card of a classifier that is to be trained on `train`; statistics come from its rows alone.
+
+    Args:
+        model: section `model` of params.yaml.
+        weights: what `download` found for model.weights.
+        normalisation: train.normalisation of params.yaml; None takes what torchvision's weights were made for, or the
+            statistics of the rows.
+        train: the train rows.
+    """
+    if normalisation is not None:
+        mean, std = normalisation.mean, normalisation.std
+    elif weights is not None and model.name not in models.MODELS:
+        from imagetrail.models.backbone import expected_normalisation
+
+        mean, std = expected_normalisation(model.name)
+    else:
+        mean, std = channel_statistics(train)
     return Card(
-        name=name,
-        arguments=dict(arguments),
+        name=model.name,
+        arguments=model.arguments,
+        weights=None if weights is None else {"name": weights.name, "sha256": weights.sha256},
         classes=train.dataset.classes,
         channels=train.dataset.channels,
         image_size=list(train.dataset.image_size),
-        normalisation=channel_statistics(train),
+        short_side=train.dataset.short_side,
+        mean=mean,
+        std=std,
         parameters=0,
         sha256="",
     )
@@ -152,5 +194,4 @@ def load(folder: Path) -> Classifier:
 def read_card(folder: Path) -> Card:
     """Read model.json."""
     with artifacts.reading(folder / CARD, "train") as path:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Card(**values | {"normalisation": Normalisation(**values["normalisation"])})
+        return Card(**json.loads(path.read_text(encoding="utf-8")))

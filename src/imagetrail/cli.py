@@ -25,6 +25,17 @@ def _main() -> None:
     )
     predict.add_argument("--json", action="store_true", help="all probabilities, as JSON")
     predict.set_defaults(command=_predict)
+    recipe = commands.add_parser("recipe", help="classic systems: list, show, put into params.yaml")
+    actions = recipe.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="every recipe with its data, parameters and figure")
+    listing.set_defaults(command=_list_recipes)
+    for name, command, text in (
+        ("show", _show_recipe, "print a recipe with its header"),
+        ("apply", _apply_recipe, "put a recipe into params.yaml"),
+    ):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("name", metavar="NAME")
+        action.set_defaults(command=command)
     arguments = parser.parse_args()
     arguments.command(arguments)
 
@@ -47,6 +58,33 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise DataError(
             f"{len(problems)} of {len(arguments.images)} images were not answered:\n  " + "\n  ".join(problems)
         )
+
+
+def _list_recipes(_: argparse.Namespace) -> None:
+    from imagetrail import recipes
+
+    lines = [("recipe", "data", "parameters", "reaches")]
+    for name in recipes.names(Path()):
+        about = recipes.read(Path(), name).about
+        lines.append((name, about.data, about.parameters, about.reach))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _show_recipe(arguments: argparse.Namespace) -> None:
+    from imagetrail import recipes
+
+    print(recipes.read(Path(), arguments.name).text, end="")
+
+
+def _apply_recipe(arguments: argparse.Namespace) -> None:
+    from imagetrail import recipes
+
+    changes = recipes.apply(Path(), arguments.name)
+    for name, (before, after) in changes.items():
+        print(f"  {name}: {json.dumps(before, ensure_ascii=False)} → {json.dumps(after, ensure_ascii=False)}")
+    print(f"params.yaml holds {arguments.name}: {len(changes)} values changed; `dvc repro` runs it.")
 
 
 def _print_table(predictions: list[Prediction]) -> None:

@@ -6,11 +6,14 @@ than clipped, transparency is laid on white, and the first frame of an animation
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from imagetrail.arrays import Pixels
 from imagetrail.errors import DataError
@@ -21,29 +24,57 @@ REC_709 = (0.2125, 0.7154, 0.0721, 0.0)
 """Weights of red, green, blue and one in grey, as in skimage.color.rgb2gray."""
 
 
-def decode(data: bytes, size: tuple[int, int], channels: int) -> Pixels:
+@dataclass(frozen=True)
+class Form:
+    """What every image is turned into."""
+
+    channels: int
+    """1 is grey, 3 is RGB."""
+    size: tuple[int, int]
+    """(height, width) in pixels."""
+    short_side: int | None
+    """Resize the short side to this and cut `size` out of the centre; None stretches both sides to `size`."""
+
+
+def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> Pixels:
     """Decode an image file and resize it.
 
     Args:
         data: the file's bytes.
-        size: (height, width) in pixels; sides are stretched independently.
-        channels: 1 for grey, 3 for RGB.
+        form: what to make of it.
+        expected: (height, width) that the upright image must have; None takes any.
 
     Returns:
         uint8 [C,H,W], 0 to 255.
 
     Raises:
-        DataError: not an image of FORMATS, truncated, damaged, or too large to open safely; the reason in a few words.
+        DataError: not an image of FORMATS, truncated, damaged, of another size than `expected`, or too large to open
+            safely; the reason in a few words.
+    """
+    with opened(data) as image:
+        if expected is not None and (found := upright_size(image)) != expected:
+            raise DataError(
+                f"{found[0]} x {found[1]} pixels, and preprocess.divisor needs {expected[0]} x {expected[1]}"
+            )
+        # JPEG decodes at 1/8, 1/4 or 1/2 of its size for less; twice the wanted size keeps the filter sharp.
+        side = 2 * max(form.short_side or 0, *form.size)
+        image.draft("RGB", (side, side) if form.short_side else (2 * form.size[1], 2 * form.size[0]))
+        return resize(ImageOps.exif_transpose(image), form)
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """An image file, lazily decoded.
+
+    Raises:
+        DataError: opening or decoding it fails; the reason in a few words.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                # JPEG decodes at 1/8, 1/4 or 1/2 of its size for less; twice the wanted size keeps the filter sharp.
-                image.draft("RGB", (2 * size[1], 2 * size[0]))
-                upright = ImageOps.exif_transpose(image)
-                return resize(upright, size, channels)
+                yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise DataError("more pixels than is safe to open") from None
     except UnidentifiedImageError:
@@ -53,14 +84,31 @@ def decode(data: bytes, size: tuple[int, int], channels: int) -> Pixels:
         raise DataError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
-def resize(image: Image.Image, size: tuple[int, int], channels: int) -> Pixels:
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) in pixels, after the EXIF orientation."""
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    return image.size if turned else (image.height, image.width)
+
+
+def resize(image: Image.Image, form: Form) -> Pixels:
     """Convert to grey or RGB, then resize with Pillow's antialiased bilinear filter to uint8 [C,H,W]."""
-    converted = _grey(_colour(image)) if channels == 1 else _colour(image).convert("RGB")
-    height, width = size
-    if converted.size != (width, height):
-        converted = converted.resize((width, height), Image.Resampling.BILINEAR)
+    converted = _grey(_colour(image)) if form.channels == 1 else _colour(image).convert("RGB")
+    height, width = form.size
+    box = None if form.short_side is None else _centre(converted.size, form)
+    if converted.size != (width, height) or box is not None:
+        converted = converted.resize((width, height), Image.Resampling.BILINEAR, box=box)
     pixels = np.asarray(converted)
-    return pixels[np.newaxis] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return pixels[np.newaxis] if form.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _centre(size: tuple[int, int], form: Form) -> tuple[float, float, float, float]:
+    """The part of an image of (width, height) that becomes `form.size` where the short side becomes `short_side`."""
+    assert form.short_side is not None
+    scale = min(size) / form.short_side
+    # Rounding may make the part a hair larger than the image, which Pillow refuses.
+    width, height = (min(side * scale, whole) for side, whole in zip(form.size[::-1], size, strict=True))
+    left, top = (max(0.0, (whole - part) / 2) for part, whole in zip((width, height), size, strict=True))
+    return left, top, min(left + width, size[0]), min(top + height, size[1])
 
 
 def _colour(image: Image.Image) -> Image.Image:

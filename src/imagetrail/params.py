@@ -19,6 +19,7 @@ PARAMS_FILE = "params.yaml"
 
 Scalar = str | int | float | bool | None
 Leaf = Scalar | list[Scalar]
+"""What stands at the end of a dotted name."""
 
 
 class Section(BaseModel):
@@ -64,8 +65,8 @@ ImageSize = Annotated[int | list[int], PlainValidator(_image_size)]
 class Download(Section):
     """Where the labelled images come from."""
 
-    source: Literal["digits", "csv", "MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"]
-    """`digits` (in scikit-learn), `csv`, or one of torchvision's sets by its class name."""
+    source: Literal["digits", "csv", "folder", "MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"]
+    """`digits` (in scikit-learn), `csv`, `folder` (class folders), or one of torchvision's sets by its class name."""
     path: str = Field(min_length=1)
     """Folder of local data, from the repository root; torchvision's files are looked for here before the network."""
     table: str = Field(min_length=1)
@@ -74,29 +75,52 @@ class Download(Section):
     """csv: the folder that image names start from, from `path`."""
     image_column: str = Field(min_length=1)
     """csv: column of image names."""
+    extension: str | None = Field(pattern=r"^\.\w+$")
+    """csv: added to image names that stand in the table without one, such as .jpg."""
     label_column: str = Field(min_length=1)
     """csv: column of labels; always read as text."""
     split_column: str | None
     """csv: column that says train, val or test for each row."""
     group_column: str | None
     """csv: column of what belongs together (a patient, a session); kept for later."""
+    weights: str = Field(min_length=1)
+    """Folder of pretrained weights, from the repository root; looked into before the network. See model.weights."""
 
 
 class Preprocess(Section):
     """From image files to one array."""
 
-    image_size: ImageSize
-    """Pixels: one number for a square, or [height, width]."""
+    image_size: ImageSize | None
+    """Pixels: one number for a square, or [height, width]. Null where `divisor` decides."""
+    divisor: Annotated[int, Field(ge=1)] | None
+    """Each side of an image divided by this, rounded down; all images must then be of one size."""
+    short_side: Annotated[int, Field(ge=1, le=MAX_SIDE)] | None
+    """Resize the short side to this and cut image_size out of the centre; null stretches both sides to image_size."""
     channels: Literal[1, 3]
     """1 is grey (Rec. 709), 3 is RGB."""
     max_rejected: Annotated[int, Field(ge=0)]
     """Images that may be unusable; they stand in rejected.csv. One more fails the stage."""
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels, or None where `divisor` decides."""
+        if self.image_size is None:
+            return None
         height, width = self.image_size if isinstance(self.image_size, list) else (self.image_size, self.image_size)
         return height, width
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if (self.image_size is None) == (self.divisor is None):
+            raise ValueError(
+                f"image_size = {self.image_size} and divisor = {self.divisor}: one of them decides the size; "
+                "set the other to null"
+            )
+        if self.short_side is not None and (self.size is None or self.short_side < max(self.size)):
+            raise ValueError(
+                f"short_side = {self.short_side} must be at least image_size = {self.image_size}, a part of it"
+            )
+        return self
 
 
 class Split(Section):
@@ -110,11 +134,38 @@ class Split(Section):
 
 
 class Model(Named):
-    """The network: a class in src/imagetrail/models/ and its arguments."""
+    """The network: a class in src/imagetrail/models/, or a classifier of torchvision by its name, and its arguments."""
+
+    weights: str | None
+    """What training starts from: torchvision's name (ResNet50_Weights.IMAGENET1K_V2), or a file in download.weights;
+    null draws random weights."""
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        """Keyword arguments of the network: what is not null, and not the weights."""
+        return {key: value for key, value in super().arguments.items() if key != "weights"}
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        return self._check(signatures.MODELS)
+        if self.name not in (builders := signatures.BUILDERS.names()):
+            names = signatures.MODELS.names() | (builders if self.name.islower() else set())
+            if self.name not in names:
+                raise ValueError(f"{self.name!r} is not known here; {nearest(self.name, names)}")
+            return self._check(signatures.MODELS)
+        if problems := signatures.MODELS.problems("Backbone", self.arguments):
+            raise ValueError("\n".join(problem.replace("Backbone", self.name) for problem in problems))
+        if self.arguments["freeze"] and self.weights is None:
+            raise ValueError(
+                "freeze = True keeps random weights for ever, since weights = null; give weights or unfreeze"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_exist(self) -> Self:
+        kind, dot, _ = (self.weights or "").partition(".")
+        if dot and kind.endswith("_Weights") and kind not in (names := signatures.WEIGHTS.names()):
+            raise ValueError(f"weights = {self.weights!r} is not known to torchvision; {nearest(kind, names)}")
+        return self
 
 
 class Optimizer(Named):
@@ -129,7 +180,11 @@ class Optimizer(Named):
 
 
 class Schedule(Named):
-    """A class of torch.optim.lr_scheduler and its arguments, stepped once an epoch."""
+    """A class of torch.optim.lr_scheduler and its arguments.
+
+    Stepped once an epoch, so its lengths are in epochs; OneCycleLR alone is stepped with every batch, its peak is
+    train.optimizer.lr. CosineAnnealingLR without T_max reaches its end with the training.
+    """
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -144,6 +199,30 @@ class Loss(Named):
         return self._check(signatures.LOSSES)
 
 
+class Averaging(Section):
+    """Averaged weights (torch.optim.swa_utils), which validation measures and which become the model."""
+
+    start_epoch: Positive
+    """The first epoch that counts; before it the average is the weights themselves."""
+    decay: Annotated[float, Field(gt=0, lt=1)] | None
+    """Exponential average after every step with this decay; null is the plain mean of the epochs' ends."""
+
+
+class Normalisation(Section):
+    """Mean and standard deviation of each channel, for pixels scaled to [0, 1]."""
+
+    mean: list[float]
+    std: list[Annotated[float, Field(gt=0)]]
+
+
+class Augment(Named):
+    """A class of kornia.augmentation and its arguments; every image of a batch draws its own random numbers."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        return self._check(signatures.AUGMENTATIONS)
+
+
 class Train(Section):
     """How the network is trained."""
 
@@ -153,14 +232,61 @@ class Train(Section):
     """Images in a step."""
     optimizer: Optimizer
     schedule: Schedule | None
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    """Epochs in which the learning rate rises linearly, before the schedule begins."""
     loss: Loss
+    class_weights: Literal["balanced"] | None
+    """balanced weighs each class in the loss by the inverse of its share of the train rows; null weighs all alike."""
+    clip_grad_norm: Annotated[float, Field(gt=0)] | None
+    """Largest norm of the gradient; a longer one is shortened to it."""
+    averaging: Averaging | None
+    augment: Annotated[list[Augment], Field(min_length=1)] | None
+    """kornia's augmentations in the order in which they are applied to each batch; null changes no image."""
+    normalisation: Normalisation | None
+    """Null takes that of the pretrained weights, or the mean and standard deviation of the train rows."""
     keep: Literal["best", "last"]
     """Which epoch's weights become the model: the best validation accuracy, or the last."""
+    patience: Positive | None
+    """Stop after so many epochs without a better validation accuracy; null trains all epochs."""
+    max_params: Positive | None
+    """A contract: a network with more parameters is refused before the first batch."""
     precision: Literal["float32", "bfloat16"]
     device: Device
     """auto is CUDA where there is one."""
     threads: Positive
     """CPU threads of torch; another number can change the last bits of the weights."""
+
+    @property
+    def steps_each_batch(self) -> bool:
+        """Whether the schedule moves with every batch instead of every epoch."""
+        return self.schedule is not None and self.schedule.name == "OneCycleLR"
+
+    @model_validator(mode="after")
+    def _labels_mix_once(self) -> Self:
+        mixing = [augment.name for augment in self.augment or [] if augment.name in signatures.MIXING]
+        if len(mixing) > 1:
+            raise ValueError(f"augment has {' and '.join(mixing)}, and labels can be mixed once; keep one of them")
+        if mixing and self.loss.name != "CrossEntropyLoss":
+            raise ValueError(
+                f"augment has {mixing[0]}, which mixes labels: {self.loss.name} cannot take that; use CrossEntropyLoss"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _settings_have_effect(self) -> Self:
+        schedule = self.schedule.name if self.schedule else None
+        if self.warmup_epochs and (schedule is None or schedule == "OneCycleLR"):
+            why = "has a warm-up of its own, pct_start" if schedule else "is null, so nothing follows the warm-up"
+            raise ValueError(f"warmup_epochs = {self.warmup_epochs} has no effect: train.schedule {why}; set it to 0")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs = {self.warmup_epochs} leaves none of epochs = {self.epochs}; lower it")
+        if self.averaging and self.averaging.start_epoch > self.epochs:
+            raise ValueError(
+                f"averaging.start_epoch = {self.averaging.start_epoch} has no effect in {self.epochs} epochs; lower it"
+            )
+        if self.patience and self.patience >= self.epochs:
+            raise ValueError(f"patience = {self.patience} has no effect in {self.epochs} epochs; lower it or set null")
+        return self
 
 
 class Evaluate(Section):
@@ -205,46 +331,59 @@ class Params(Section):
         if self.train.keep == "best" and self.split.val == 0:
             raise ValueError("train.keep = 'best' needs validation rows, and split.val = 0 sets none aside; "
                              "set split.val above 0 or train.keep to 'last'")  # fmt: skip
+        if self.train.patience and self.split.val == 0:
+            raise ValueError(f"train.patience = {self.train.patience} needs validation rows, and split.val = 0 sets "
+                             "none aside; set split.val above 0 or train.patience to null")  # fmt: skip
+        normalisation, channels = self.train.normalisation, self.preprocess.channels
+        if normalisation and {len(normalisation.mean), len(normalisation.std)} != {channels}:
+            raise ValueError(
+                f"train.normalisation must have a mean and a std for each of preprocess.channels = {channels}"
+            )
         return self
 
     def effective(self) -> dict[str, Leaf]:
         """The parameters that took part, by dotted name: without nulls and without other sources' options."""
-        unused = set() if self.download.source == "csv" else Download.model_fields.keys() - {"source", "path"}
+        unused = (
+            set() if self.download.source == "csv" else Download.model_fields.keys() - {"source", "path", "weights"}
+        )
+        unused |= set() if self.model.weights else {"weights"}
         return {
             name: leaf
-            for name, leaf in _leaves(self.model_dump(mode="json", exclude={"machine": True, "download": unused}))
+            for name, leaf in leaves(self.model_dump(mode="json", exclude={"machine": True, "download": unused}))
             if leaf is not None
         }
 
 
-def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Leaf]]:
+def leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Leaf]]:
+    """The values of a tree by dotted name; mappings in a list are counted from 0."""
     for key, value in tree.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            value = {str(number): item for number, item in enumerate(value)}
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value  # type: ignore[misc]  # YAML's leaves
 
 
-def load_params(root: Path, file: str = PARAMS_FILE) -> Params:
-    """Read and check the parameters.
+def load_params(root: Path) -> Params:
+    """Read and check params.yaml.
 
     Args:
         root: the repository's root.
-        file: the file, from `root`.
 
     Raises:
         ParamsError: the file is missing or is no YAML, or any parameter is wrong; all mistakes in one message.
     """
-    path = root / file
+    path = root / PARAMS_FILE
     try:
         tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run from the repository's root, or restore it with git.") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise ParamsError(f"{PARAMS_FILE} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        raise ParamsError(f"{file} holds {type(tree).__name__} instead of sections; restore it with git.")
-    return parse_params(tree, file)
+        raise ParamsError(f"{PARAMS_FILE} holds {type(tree).__name__} instead of sections; restore it with git.")
+    return parse_params(tree, PARAMS_FILE)
 
 
 def parse_params(tree: Mapping[str, object], file: str) -> Params:
@@ -278,6 +417,8 @@ def _sentences(problem: dict[str, object]) -> Iterator[str]:
             yield f"{name} = {value!r} is not valid; {nearest(str(value), words)}"
         case "model_type":
             yield f"{name} = {value!r} must be a mapping with the keys of {context['class_name']}"
+        case "too_short":
+            yield f"{name} = {value!r} is empty; set it to null"
         case "finite_number":
             yield f"{name} = {value!r} must be a finite number"
         case _:

@@ -1,10 +1,12 @@
 """The pictures of a training: curves, confusion, samples and mistakes. Equal inputs give equal PNG bytes."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,7 +15,9 @@ from skimage.util import montage
 
 from imagetrail import artifacts
 from imagetrail.arrays import Pixels, Subset
+from imagetrail.augment import Augmentation
 from imagetrail.evaluation import Predictions
+from imagetrail.params import Augment
 
 TRAIN_COLOUR, VAL_COLOUR = "#4878a8", "#e07b39"
 SAMPLES = 10
@@ -99,6 +103,30 @@ def samples(path: Path, subset: Subset) -> None:
     axes.spines[:].set_visible(False)
     more = len(subset.dataset.classes) - len(shown)
     axes.set_title("test images" + (f", {more} more classes not shown" if more else ""))
+    _save(figure, path)
+
+
+def augmented(path: Path, subset: Subset, transforms: Sequence[Augment], seed: int) -> None:
+    """Images of a subset, one a row: as they are, then as a training may see them."""
+    rows = np.random.default_rng(seed).permutation(subset.rows)[:SAMPLES]
+    images, labels = torch.from_numpy(subset.images[rows]) / 255, torch.from_numpy(subset.labels[rows])
+    augment = Augmentation(transforms, len(subset.dataset.classes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        columns = [images, *(augment(images, labels)[0] for _ in range(SAMPLES - 1))]
+    pixels = (torch.stack(columns, dim=1).clamp(0, 1) * 255).round().byte().numpy()  # [n,SAMPLES,C,H,W]
+    sheet = montage(
+        _for_display(pixels.reshape(-1, *pixels.shape[2:])),
+        grid_shape=pixels.shape[:2],
+        padding_width=1,
+        fill=(255, 255, 255),
+        channel_axis=-1,
+    )
+    figure = Figure(figsize=(8, 8 * len(rows) / SAMPLES + 0.5), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(sheet, interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(f"train images and {', '.join(t.name for t in transforms)}", fontsize=9, wrap=True)
     _save(figure, path)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from imagetrail import images
 from imagetrail.arrays import Pixels
 from imagetrail.errors import DataError
+from imagetrail.images import Form
 
 BATCH = 64
 
@@ -19,9 +20,8 @@ class Predictor:
     """A trained model, from wherever it was loaded."""
 
     classes: list[str]
-    channels: int
-    image_size: tuple[int, int]
-    """(height, width) in pixels."""
+    form: Form
+    """What images are turned into."""
     answer: Callable[[Pixels], npt.NDArray[np.floating]]
     """uint8 [N,C,H,W] to probabilities [N,K]."""
 
@@ -47,7 +47,7 @@ def predict(predictor: Predictor, paths: Sequence[Path]) -> tuple[list[Predictio
         names, pixels = [], []
         for path in paths[start : start + BATCH]:
             try:
-                pixels.append(images.decode(images.read(path), predictor.image_size, predictor.channels))
+                pixels.append(images.decode(images.read(path), predictor.form))
                 names.append(str(path))
             except DataError as error:
                 problems.append(f"{path}: {error}")
@@ -67,10 +67,8 @@ def from_files(folder: Path) -> Predictor:
     from imagetrail.evaluation import predict_batches
 
     model = classifier.load(folder)
-    height, width = model.card.image_size
     return Predictor(
         classes=model.card.classes,
-        channels=model.card.channels,
-        image_size=(height, width),
+        form=model.card.form,
         answer=lambda pixels: predict_batches(model, [pixels], torch.device("cpu")),
     )

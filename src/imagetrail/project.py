@@ -9,13 +9,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from imagetrail import artifacts
+from imagetrail import artifacts, recipes
 from imagetrail.errors import ImagetrailError, ParamsError
 from imagetrail.params import PARAMS_FILE, Params, load_params
+
+RECIPE = "recipe"
+"""`-P recipe=NAME` stands beside the parameters: the run starts from that recipe instead of from params.yaml."""
 
 
 def main(root: Path, arguments: Sequence[str]) -> None:
@@ -26,7 +30,7 @@ def main(root: Path, arguments: Sequence[str]) -> None:
         ImagetrailError: DVC failed; its own message stands above.
     """
     try:
-        _run(root, parse(arguments))
+        _run(root, overrides(root, arguments))
     except ImagetrailError as error:
         if os.environ.get("MLFLOW_RUN_ID"):
             from imagetrail.tracking.training import explain_failure
@@ -44,7 +48,7 @@ def _run(root: Path, overrides: Sequence[str]) -> None:
         return
     name = f"mlflow-{os.environ['MLFLOW_RUN_ID'][:8]}" if "MLFLOW_RUN_ID" in os.environ else None
     _dvc(root, "exp", "run", "--temp", *(["--name", name] if name else []), *_carried(root, params),
-         *(f"--set-param=++{override}" for override in overrides))  # fmt: skip
+         *(f"--set-param={override}" for override in overrides))  # fmt: skip
     if name:
         with _files_of(root, name) as folder:
             _settle(root, folder, params)
@@ -54,14 +58,59 @@ def _is_shallow(root: Path) -> bool:
     return (_git(root, "rev-parse", "--is-shallow-repository") or "").strip() == "true"
 
 
-def parse(arguments: Sequence[str]) -> list[str]:
-    """`--train.epochs 3` as `train.epochs=3`; an empty value means as in params.yaml."""
+def overrides(root: Path, arguments: Sequence[str]) -> list[str]:
+    """What DVC is to set: the recipe that is named, leaf by leaf, and the other arguments on top.
+
+    Args:
+        root: the checkout, whose params.yaml the overrides are for.
+        arguments: `--name value` pairs, as MLflow hands them over; an empty value means as it is.
+
+    Raises:
+        ParamsError: the arguments are no pairs, or there is no such recipe.
+    """
     if len(arguments) % 2 or not all(name.startswith("--") and len(name) > 2 for name in arguments[::2]):
         raise ParamsError(
             f"parameters come as --name value, not {' '.join(arguments)!r}; use mlflow run . -P name=value."
         )
-    pairs = zip(arguments[::2], arguments[1::2], strict=True)
-    return [f"{name[2:]}={value}" for name, value in pairs if value != ""]
+    given = {name[2:]: value for name, value in zip(arguments[::2], arguments[1::2], strict=True) if value != ""}
+    named = given.pop(RECIPE, None)
+    return [
+        *([] if named is None else _recipe(root, named)),
+        *(f"++{name}={value}" for name, value in given.items()),
+    ]
+
+
+def _recipe(root: Path, name: str) -> Iterator[str]:
+    before = recipes.loaded((root / PARAMS_FILE).read_text(encoding="utf-8"))
+    return _changes(before, recipes.loaded(recipes.render(root, name)), "")
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Overrides in DVC's language: `~name` takes away, `++name=value` sets."""
+    yield from (f"~{prefix}{key}" for key in before if key not in after)
+    for key, value in after.items():
+        old = before.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            yield from _changes(old, value, f"{prefix}{key}.")
+        elif key not in before or old != value or type(old) is not type(value):
+            yield f"++{prefix}{key}={_spelled(value)}"
+
+
+def _spelled(value: object) -> str:
+    """A value in the grammar of DVC's overrides."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case str():
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        case list():
+            return "[" + ",".join(map(_spelled, value)) + "]"
+        case dict():
+            return "{" + ",".join(f"{key}:{_spelled(item)}" for key, item in value.items()) + "}"
+        case _:
+            return repr(value)
 
 
 def check(root: Path, overrides: Sequence[str]) -> Params:
@@ -74,10 +123,11 @@ def check(root: Path, overrides: Sequence[str]) -> Params:
         copy.write_bytes((root / PARAMS_FILE).read_bytes())
         for override in overrides:
             try:
-                apply_overrides(copy, [f"++{override}"])
+                apply_overrides(copy, [override])
             except (DvcException, ValueError, TypeError) as error:
+                typed = override.removeprefix("++")
                 raise ParamsError(
-                    f"{override!r} is not a value that DVC can set ({error.__cause__ or error}); quote it as for "
+                    f"{typed!r} is not a value that DVC can set ({error.__cause__ or error}); quote it as for "
                     "`dvc exp run --set-param`."
                 ) from None
         return load_params(Path(folder))
@@ -93,7 +143,7 @@ def _in_place(root: Path, overrides: Sequence[str]) -> Iterator[None]:
     before = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
     had_outputs = (root / artifacts.MODELS).is_dir()
     try:
-        apply_overrides(root / PARAMS_FILE, [f"++{override}" for override in overrides])
+        apply_overrides(root / PARAMS_FILE, list(overrides))
         yield
     finally:
         for name, content in before.items():
@@ -104,21 +154,25 @@ def _in_place(root: Path, overrides: Sequence[str]) -> Iterator[None]:
 
 
 def _carried(root: Path, params: Params) -> list[str]:
-    """Options that carry what git does not know into the copy: the local data, and new files.
+    """Options that carry what git does not know into the copy: local data, local weights, and new files.
 
     Raises:
-        ImagetrailError: the local data lies outside the repository by a relative path, which the copy would miss.
+        ImagetrailError: one of them lies outside the repository by a relative path, which the copy would miss.
     """
-    data = Path(params.download.path)
-    inside = (root / data).resolve().is_relative_to(root.resolve())
-    if not data.is_absolute() and not inside:
-        raise ImagetrailError(
-            f"download.path = {params.download.path!r} leaves the repository, so a temporary copy of it would not find "
-            "the data; give an absolute path, or put the data under data/source."
-        )
     paths = (_git(root, "ls-files", "--others", "--exclude-standard", "-z") or "").split("\0")
-    if inside and _git(root, "check-ignore", "--quiet", f"{params.download.path}/x") is not None:
-        paths += [path.as_posix() for path in sorted((root / data).iterdir()) if path.name != ".gitkeep"]
+    places = {"download.path": params.download.path}
+    if params.model.weights is not None:
+        places["download.weights"] = params.download.weights
+    for name, place in places.items():
+        folder = Path(place)
+        inside = (root / folder).resolve().is_relative_to(root.resolve())
+        if not folder.is_absolute() and not inside:
+            raise ImagetrailError(
+                f"{name} = {place!r} leaves the repository, so a temporary copy of it would not find the files; give "
+                "an absolute path, or put them into the repository."
+            )
+        if inside and _git(root, "check-ignore", "--quiet", f"{place}/x") is not None:
+            paths += [path.as_posix() for path in sorted((root / folder).iterdir()) if path.name != ".gitkeep"]
     return [f"--copy-paths={path}" for path in paths if path]
 
 

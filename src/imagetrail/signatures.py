@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,10 +26,13 @@ class Family:
     package: str
     files: tuple[str, ...]
     pattern: str
+    """Of the names that belong to it."""
     given: frozenset[str]
     """Arguments that the training passes itself, which params.yaml must not."""
     fillable: frozenset[str] = frozenset()
     """Required arguments that the training knows when params.yaml leaves them out."""
+    marked: str = ""
+    """Text before the definition that makes it a member; a regular expression."""
 
     def sources(self) -> list[Path]:
         """The files, in order of name; the package is located, not imported."""
@@ -37,6 +41,10 @@ class Family:
         folder = Path(spec.origin).parent
         return [path for pattern in self.files for path in sorted(folder.glob(pattern))]
 
+    def names(self) -> frozenset[str]:
+        """Every member."""
+        return _names(self)
+
     def problems(self, name: str, arguments: Mapping[str, Value]) -> list[str]:
         """Everything wrong with building `name` from `arguments`; empty when nothing is.
 
@@ -44,10 +52,8 @@ class Family:
             name: class or function name, as in the library.
             arguments: keyword arguments without the nulls, which mean "not passed".
         """
-        texts = [path.read_text(encoding="utf-8") for path in self.sources()]
-        if not re.fullmatch(self.pattern, name) or (found := _definition(texts, name)) is None:
-            names = {n for text in texts for n in re.findall(r"^(?:class|def) ([A-Za-z]\w*)\(", text, re.M)}
-            return [f"{name!r} is not known here; {nearest(name, (n for n in names if re.fullmatch(self.pattern, n)))}"]
+        if name not in self.names() or (found := _definition(_texts(self), name)) is None:
+            return [f"{name!r} is not known here; {nearest(name, self.names())}"]
         parameters = {key: value for key, value in found.items() if key not in self.given}
         wrong = []
         for key, value in arguments.items():
@@ -59,6 +65,18 @@ class Family:
         missing = {key for key, (_, required) in parameters.items() if required} - arguments.keys() - self.fillable
         wrong += [f"{name} needs {key!r}; give it a value" for key in sorted(missing)]
         return wrong
+
+
+@cache
+def _texts(family: Family) -> tuple[str, ...]:
+    return tuple(path.read_text(encoding="utf-8") for path in family.sources())
+
+
+@cache
+def _names(family: Family) -> frozenset[str]:
+    definition = re.compile(rf"^{family.marked}(?:class|def) ([A-Za-z]\w*)\(", re.M)
+    found = {name for text in _texts(family) for name in definition.findall(text)}
+    return frozenset(name for name in found if re.fullmatch(family.pattern, name))
 
 
 def _definition(texts: Sequence[str], name: str) -> dict[str, tuple[ast.expr, bool]] | None:
@@ -142,16 +160,31 @@ OPTIMIZERS = Family(
 SCHEDULES = Family(
     "torch",
     ("optim/lr_scheduler.py",),
-    r"\w+LR|CosineAnnealingWarmRestarts",
-    given=frozenset({"optimizer", "last_epoch"}),
+    r"(?!Cyclic|Sequential|Lambda|Multiplicative)\w+LR|CosineAnnealingWarmRestarts",
+    given=frozenset({"optimizer", "last_epoch", "max_lr", "total_steps", "epochs", "steps_per_epoch"}),
     fillable=frozenset({"T_max"}),
 )
 LOSSES = Family(
     "torch",
     ("nn/modules/loss.py",),
-    r"CrossEntropyLoss|NLLLoss|MultiMarginLoss",
+    r"CrossEntropyLoss|MultiMarginLoss",
     given=frozenset({"weight", "size_average", "reduce", "reduction"}),
 )
 MODELS = Family(
-    "imagetrail", ("models/[a-z]*.py",), r"[A-Z]\w*", given=frozenset({"in_channels", "image_size", "num_classes"})
+    "imagetrail",
+    ("models/[a-z]*.py",),
+    r"[A-Z]\w*",
+    given=frozenset({"in_channels", "image_size", "num_classes", "architecture"}),
 )
+BUILDERS = Family("torchvision", ("models/*.py",), r"\w+", given=frozenset(), marked=r"@register_model\(\)\n(?:@.*\n)*")
+"""torchvision's classifiers; what they take in params.yaml is what imagetrail's Backbone takes."""
+WEIGHTS = Family("torchvision", ("models/*.py",), r"\w+_Weights", given=frozenset())
+AUGMENTATIONS = Family(
+    "kornia",
+    ("augmentation/base.py", "augmentation/_2d/*.py", "augmentation/_2d/*/*.py"),
+    r"(?!RandomJigsaw|RandomMosaic|RandomTransplantation|RandomPatchMix|RandomDissolving|RandomFisheye)Random\w+|ColorJitter|ColorJiggle",
+    given=frozenset({"same_on_batch", "p_batch", "keepdim", "data_keys", "use_correct_lambda", "num_mix"}),
+)
+"""kornia's classes, which draw for every image of a batch on its own."""
+MIXING = frozenset({"RandomMixUpV2", "RandomCutMixV2"})
+"""Augmentations that mix two images, and so two labels."""

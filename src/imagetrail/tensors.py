@@ -4,7 +4,7 @@ import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,8 @@ from imagetrail.arrays import Pixels
 from imagetrail.artifacts import Dataset, LabelRow, Rejection, TensorRow
 from imagetrail.console import progress
 from imagetrail.errors import DataError
+from imagetrail.images import Form
+from imagetrail.params import Preprocess
 
 CHUNK = 64
 """Images that a worker decodes at a time: large enough to hide the hand-over, small enough for memory."""
@@ -26,8 +28,11 @@ CHUNK = 64
 class Reader(Protocol):
     """Reads the pixels of a row; workers receive a copy of it."""
 
-    def __call__(self, index: int, row: LabelRow, size: tuple[int, int], channels: int) -> Pixels:
+    def __call__(self, index: int, row: LabelRow, form: Form) -> Pixels:
         """uint8 [C,H,W] of the row, or DataError with the reason."""
+
+    def size(self, index: int, row: LabelRow) -> tuple[int, int]:
+        """(height, width) of the row's image as it is, or DataError with the reason."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,20 @@ class FileReader:
     """Image files below a folder."""
 
     folder: Path
+    expected: tuple[int, int] | None = None
+    """(height, width) that every image must have; None takes any."""
 
-    def __call__(self, index: int, row: LabelRow, size: tuple[int, int], channels: int) -> Pixels:
+    def __call__(self, index: int, row: LabelRow, form: Form) -> Pixels:
         """Decode the file, after checking that it is the one that `download` listed."""
         data = images.read(self.folder / row.image)
         if hashlib.sha256(data).hexdigest() != row.sha256:
             raise DataError("changed since `download` listed it")
-        return images.decode(data, size, channels)
+        return images.decode(data, form, self.expected)
+
+    def size(self, index: int, row: LabelRow) -> tuple[int, int]:
+        """(height, width) of the upright image."""
+        with images.opened(images.read(self.folder / row.image)) as image:
+            return images.upright_size(image)
 
 
 @dataclass(frozen=True)
@@ -50,10 +62,15 @@ class ArrayReader:
 
     path: Path
 
-    def __call__(self, index: int, row: LabelRow, size: tuple[int, int], channels: int) -> Pixels:
+    def __call__(self, index: int, row: LabelRow, form: Form) -> Pixels:
         """Resize and convert a row of the array."""
         pixels = np.load(self.path, mmap_mode="r")[index]
-        return images.resize(Image.fromarray(pixels), size, channels)
+        return images.resize(Image.fromarray(pixels), form)
+
+    def size(self, index: int, row: LabelRow) -> tuple[int, int]:
+        """(height, width) of every row."""
+        _, height, width, *_ = np.load(self.path, mmap_mode="r").shape
+        return height, width
 
 
 def reader(root: Path, path: str, images_folder: str) -> Reader:
@@ -70,6 +87,40 @@ def reader(root: Path, path: str, images_folder: str) -> Reader:
     return FileReader(fetched if fetched.is_dir() else root / path / images_folder)
 
 
+def sized(root: Path, reader: Reader, options: Preprocess) -> tuple[Reader, tuple[int, int]]:
+    """The size that images get.
+
+    With a divisor it is that of the first readable image, divided, and images of another size will be rejected.
+
+    Args:
+        root: the repository's root.
+        reader: where the pixels are.
+        options: section `preprocess` of params.yaml.
+
+    Returns:
+        (the reader to use, (height, width) in pixels).
+
+    Raises:
+        DataError: no image is readable, or nothing is left of one.
+    """
+    if options.size is not None:
+        return reader, options.size
+    divisor = options.divisor
+    assert divisor is not None, "params.py: one of the two decides"
+    for index, row in enumerate(artifacts.read_labels(root)):
+        try:
+            whole = reader.size(index, row)
+        except DataError:
+            continue
+        height, width = (side // divisor for side in whole)
+        if min(height, width) < 1:
+            raise DataError(
+                f"preprocess.divisor = {divisor} leaves nothing of {whole[0]} x {whole[1]} pixels; lower it."
+            )
+        return (replace(reader, expected=whole) if isinstance(reader, FileReader) else reader), (height, width)
+    raise DataError("no image of data/raw/labels.csv can be read, so preprocess.divisor has no size to divide.")
+
+
 @dataclass(frozen=True)
 class Request:
     """What `build` is asked for."""
@@ -77,10 +128,7 @@ class Request:
     source: str
     """Name of the source, for dataset.json."""
     reader: Reader
-    size: tuple[int, int]
-    """(height, width) in pixels."""
-    channels: int
-    """1 is grey, 3 is RGB."""
+    form: Form
     max_rejected: int
     jobs: int
     """Workers; -1 is one a core."""
@@ -112,7 +160,8 @@ def build(root: Path, request: Request) -> None:
             source=request.source,
             classes=classes,
             counts={name: counts[name] for name in classes},
-            shape=[total - len(rejected), request.channels, *request.size],
+            shape=[total - len(rejected), request.form.channels, *request.form.size],
+            short_side=request.form.short_side,
             rejected=len(rejected),
             sha256=artifacts.file_sha256(folder / "rows.csv"),
         )
@@ -167,7 +216,7 @@ def _write(
     rejected: list[Rejection] = []
     counts: Counter[str] = Counter()
     with (
-        arrays.NpyWriter(folder / "images.npy", (request.channels, *request.size), np.uint8) as pixel_file,
+        arrays.NpyWriter(folder / "images.npy", (request.form.channels, *request.form.size), np.uint8) as pixel_file,
         arrays.NpyWriter(folder / "labels.npy", (), np.int64) as label_file,
     ):
 
@@ -192,7 +241,7 @@ def _write(
 def _decode(rows: Iterable[LabelRow], request: Request) -> Iterator[tuple[LabelRow, Pixels | str]]:
     """Each row with its pixels or the reason why there are none, in order; decoded in parallel."""
     chunks = _chunks(enumerate(rows))
-    work = (delayed(_decode_chunk)(chunk, request.reader, request.size, request.channels) for chunk in chunks)
+    work = (delayed(_decode_chunk)(chunk, request.reader, request.form) for chunk in chunks)
     for chunk in Parallel(n_jobs=request.jobs, return_as="generator")(work):
         yield from chunk
 
@@ -202,14 +251,12 @@ def _chunks(rows: Iterator[tuple[int, LabelRow]]) -> Iterator[list[tuple[int, La
         yield chunk
 
 
-def _decode_chunk(
-    chunk: list[tuple[int, LabelRow]], read: Reader, size: tuple[int, int], channels: int
-) -> list[tuple[LabelRow, Pixels | str]]:
-    return [(row, _pixels_or_reason(index, row, read, size, channels)) for index, row in chunk]
+def _decode_chunk(chunk: list[tuple[int, LabelRow]], read: Reader, form: Form) -> list[tuple[LabelRow, Pixels | str]]:
+    return [(row, _pixels_or_reason(index, row, read, form)) for index, row in chunk]
 
 
-def _pixels_or_reason(index: int, row: LabelRow, read: Reader, size: tuple[int, int], channels: int) -> Pixels | str:
+def _pixels_or_reason(index: int, row: LabelRow, read: Reader, form: Form) -> Pixels | str:
     try:
-        return read(index, row, size, channels)
+        return read(index, row, form)
     except DataError as error:
         return str(error)

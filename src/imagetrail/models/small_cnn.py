@@ -5,6 +5,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from imagetrail.errors import TrainingError
+from imagetrail.models.layers import convolution
 
 
 class SmallCNN(nn.Module):
@@ -51,9 +52,5 @@ class SmallCNN(nn.Module):
 
 
 def _block(in_channels: int, out_channels: int, *, pool: bool) -> nn.Sequential:
-    layers = [
-        nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
-    ]
+    layers = convolution(in_channels, out_channels)
     return nn.Sequential(nn.MaxPool2d(2), *layers) if pool else nn.Sequential(*layers)

@@ -8,12 +8,13 @@ order of the sorted names).
 from collections.abc import Callable, Mapping
 
 from imagetrail.artifacts import LabelRow
-from imagetrail.sources import csv, digits, named
+from imagetrail.sources import csv, digits, folder, named
 from imagetrail.sources.request import Request
 
 SOURCES: Mapping[str, Callable[[Request], list[LabelRow]]] = {
     "digits": digits.load,
     "csv": csv.load,
+    "folder": folder.load,
     "MNIST": named.load,
     "FashionMNIST": named.load,
     "KMNIST": named.load,

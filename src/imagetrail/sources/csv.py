@@ -5,22 +5,21 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from joblib import Parallel, delayed
-
-from imagetrail.artifacts import LabelRow, file_sha256
-from imagetrail.console import progress, warn
+from imagetrail.artifacts import LabelRow
+from imagetrail.console import warn
 from imagetrail.errors import DataError, nearest
 from imagetrail.params import Download
+from imagetrail.sources.files import Entry, identify
 from imagetrail.sources.request import Request
 
 SHOWN = 20
 """Mistakes listed in a message; the rest is counted."""
 
 
-class Entry(NamedTuple):
+class Line(NamedTuple):
     """A line of the user's table."""
 
-    line: int
+    number: int
     image: str
     label: str
     split: str
@@ -30,28 +29,19 @@ class Entry(NamedTuple):
 def load(request: Request) -> list[LabelRow]:
     """Read the table, check every row, and take the size and sha256 of every image.
 
-    A missing image is no mistake of the table: it is kept with an empty sha256, and `preprocess` rejects it together
-    with the images that cannot be decoded.
+    A missing image is no mistake of the table; `preprocess` rejects it.
 
     Raises:
         DataError: the table is missing, is no CSV, lacks a column or has bad rows: all of them in one message.
     """
     options = request.options
     table = request.local / options.table
-    entries = list(read_table(table, options))
+    lines = list(read_table(table, options))
     images = request.local / options.images
-    chosen = _check(table, images, entries)
-    hashes = Parallel(n_jobs=request.jobs, prefer="threads", return_as="generator")(
-        delayed(_identify)(images / entry.image) for entry in chosen
-    )
-    bar = progress(hashes, total=len(chosen), description="download", unit="image")
-    return [
-        LabelRow(entry.image, entry.label, entry.split, entry.group, size, sha256)
-        for entry, (size, sha256) in zip(chosen, bar, strict=True)
-    ]
+    return identify(images, [Entry(*line[1:]) for line in _check(table, images, lines)], request.jobs)
 
 
-def read_table(table: Path, options: Download) -> Iterator[Entry]:
+def read_table(table: Path, options: Download) -> Iterator[Line]:
     """The rows of the table as text: labels `01`, `NA` and `1.0` stay what they are.
 
     Raises:
@@ -74,7 +64,8 @@ def read_table(table: Path, options: Download) -> Iterator[Entry]:
                         "quote cells that hold a comma."
                     )
                 count += 1
-                yield Entry(lines.line_num, *("" if c is None else cells[c].strip() for c in columns))
+                image, *others = ("" if c is None else cells[c].strip() for c in columns)
+                yield Line(lines.line_num, image + (options.extension or "" if image else ""), *others)
     except UnicodeDecodeError as error:
         raise DataError(f"{table} is not UTF-8 at byte {error.start}; save it as UTF-8.") from None
     except csv.Error as error:
@@ -105,23 +96,23 @@ def _column(table: Path, header: list[str], name: str | None, key: str) -> int |
     return header.index(name)
 
 
-def _check(table: Path, images: Path, entries: list[Entry]) -> list[Entry]:
+def _check(table: Path, images: Path, lines: list[Line]) -> list[Line]:
     """Each image once; every mistake of every row in one DataError."""
     problems: list[str] = []
-    first: dict[str, Entry] = {}
+    first: dict[str, Line] = {}
     repeated = 0
     base = images.resolve()
-    for entry in entries:
-        name = str(PurePosixPath(entry.image))
-        if problem := _problem(base, entry):
-            problems.append(f"line {entry.line}: {problem}")
-        elif (earlier := first.setdefault(name, entry._replace(image=name))) is not entry:
-            if earlier[2:] != entry[2:]:
+    for line in lines:
+        name = str(PurePosixPath(line.image))
+        if problem := _problem(base, line):
+            problems.append(f"line {line.number}: {problem}")
+        elif (earlier := first.setdefault(name, line._replace(image=name))) is not line:
+            if earlier[2:] != line[2:]:
                 problems.append(
-                    f"line {entry.line}: {entry.image!r} is {entry.label!r} here and {earlier.label!r} "
-                    f"on line {earlier.line}; keep one"
+                    f"line {line.number}: {line.image!r} is {line.label!r} here and {earlier.label!r} "
+                    f"on line {earlier.number}; keep one"
                 )
-            elif earlier.line != entry.line:
+            elif earlier.number != line.number:
                 repeated += 1
     if problems:
         more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
@@ -131,12 +122,12 @@ def _check(table: Path, images: Path, entries: list[Entry]) -> list[Entry]:
     return list(first.values())
 
 
-def _problem(base: Path, entry: Entry) -> str | None:
+def _problem(base: Path, line: Line) -> str | None:
     """Why a row cannot be used, from the row alone; no file outside `base` is opened."""
-    name = entry.image
+    name = line.image
     if not name:
         return "the image name is empty; give one"
-    if not entry.label:
+    if not line.label:
         return f"the label of {name!r} is empty; give one"
     if any(ord(character) < 32 for character in name):
         return f"the image name {name!r} holds a control character; rename the file"
@@ -144,8 +135,8 @@ def _problem(base: Path, entry: Entry) -> str | None:
         return f"{name!r} is an address; download the image and give its file name"
     if "\\" in name:
         return f"{name!r} has a backslash; write {name.replace(chr(92), '/')!r}"
-    if entry.split not in ("", "train", "val", "test"):
-        return f"the split of {name!r} is {entry.split!r}; it must be train, val, test or empty"
+    if line.split not in ("", "train", "val", "test"):
+        return f"the split of {name!r} is {line.split!r}; it must be train, val, test or empty"
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         return f"{name!r} lies outside the data root {base.name!r}; copy it in or set download.images"
     try:
@@ -155,11 +146,3 @@ def _problem(base: Path, entry: Entry) -> str | None:
     if not inside:
         return f"{name!r} is a link out of the data root {base.name!r}; copy the image in"
     return None
-
-
-def _identify(path: Path) -> tuple[str, str]:
-    """(size, sha256) of a file, both empty where there is none to read."""
-    try:
-        return str(path.stat().st_size), file_sha256(path) if path.is_file() else ""
-    except OSError:
-        return "", ""

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from imagetrail import artifacts
+from imagetrail import artifacts, recipes
+from imagetrail.arrays import Subset
 from imagetrail.artifacts import Dataset
 from imagetrail.errors import ParamsError
 from imagetrail.git import GitState, read_state
-from imagetrail.params import Leaf, Params, load_params
+from imagetrail.params import Leaf, Params
 from imagetrail.tracking.run import Run
 
 LIBRARIES = ("torch", "torchvision", "mlflow", "dvc", "numpy", "pillow", "scikit-learn")
@@ -25,18 +26,36 @@ NAME_LIMIT = 80
 
 
 def run_name(root: Path, params: Params) -> str:
-    """The data set and what differs from recipes/default.yaml: `digits lr=0.01 epochs=5`, else `digits default`."""
-    source = params.download.source
+    """The nearest recipe and what differs from it: `mnist-cnn lr=0.01 epochs=5`, or `digits default`."""
     try:
-        default = load_params(root, "recipes/default.yaml").effective()
-    except ParamsError:
-        return f"{source} {params.model.name}"
-    differences = [
-        f"{_short(name)}{text(value)}"
-        for name, value in params.effective().items()
-        if name not in ("download.source", "download.path") and default.get(name) != value
-    ]
-    return " ".join([source, *(differences or ["default"])])[:NAME_LIMIT]
+        name, differences = nearest_recipe(root, params)
+    except ParamsError:  # someone is at work on a recipe
+        return f"{params.download.source} {params.model.name}"
+    shown = [f"{_short(parameter)}{text(value)}" for parameter, value in differences.items()]
+    first = params.download.source if name == recipes.DEFAULT else name
+    return " ".join([first, *(shown or ([name] if name == recipes.DEFAULT else []))])[:NAME_LIMIT]
+
+
+def nearest_recipe(root: Path, params: Params) -> tuple[str, dict[str, Leaf]]:
+    """The recipe with the fewest differences from the parameters, and those; where the data lies is none of them.
+
+    Raises:
+        ParamsError: a recipe is wrong.
+    """
+    found = params.effective()
+    best: tuple[str, dict[str, Leaf], int] | None = None
+    for name in recipes.names(root):
+        values = recipes.params(root, name).effective()
+        ours = {key: value for key, value in found.items() if key not in PLACES and values.get(key) != value}
+        missing = len(values.keys() - found.keys() - PLACES)
+        if best is None or len(ours) + missing < best[2]:
+            best = name, ours, len(ours) + missing
+    assert best is not None, "the default is always there"
+    return best[0], best[1]
+
+
+PLACES = {"download.path", "download.weights"}
+"""Where things lie on this machine, which is no part of a recipe."""
 
 
 def _short(parameter: str) -> str:
@@ -124,6 +143,23 @@ def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
         schema = Schema([TensorSpec(np.dtype("uint8"), (-1, *dataset.shape[1:]))])
         described = MetaDataset(source, dataset.source, dataset.sha256[:8], schema)  # type: ignore[abstract]  # it is not
         mlflow.log_input(described, "training")
+
+    run.attempt(log)
+
+
+def log_augmentation(run: Run, params: Params, train: Subset) -> None:
+    """A picture of augmented train images, where the training augments."""
+    transforms, seed = params.train.augment, params.train.seed
+    if transforms is None:
+        return
+
+    def log() -> None:
+        from imagetrail import pictures
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "augmented.png"
+            pictures.augmented(path, train, transforms, seed)
+            run.client.log_artifact(run.id, str(path), "training")
 
     run.attempt(log)
 

@@ -13,6 +13,7 @@ import torch
 
 from imagetrail.classifier import Classifier, Probabilities
 from imagetrail.errors import ArtifactError
+from imagetrail.images import Form
 from imagetrail.prediction import Predictor
 from imagetrail.tracking import store
 from imagetrail.tracking.run import Run
@@ -30,7 +31,8 @@ class _ExportedOn:
         """Write MLflow's pt2 folder for the CPU, then the program for another device in its place."""
         import mlflow.pytorch
 
-        module = Probabilities(classifier).eval()
+        # torch.export keeps a weight only where it is contiguous; the values are the same.
+        module = Probabilities(classifier).eval().to(memory_format=torch.contiguous_format)
         mlflow.pytorch.save_model(module.cpu(), path, input_example=input_example, serialization_format="pt2", **kwargs)
         if self._device.type != "cpu":
             module = module.to(self._device)
@@ -76,6 +78,7 @@ def _log(classifier: Classifier, example: np.ndarray, name: str, device: torch.d
             "classes": card.classes,
             "channels": card.channels,
             "image_size": card.image_size,
+            "short_side": card.short_side,
             "model_sha256": card.sha256,
         },
     )
@@ -100,7 +103,8 @@ def load(root: Path, reference: str) -> Predictor:
         metadata = mlflow.models.get_model_info(uri).metadata or {}
         model = mlflow.pyfunc.load_model(uri, model_config={"device": "cpu"})
         height, width = metadata["image_size"]
-        return Predictor(metadata["classes"], metadata["channels"], (height, width), model.predict)
+        form = Form(metadata["channels"], (height, width), metadata.get("short_side"))  # older models have none
+        return Predictor(metadata["classes"], form, model.predict)
     except (MlflowException, OSError) as error:
         raise ArtifactError(f"MLflow has no model {uri!r} ({error}); `mlflow ui` lists the runs.") from None
     except KeyError as error:

@@ -56,6 +56,7 @@ def training_run(root: Path, params: Params, train: Subset) -> Iterator[Training
         contents.log_params(run, params)
         contents.log_environment(run)
         contents.log_dataset(run, params, train.dataset)
+        contents.log_augmentation(run, params, train)
         yield TrainingRun(run, params, train)
 
 
@@ -149,6 +150,7 @@ def _rebuild(run: Run, params: Params, subset: Subset, run_id: str | None, links
         contents.log_params(run, params)
         contents.log_environment(run)
         contents.log_dataset(run, params, subset.dataset)
+        contents.log_augmentation(run, params, subset)
         contents.log_history(run)
         model = classifier.load(run.files / artifacts.MODELS)
         _log_model_and_files(run, params, subset, model, torch.device("cpu"))
@@ -173,7 +175,7 @@ def _log_model_and_files(run: Run, params: Params, subset: Subset, model: Classi
     run.attempt(log)
     size = float((files / artifacts.MODELS / classifier.WEIGHTS).stat().st_size)
     kept = artifacts.read_metrics(files, "train")
-    figures = {f"model/{name}": kept.get(name) for name in ("val_accuracy", "val_loss")}
+    figures = {f"model/{name}": kept.get(name) for name in ("val_accuracy", "val_loss", "multiply_adds")}
     run.log_metrics(figures | {"model/parameters": float(card.parameters), "model/bytes": size})
 
 

@@ -1,0 +1,96 @@
+"""Augmentation: per image, repeatable, and equal to what it stands for."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+from imagetrail.augment import Augmentation
+from imagetrail.errors import TrainingError
+from imagetrail.params import Augment
+
+IMAGES = torch.rand(16, 3, 12, 10, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(16) % 4
+
+
+def augmented(
+    *transforms: dict, images: Tensor = IMAGES, labels: Tensor = LABELS, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    augment = Augmentation([Augment.model_validate(transform) for transform in transforms], num_classes=4)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return augment(images, labels)
+
+
+def test_each_image_draws_its_own_numbers() -> None:
+    images, labels = augmented(
+        {"name": "RandomAffine", "degrees": 20.0, "p": 1.0}, images=IMAGES[:1].expand(16, -1, -1, -1)
+    )
+    assert len({image.numpy().tobytes() for image in images}) == 16
+    assert torch.equal(labels, LABELS)
+
+
+def test_equal_seeds_give_equal_pixels() -> None:
+    transforms = [{"name": "RandomHorizontalFlip"}, {"name": "ColorJitter", "brightness": 0.3}]
+    assert torch.equal(augmented(*transforms)[0], augmented(*transforms)[0])
+    assert not torch.equal(augmented(*transforms)[0], augmented(*transforms, seed=1)[0])
+
+
+def test_a_flip_flips_and_nothing_else() -> None:
+    images, _ = augmented({"name": "RandomHorizontalFlip", "p": 1.0})
+    assert torch.equal(images, IMAGES.flip(3))
+
+
+def test_transforms_follow_each_other_in_order() -> None:
+    shrink = {"name": "RandomAffine", "degrees": 0.0, "scale": [0.5, 0.5], "p": 1.0}
+    invert = {"name": "RandomInvert", "p": 1.0}
+    assert augmented(shrink, invert)[0][0, 0, 0, 0] == 1  # the empty corner is inverted
+    assert augmented(invert, shrink)[0][0, 0, 0, 0] == 0
+
+
+def test_the_magnification_of_mnist_cnn_is_a_centre_crop_resized() -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    cropped = Image.fromarray(levels).crop((3, 3, 25, 25)).resize((28, 28), Image.Resampling.BILINEAR)
+    scale = 1.2727272727
+    ours, _ = augmented(
+        {"name": "RandomAffine", "degrees": 0.0, "scale": [scale, scale], "align_corners": True, "p": 1.0},
+        images=torch.from_numpy(levels)[None, None] / 255,
+        labels=LABELS[:1],
+    )
+    # Pillow repeats the edge of the crop where bilinear interpolation looks one pixel further.
+    assert np.abs(ours[0, 0].numpy() * 255 - np.asarray(cropped))[1:-1, 1:-1].max() < 1
+
+
+@given(seed=st.integers(0, 50))
+def test_mixed_images_have_the_shares_of_their_pixels(seed: int) -> None:
+    """With image i all of the value i, a mixture's mean says how much of which image is in it."""
+    values = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 1, 12, 10)
+    for name in ("RandomMixUpV2", "RandomCutMixV2"):
+        images, shares = augmented({"name": name}, images=values, labels=torch.arange(4), seed=seed)
+        assert shares.sum(dim=1).tolist() == pytest.approx([1.0] * 4)
+        assert (shares @ torch.arange(4.0)).tolist() == pytest.approx(images.mean(dim=(1, 2, 3)).tolist(), abs=1e-5)
+        own = shares[torch.arange(4), torch.arange(4)]
+        assert ((shares > 0).sum(dim=1) <= 2).all()
+        assert (own >= 0).all()
+
+
+def test_a_mixture_that_is_not_drawn_leaves_labels_whole() -> None:
+    for name in ("RandomMixUpV2", "RandomCutMixV2"):
+        images, shares = augmented({"name": name, "p": 0.0})
+        assert torch.equal(images, IMAGES)
+        assert torch.equal(shares, torch.nn.functional.one_hot(LABELS, 4).float())
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        ({"name": "RandomCrop", "size": [8, 8]}, r"turns images of \(12, 10\) pixels into \(8, 8\)"),
+        ({"name": "RandomAffine", "degrees": -3.0}, r"train\.augment\.RandomAffine was refused by kornia"),
+    ],
+)
+def test_what_cannot_be_augmented_is_said(transform: dict, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        augmented(transform)

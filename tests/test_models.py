@@ -1,0 +1,103 @@
+"""The networks: what they cost by hand, what they refuse, and every torchvision classifier with a new head."""
+
+import pytest
+import torch
+from torch import nn
+
+from imagetrail import models
+from imagetrail.costs import multiply_adds
+from imagetrail.errors import TrainingError
+from imagetrail.models import MODELS
+from imagetrail.signatures import BUILDERS
+from imagetrail.signatures import MODELS as NAMES
+
+PLAIN = {
+    "widths": [32, 64, 128, 256], "padding": 0, "pool_after": [2, 4], "batch_norm": False, "hidden": [50],
+    "dropout": 0.0,
+}  # fmt: skip
+TINY = {"stem": 16, "widths": [16] * 5, "kernel_size": 3, "pool_before": [2, 4]}
+RESIDUAL = {"stem": 64, "widths": [128, 256, 512], "blocks": [1, 0, 1], "dropout": 0.0}
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "channels", "size", "parameters"),
+    [
+        # 1-32-64-128-256 with biases, 4096-50-10
+        ("PlainCNN", PLAIN, 1, 28, 320 + 18_496 + 73_856 + 295_168 + 204_850 + 510),
+        ("MLP", {"hidden": [512, 512], "dropout": 0.2}, 1, 28, 785 * 512 + 513 * 512 + 5130),
+        ("MLP", {"hidden": [], "dropout": 0.0}, 3, 4, 490),
+        # stem, five separable layers with their normalisation, 7x7 weights for each channel, the head
+        ("TinyCNN", TINY, 1, 28, 9 * 16 + 32 + 5 * (9 * 16 + 256 + 32) + 16 * 49 + 170),
+        ("ResidualCNN", RESIDUAL, 3, 32, 6_573_130),
+    ],
+)
+def test_parameters_by_hand(name: str, arguments: dict, channels: int, size: int, parameters: int) -> None:
+    network = models.build(name, channels, (size, size), 10, arguments)
+    assert count(network) == parameters
+    assert network.eval()(torch.zeros(2, channels, size, size)).shape == (2, 10)
+
+
+def test_mnist_cnn_has_593200_parameters() -> None:
+    assert count(models.build("PlainCNN", 1, (28, 28), 10, PLAIN)) == 593_200
+
+
+def test_images_need_not_be_square() -> None:
+    for name, arguments in (("PlainCNN", PLAIN), ("TinyCNN", TINY), ("ResidualCNN", RESIDUAL)):
+        assert models.build(name, 3, (40, 24), 3, arguments).eval()(torch.zeros(2, 3, 40, 24)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("PlainCNN", PLAIN, r"image_size = 8 is too small for model\.widths = \[32, 64, 128, 256\]"),
+        ("TinyCNN", TINY | {"pool_before": [1, 2, 3, 4]}, "image_size = 8 is too small for 4 poolings"),
+        ("TinyCNN", TINY | {"kernel_size": 4}, r"model\.kernel_size = 4 must be odd"),
+        ("ResidualCNN", RESIDUAL | {"widths": [8] * 4, "blocks": [0] * 4}, "use at least 16, or fewer stages"),
+        ("ResidualCNN", RESIDUAL | {"blocks": [1]}, r"model\.blocks = \[1\] must have a number for each"),
+        ("resnet18", {"freeze": False}, r"takes three channels and preprocess\.channels = 1; set it to 3"),
+    ],
+)
+def test_what_cannot_be_built_is_said(name: str, arguments: dict, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        models.build(name, 1, (8, 8), 10, arguments)
+
+
+def test_the_table_and_the_names_that_params_accept_are_the_same() -> None:
+    assert MODELS.keys() | {"Backbone"} == NAMES.names()
+
+
+def test_multiply_adds_by_hand() -> None:
+    class Pixels(nn.Module):
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return self.network(pixels.float())
+
+    convolutions = 26**2 * 9 * 32 + 24**2 * 9 * 32 * 64 + 10**2 * 9 * 64 * 128 + 8**2 * 9 * 128 * 256
+    plain = Pixels(models.build("PlainCNN", 1, (28, 28), 10, PLAIN))
+    assert multiply_adds(plain, 1, (28, 28)) == convolutions + 4096 * 50 + 50 * 10
+    assert plain.training, "the mode is put back"
+    with pytest.raises(TrainingError, match=r"cannot take images of 20 x 20 pixels .*set preprocess\.image_size"):
+        multiply_adds(plain, 1, (20, 20))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "architecture", sorted(BUILDERS.names() - {"regnet_y_128gf"})
+)  # that one has 2.5 GB of weights
+def test_every_torchvision_classifier_takes_a_new_head(architecture: str) -> None:
+    device = "cpu" if architecture.startswith("regnet") else "meta"  # RegNet draws its weights by reading them
+    side = 299 if architecture == "inception_v3" else 224
+    with torch.device(device):
+        network = models.build(architecture, 3, (64, 64), 7, {"freeze": True, "input_size": side}).train()
+        assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+    learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert learning == {"head.weight", "head.bias"}
+    assert not network.backbone.training
+    assert network.head.training
