@@ -473,11 +473,13 @@ def run_queue(folder: Path, jobs: int) -> None:
 
 
 def test_queued_experiments_meet_in_one_table_with_their_own_code(reproduced: Path) -> None:
-    model = reproduced / "src/imagetrail/models/small_cnn.py"
-    original = model.read_text()
-    model.write_text(original.replace("nn.ReLU()", "nn.GELU()"))
+    layers = reproduced / "src/imagetrail/models/layers.py"
+    original = layers.read_text()
+    changed = original.replace("nn.ReLU()", "nn.GELU()")
+    assert changed != original
+    layers.write_text(changed)
     run(reproduced, "dvc", "exp", "run", "--queue", *SMALL)
-    model.write_text(original)
+    layers.write_text(original)
     run(reproduced, "dvc", "exp", "run", "--queue", *SMALL)
     run_queue(reproduced, jobs=2)
     first, second = mlflow_runs(reproduced)
