@@ -58,5 +58,5 @@ notebook: setup
 
 # Rewrites requirements.lock from pyproject.toml; exact versions and hashes, no registry address.
 lock: .venv/installed
-	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock

@@ -20,7 +20,7 @@ def main(root: Path = Path()) -> None:
         local = root / params.download.weights
         artifacts.write_weights(folder, weights.find(params.model.weights, local, folder))
         rows = SOURCES[params.download.source](Request(params.download, root, folder, params.machine.jobs))
-        artifacts.write_rows(folder / "labels.csv", LabelRow._fields, sorted(rows))
+        artifacts.write_rows(folder / "labels.csv", LabelRow._fields, rows)
 
 
 if __name__ == "__main__":

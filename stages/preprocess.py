@@ -14,7 +14,7 @@ from imagetrail.params import load_params
 def main(root: Path = Path()) -> None:
     """Decode every image into one array."""
     params = load_params(root)
-    reader = tensors.reader(root, params.download.path, params.download.images)
+    reader = tensors.reader(root, params.download.path)
     reader, size = tensors.sized(root, reader, params.preprocess)
     request = tensors.Request(
         source=params.download.source,

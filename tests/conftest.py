@@ -3,7 +3,11 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -33,15 +37,18 @@ def need(present: object, what: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_network(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fast tests open no socket at all; slow ones start servers of their own on loopback."""
+    """Fast tests open no socket, but to the fixture `web`; slow ones start servers of their own on loopback."""
     import pytest_socket
 
     if "slow" in request.keywords:
         yield
         return
-    pytest_socket.disable_socket(allow_unix_socket=True)
+    if "web" in request.fixturenames:
+        pytest_socket.socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
+    else:
+        pytest_socket.disable_socket(allow_unix_socket=True)
     yield
-    pytest_socket.enable_socket()
+    pytest_socket._remove_restrictions()
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +66,61 @@ def test_data() -> Path:
     folder = os.environ.get("IMAGETRAIL_TEST_DATA", "")
     need(folder, "IMAGETRAIL_TEST_DATA, a folder of real images")
     return Path(folder).resolve()
+
+
+class Web:
+    """A server on loopback that answers each request with the next of `answers`, the last one again and again."""
+
+    def __init__(self) -> None:
+        self.answers: list[Callable[[BaseHTTPRequestHandler], None]] = []
+        self.requests: list[dict[str, str]] = []
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                web.requests.append({"path": self.path, **dict(self.headers)})
+                web.answers[min(len(web.requests), len(web.answers)) - 1](self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def answer(
+    body: bytes = b"", status: int = 200, length: int | None = None, pause: float = 0, **headers: str
+) -> Callable[[BaseHTTPRequestHandler], None]:
+    """An answer; with `length` it promises another length than it sends, with `pause` it sends byte by byte."""
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(body) if length is None else length))
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        with suppress(OSError):
+            if not pause:
+                handler.wfile.write(body)
+                return
+            for byte in body:
+                handler.wfile.write(bytes([byte]))
+                time.sleep(pause)
+
+    return send
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    server = Web()
+    yield server
+    server.close()
 
 
 @pytest.fixture

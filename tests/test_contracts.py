@@ -119,6 +119,7 @@ def test_the_package_knows_no_stage_and_no_stage_another() -> None:
 def test_lower_layers_do_not_import_higher_ones() -> None:
     layers = [
         {"errors", "console", "signatures"},
+        {"addresses"},
         {"params", "artifacts", "arrays"},
         {
             "sources",

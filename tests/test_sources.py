@@ -1,23 +1,28 @@
 """Every source gives the same table; a bad table is refused whole."""
 
+import csv
 import gzip
+import io
+import os
+import re
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import set_params
-from hypothesis import given, settings
+from conftest import REPOSITORY, Web, answer, set_params
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from imagetrail import artifacts
 from imagetrail.errors import DataError
-from imagetrail.params import Download, load_params
+from imagetrail.params import DELIMITERS, Download, load_params
 from imagetrail.sources import SOURCES
-from imagetrail.sources.csv import read_table
+from imagetrail.sources.csv import LINE_LIMIT
 from imagetrail.sources.request import Request
-from stages import download
+from stages import download, preprocess
 
 
 def test_the_table_of_sources_is_the_parameter(root: Path) -> None:
@@ -161,7 +166,9 @@ def test_a_repeated_row_is_used_once_and_said(root: Path, capsys: pytest.Capture
         ("image,label\n", "has no rows"),
         ("file,label\n0.png,a\n", "the column 'image' of download.image_column is not among ['file', 'label']"),
         ("image,image,label\n0.png,0.png,a\n", "is more than once among"),
-        ("image;label\n0.png;a\n", "the column 'image' of download.image_column is not among"),
+        ("image;label\n0.png;a\n", "its columns are separated by ';', and download.delimiter is ','; set that to ';'"),
+        ("image|label\n0.png|a\n", "separated by '|'"),
+        ("image:label\n0.png:a\n", "the column 'image' of download.image_column is not among ['image:label']"),
         ("image,label\n0.png,a,b\n", "line 2: 3 cells under 2 columns"),
         ("image,label\n0.png\n", "line 2: 1 cells under 2 columns"),
         ("image,label\n0.png,\n", "line 2: the label of '0.png' is empty"),
@@ -189,7 +196,7 @@ def test_a_bad_table_is_refused_with_the_line(root: Path, text: str | bytes, mes
 
 def test_every_bad_row_is_listed(root: Path) -> None:
     write_table(root, "image,label\n../a,x\n0.png,\n1.png,b\n/b,x\n")
-    with pytest.raises(DataError, match="3 bad rows") as error:
+    with pytest.raises(DataError, match="3 mistakes") as error:
         download.main(root)
     assert all(f"line {n}" in str(error.value) for n in (2, 3, 5))
 
@@ -208,18 +215,42 @@ def test_a_link_out_of_the_data_root_is_not_opened(root: Path) -> None:
         download.main(root)
 
 
-@settings(max_examples=200, deadline=None)
-@given(data=st.binary(max_size=200) | st.text(alphabet='image,label\n\r";0é', max_size=80).map(str.encode))
+CELLS = st.sampled_from(["0.png", "1.png", "a", "b", "", "../0.png", "x y"]) | st.text(max_size=5)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> bytes:
+    """A table as a spreadsheet writes it, and now and then a byte that does not belong there."""
+    header = draw(st.permutations(["image", "label", "more"]) | st.just(["image", "label"]))
+    text = io.StringIO()
+    writer = csv.writer(
+        text, delimiter=draw(st.sampled_from(",;\t|")), lineterminator=draw(st.sampled_from(["\n", "\r\n"]))
+    )
+    writer.writerow(header)
+    writer.writerows(draw(st.lists(st.lists(CELLS, min_size=len(header), max_size=len(header)), max_size=5)))
+    data = bytearray(text.getvalue().encode("utf-8", "replace"))
+    for _ in range(draw(st.integers(0, 2))):
+        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    return bytes(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=tables() | st.binary(max_size=200))
 def test_any_bytes_give_rows_or_our_error(data: bytes, tmp_path_factory) -> None:
-    table = tmp_path_factory.mktemp("csv") / "labels.csv"
-    table.write_bytes(data)
-    options = load_params(Path(__file__).parents[1]).download
+    root = tmp_path_factory.mktemp("csv")
+    (root / "source").mkdir()
+    (root / "source/labels.csv").write_bytes(data)
+    options = load_params(REPOSITORY).download.model_copy(update={"path": "source", "delimiter": None})
     try:
-        rows = list(read_table(table, options))
-    except DataError:
+        rows = list(SOURCES["csv"](Request(options, root, root, 1)))
+    except DataError as error:
+        event(re.sub("[^ a-zA-Z]+.*", "", str(error).partition("labels.csv")[2]) or "names")
         return
+    event("rows")
     assert rows
-    assert all(row.line >= 2 for row in rows)
+    for row in rows:
+        assert row.label
+        assert (root / "source" / row.image).resolve().is_relative_to(root / "source")
 
 
 def write_idx(path: Path, values: np.ndarray, *, zipped: bool) -> None:
@@ -258,3 +289,160 @@ def test_a_download_that_fails_says_where_files_may_be_put(root: Path) -> None:
     request = Request(load_params(root).download, root, root, 1)
     with pytest.raises(DataError, match=r"CIFAR10 could not be loaded .*; put its files under download\.path"):
         SOURCES["CIFAR10"](request)
+
+
+# --- archives ---------------------------------------------------------------------------------------------------------
+
+
+def pack(path: Path, names: list[str], table: str | None = None) -> Path:
+    """A zip of different small images, with a table beside them or without."""
+    with zipfile.ZipFile(path, "w") as opened:
+        for number, name in enumerate(names):
+            image = io.BytesIO()
+            Image.new("RGB", (9, 9), (number * 20, 0, 0)).save(image, "PNG")
+            opened.writestr(name, image.getvalue())
+        if table is not None:
+            opened.writestr("labels.csv", table)
+    return path
+
+
+def test_an_archive_of_class_folders_is_read_as_one(root: Path) -> None:
+    pack(root / "data/source/pets.zip", ["pets/cat/a.png", "pets/dog/b.png"])
+    set_params(root, download__source="archive", download__archive="pets.zip")
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert [(row.image, row.label) for row in rows] == [("cat/a.png", "cat"), ("dog/b.png", "dog")]
+    assert rows[0].sha256 == artifacts.file_sha256(root / "data/raw/images/cat/a.png")
+    assert {path.name for path in (root / "data/raw").iterdir()} == {"labels.csv", "weights.json", "images"}
+    assert preprocess_images(root).shape == (2, 1, 8, 8)
+
+
+def preprocess_images(root: Path) -> np.ndarray:
+    preprocess.main(root)
+    return np.load(root / "data/tensors/images.npy")
+
+
+def test_an_archive_with_the_table_is_read_as_csv(root: Path, web: Web) -> None:
+    packed = pack(root / "p.zip", ["a.png", "b.png"], "image,label\na.png,x\nb.png,y\n")
+    web.answers = [answer(packed.read_bytes())]
+    sha256 = artifacts.file_sha256(packed)
+    set_params(root, download__source="archive", download__archive=f"{web.address}/p.zip", download__sha256=sha256)
+    download.main(root)
+    assert [(row.image, row.label) for row in artifacts.read_labels(root)] == [("a.png", "x"), ("b.png", "y")]
+    assert preprocess_images(root).shape == (2, 1, 8, 8)
+    download.main(root)
+    assert len(web.requests) == 1
+
+
+def test_a_local_archive_that_is_absent_or_another_is_said(root: Path) -> None:
+    set_params(root, download__source="archive", download__archive="pets.zip")
+    with pytest.raises(DataError, match=r"data/source/pets\.zip is not a file; put it there"):
+        download.main(root)
+    found = artifacts.file_sha256(pack(root / "data/source/pets.zip", ["cat/a.png", "dog/b.png"]))
+    set_params(root, download__sha256="0" * 64)
+    with pytest.raises(DataError, match=f"has sha256 {found} and download.sha256 is 0000"):
+        download.main(root)
+    assert not list((root / "data").glob("*raw*"))
+
+
+# --- csv: which file is meant -----------------------------------------------------------------------------------------
+
+
+def test_images_may_lie_in_several_folders(root: Path) -> None:
+    write_table(root, "image,label\na.png,x\nb.png,y\n", images=0)
+    for name in ("one/a.png", "two/b.png"):
+        path = root / "data/source" / name
+        path.parent.mkdir()
+        path.write_bytes(name.encode())
+    set_params(root, download__images=["one", "two"])
+    download.main(root)
+    assert [row.image for row in artifacts.read_labels(root)] == ["one/a.png", "two/b.png"]
+    (root / "data/source/two/a.png").write_bytes(b"too")
+    with pytest.raises(DataError, match=r"line 2: 'a\.png' is both 'one/a\.png' and 'two/a\.png'; name its folder"):
+        download.main(root)
+
+
+@pytest.mark.parametrize("delimiter", list(DELIMITERS))
+def test_the_delimiter_is_given_or_found(root: Path, delimiter: str) -> None:
+    write_table(root, f"image{delimiter}label\n0.png{delimiter}x y\n1.png{delimiter}z\n")
+    for parameter in (delimiter, None):
+        set_params(root, download__delimiter=parameter)
+        download.main(root)
+        assert [row.label for row in artifacts.read_labels(root)] == ["x y", "z"]
+
+
+def test_another_case_is_a_mistake_with_a_suggestion(root: Path) -> None:
+    write_table(root, "image,label\n0.PNG,a\nSUB/x.png,b\n1.png,b\n")
+    (root / "data/source/sub").mkdir()
+    (root / "data/source/sub/x.png").write_bytes(b"x")
+    with pytest.raises(DataError) as error:
+        download.main(root)
+    assert "line 2: '0.PNG' is missing, and '0.png' is there; write that" in str(error.value)
+    assert "line 3: 'SUB' is missing, and 'sub' is there" in str(error.value)
+
+
+def test_letters_may_be_composed_or_not(root: Path) -> None:
+    write_table(root, "image,label\n\u00e9.png,a\n0.png,b\n")
+    decomposed = root / "data/source/e\u0301.png"
+    (root / "data/source/1.png").rename(decomposed)
+    download.main(root)
+    assert [row.image for row in artifacts.read_labels(root)] == ["0.png", "e\u0301.png"]
+    write_table(root, "image,label\n\u00e9.png,a\ne\u0301.png,b\n")
+    with pytest.raises(DataError, match="is 'b' here and 'a' on line 2; keep one"):
+        download.main(root)
+
+
+def test_a_folder_with_links_out_or_bad_names_is_refused_whole(root: Path) -> None:
+    source = make_folders(root, "rose/a.png", "daisy/b.png")
+    (root / "secret.png").write_bytes(b"secret")
+    (source / "rose/link.png").symlink_to(root / "secret.png")
+    (source / "rose/more").symlink_to(root)
+    (source / "rose/a\\b.png").write_bytes(b"x")
+    latin = source / os.fsdecode(b"rose/\xff.d")
+    latin.mkdir()
+    (latin / "c.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="has 4 mistakes") as error:
+        download.main(root)
+    for part in ("'rose/link.png' is a link out", "'rose/more' is a link out", "backslash", "is not UTF-8"):
+        assert part in str(error.value)
+
+
+def test_what_is_no_image_is_left_to_preprocess_by_name(root: Path) -> None:
+    source = make_folders(root, "rose/a.png", "daisy/b.png")
+    (source / "rose/broken.png").symlink_to("nowhere.png")
+    (source / "rose/loop.png").symlink_to("loop.png")
+    os.mkfifo(source / "rose/pipe.png")
+    (source / "rose/notes.txt").write_text("x")
+    download.main(root)
+    rows = [(row.image, bool(row.sha256)) for row in artifacts.read_labels(root)]
+    assert ("rose/broken.png", False) in rows
+    assert ("rose/loop.png", False) in rows
+    assert ("rose/pipe.png", False) in rows
+    assert ("rose/notes.txt", True) in rows
+    with pytest.raises(DataError, match="4 of 6 images cannot be used"):
+        preprocess.main(root)
+
+
+def test_a_table_that_cannot_be_read_does_not_hang(root: Path) -> None:
+    set_params(root, download__source="csv")
+    table = root / "data/source/labels.csv"
+    os.mkfifo(table)
+    with pytest.raises(DataError, match=r"labels\.csv is not a file"):
+        download.main(root)
+    table.unlink()
+    table.mkdir()
+    with pytest.raises(DataError, match=r"labels\.csv is not a file"):
+        download.main(root)
+
+
+def test_a_line_without_an_end_is_not_read_whole(root: Path) -> None:
+    write_table(root, b"image,label\n" + b"x" * (LINE_LIMIT + 1))
+    with pytest.raises(DataError, match="line 2: longer than 1048576 bytes"):
+        download.main(root)
+
+
+def test_the_byte_that_is_not_utf8_is_counted_from_the_start(root: Path) -> None:
+    text = "image,label\n" + "0.png,a\n" * 5000
+    write_table(root, text.encode() + b"1.png,\xff\n")
+    with pytest.raises(DataError, match=f"is not UTF-8 at byte {len(text) + 6}; save it as UTF-8"):
+        download.main(root)

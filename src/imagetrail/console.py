@@ -1,17 +1,41 @@
 """What a person at the terminal sees while work goes on."""
 
 import sys
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], *, total: int, description: str, unit: str) -> Iterable[T]:
-    """Show a bar while `items` are consumed; nothing where stderr is not a terminal."""
-    return tqdm(items, total=total, desc=description, unit=unit, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+def bar(description: str, *, total: int | None, unit: str, done: int = 0) -> "tqdm[NoReturn]":
+    """A bar to be moved by hand; nothing where stderr is not a terminal.
+
+    Args:
+        description: what goes on.
+        total: units of all the work; None where that is not known.
+        unit: what is counted.
+        done: units done before.
+    """
+    return tqdm(
+        desc=description,
+        total=total,
+        initial=done,
+        unit=unit,
+        unit_scale=True,
+        unit_divisor=1024 if unit == "B" else 1000,
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+    )
+
+
+def progress(items: Iterable[T], *, total: int, description: str, unit: str) -> Iterator[T]:
+    """Show a bar while `items` are consumed."""
+    with bar(description, total=total, unit=unit) as moving:
+        for item in items:
+            yield item
+            moving.update()
 
 
 def warn(message: str) -> None:

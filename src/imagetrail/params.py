@@ -5,14 +5,14 @@ Defaults live in params.yaml alone. All mistakes are reported at once, each with
 
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from imagetrail import signatures
+from imagetrail import addresses, signatures
 from imagetrail.errors import ParamsError, nearest
 
 PARAMS_FILE = "params.yaml"
@@ -46,6 +46,22 @@ class Named(BaseModel):
         return self
 
 
+def _inside(value: str) -> str:
+    if PurePosixPath(value).is_absolute() or ".." in PurePosixPath(value).parts:
+        raise ValueError(f"{value!r} lies outside download.path, which is what DVC watches; move it in")
+    return value
+
+
+def _archive(value: str) -> str:
+    if not addresses.is_address(value):
+        return _inside(value)
+    if problem := addresses.problem(value):
+        raise ValueError(problem)  # which does not show the value
+    return value
+
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+Inside = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Device = Literal["auto", "cpu", "cuda"]
@@ -59,32 +75,55 @@ def _image_size(value: object) -> object:
 
 
 MAX_SIDE = 4096
+DELIMITERS = (",", ";", "\t", "|")
 ImageSize = Annotated[int | list[int], PlainValidator(_image_size)]
 
 
 class Download(Section):
     """Where the labelled images come from."""
 
-    source: Literal["digits", "csv", "folder", "MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"]
-    """`digits` (in scikit-learn), `csv`, `folder` (class folders), or one of torchvision's sets by its class name."""
-    path: str = Field(min_length=1)
+    source: Literal["digits", "csv", "folder", "archive", "MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"]
+    """`digits` (in scikit-learn), `csv`, `folder` (class folders), `archive` (of either), or one of torchvision's sets
+    by its class name."""
+    path: NonEmpty
     """Folder of local data, from the repository root; torchvision's files are looked for here before the network."""
-    table: str = Field(min_length=1)
+    archive: Annotated[str, Field(min_length=1), AfterValidator(_archive)] | None
+    """archive: a zip or tar in `path`, or an http(s) address, in which `${NAME}` is an environment variable."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    """archive: what it must be; null takes what comes, and says what it was."""
+    table: Inside
     """csv: the table, from `path`."""
-    images: str = Field(min_length=1)
-    """csv: the folder that image names start from, from `path`."""
-    image_column: str = Field(min_length=1)
+    delimiter: Literal[",", ";", "\t", "|"] | None
+    """csv: what separates cells; null finds it in the header."""
+    images: Inside | Annotated[list[Inside], Field(min_length=1)]
+    """csv: the folder that image names start from, from `path`; or several, of which one holds the image."""
+    image_column: NonEmpty
     """csv: column of image names."""
     extension: str | None = Field(pattern=r"^\.\w+$")
     """csv: added to image names that stand in the table without one, such as .jpg."""
-    label_column: str = Field(min_length=1)
+    label_column: NonEmpty
     """csv: column of labels; always read as text."""
     split_column: str | None
     """csv: column that says train, val or test for each row."""
     group_column: str | None
     """csv: column of what belongs together (a patient, a session); kept for later."""
-    weights: str = Field(min_length=1)
+    weights: NonEmpty
     """Folder of pretrained weights, from the repository root; looked into before the network. See model.weights."""
+
+    @model_validator(mode="after")
+    def _archive_is_named(self) -> Self:
+        if self.source == "archive" and self.archive is None:
+            raise ValueError("archive = null, and source = 'archive' needs one: a file in path, or an address")
+        if self.source != "archive" and (self.archive or self.sha256):
+            raise ValueError(
+                f"archive and sha256 have no effect with source = {self.source!r}; set that to archive, or them to null"
+            )
+        return self
+
+    @property
+    def image_folders(self) -> list[str]:
+        """`images` as a list."""
+        return [self.images] if isinstance(self.images, str) else self.images
 
 
 class Preprocess(Section):

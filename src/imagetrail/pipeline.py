@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from imagetrail import artifacts
+from imagetrail.addresses import shown
 from imagetrail.errors import ImagetrailError, guard
 from imagetrail.tracking import store
 
@@ -44,7 +45,7 @@ def report() -> None:
         f"  figures    metrics/train.json, metrics/test.json, plots/predictions.csv\n"
         f"  pictures   plots/*.png; all plots in a page: .venv/bin/dvc plots show --open\n"
         + (
-            f"  MLflow     {store.shown(server)}"
+            f"  MLflow     {shown(server)}"
             if server.startswith("http")
             else f"  MLflow     .venv/bin/mlflow ui, then open {RUNS_PAGE}"
         )

@@ -73,18 +73,17 @@ class ArrayReader:
         return height, width
 
 
-def reader(root: Path, path: str, images_folder: str) -> Reader:
+def reader(root: Path, path: str) -> Reader:
     """The pixels where `download` left them: an array, fetched files, or the user's own folder.
 
     Args:
         root: the repository's root.
-        path: the folder of local data, from `root`.
-        images_folder: the folder that image names start from, from `path`.
+        path: the folder of local data, from `root`, where image names start.
     """
     if (root / artifacts.RAW / "images.npy").is_file():
         return ArrayReader(root / artifacts.RAW / "images.npy")
     fetched = root / artifacts.RAW / "images"
-    return FileReader(fetched if fetched.is_dir() else root / path / images_folder)
+    return FileReader(fetched if fetched.is_dir() else root / path)
 
 
 def sized(root: Path, reader: Reader, options: Preprocess) -> tuple[Reader, tuple[int, int]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from imagetrail import costs, devices, optimisation, pretrained
+from imagetrail import console, costs, devices, optimisation, pretrained
 from imagetrail.arrays import Indices, Subset
 from imagetrail.augment import Augmentation
 from imagetrail.checkpoints import Checkpoints
@@ -110,7 +110,7 @@ def fit(task: Task, options: Train, checkpoints: Checkpoints, on_epoch: OnEpoch)
             for epoch in state.history:
                 on_epoch(epoch, None)
         done = len(state.history) * len(train)
-        with _bar(options.epochs * len(train), done) as bar:
+        with console.bar("train", total=options.epochs * len(train), unit="image", done=done) as bar:
             while not state.finished(options):
                 number = len(state.history) + 1
                 _seed(options.seed, number)
@@ -323,9 +323,3 @@ def load_batch(subset: Subset, rows: Indices, device: torch.device) -> tuple[Ten
 def _to(device: torch.device, values: npt.NDArray[Any]) -> Tensor:
     tensor = torch.from_numpy(values)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
-def _bar(total: int, done: int) -> "tqdm[Any]":
-    return tqdm(
-        total=total, initial=done, desc="train", unit="image", unit_scale=True, disable=None, dynamic_ncols=True
-    )

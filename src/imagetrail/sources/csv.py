@@ -1,19 +1,21 @@
-"""`csv`: a table of image names and labels beside a folder of images, which stay where they are."""
+"""`csv`: a table of image names and labels beside folders of images, which stay where they are."""
 
 import csv
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+import posixpath
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from imagetrail.artifacts import LabelRow
 from imagetrail.console import warn
 from imagetrail.errors import DataError, nearest
-from imagetrail.params import Download
-from imagetrail.sources.files import Entry, identify
+from imagetrail.params import DELIMITERS, Download
+from imagetrail.sources import names
+from imagetrail.sources.files import Entry, Listing
 from imagetrail.sources.request import Request
 
-SHOWN = 20
-"""Mistakes listed in a message; the rest is counted."""
+LINE_LIMIT = 2**20
+"""Bytes of a line; csv's own limit of a cell is 131,072 characters."""
 
 
 class Line(NamedTuple):
@@ -26,7 +28,7 @@ class Line(NamedTuple):
     group: str
 
 
-def load(request: Request) -> list[LabelRow]:
+def load(request: Request) -> Iterator[LabelRow]:
     """Read the table, check every row, and take the size and sha256 of every image.
 
     A missing image is no mistake of the table; `preprocess` rejects it.
@@ -36,9 +38,46 @@ def load(request: Request) -> list[LabelRow]:
     """
     options = request.options
     table = request.local / options.table
-    lines = list(read_table(table, options))
-    images = request.local / options.images
-    return identify(images, [Entry(*line[1:]) for line in _check(table, images, lines)], request.jobs)
+    tree = names.Tree(request.local)
+    with Listing(table) as listing:
+        for line in read_table(table, options):
+            if reason := _problem(line):
+                listing.refuse(line.number, reason)
+                continue
+            name, problem = _find(tree, options.image_folders, line.image)
+            if problem:
+                listing.refuse(line.number, problem)
+            else:
+                listing.add(Entry(name, line.label, line.split, line.group, line.number))
+        listing.check()
+        if listing.repeated:
+            warn(f"{table}: {listing.repeated} rows repeat an earlier one and are used once.")
+        yield from listing.identify(request.local, request.jobs)
+
+
+def _problem(line: Line) -> str | None:
+    """Why a row cannot be used, from the row alone."""
+    if reason := names.problem(line.image):
+        return reason
+    if not line.label:
+        return f"the label of {line.image!r} is empty; give one"
+    if line.split not in ("", "train", "val", "test"):
+        return f"the split of {line.image!r} is {line.split!r}; it must be train, val, test or empty"
+    return None
+
+
+def _find(tree: names.Tree, folders: Sequence[str], image: str) -> tuple[str, str | None]:
+    """The image in the one folder that holds it; in the first where none does."""
+    candidates = [tree.locate(posixpath.join(folder, image)) for folder in folders]
+    if len(candidates) == 1:
+        return candidates[0]
+    present = [found for found in candidates if found[1] is None and (tree.root / found[0]).exists()]
+    if len(present) > 1:
+        return image, f"{image!r} is both {present[0][0]!r} and {present[1][0]!r}; name its folder in the table"
+    return (present or candidates)[0]
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
 
 
 def read_table(table: Path, options: Download) -> Iterator[Line]:
@@ -50,99 +89,80 @@ def read_table(table: Path, options: Download) -> Iterator[Line]:
     if not table.is_file():
         raise DataError(f"download.table: {table} is not a file; put the table there or set download.path and .table.")
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, strict=True)
-            header = next(lines, [])
-            columns = [_column(table, header, name, key) for key, name in _wanted(options)]
-            count = 0
-            for cells in lines:
-                if not cells:
-                    continue
-                if len(cells) != len(header):
-                    raise DataError(
-                        f"{table}, line {lines.line_num}: {len(cells)} cells under {len(header)} columns; "
-                        "quote cells that hold a comma."
-                    )
-                count += 1
-                image, *others = ("" if c is None else cells[c].strip() for c in columns)
-                yield Line(lines.line_num, image + (options.extension or "" if image else ""), *others)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{table} is not UTF-8 at byte {error.start}; save it as UTF-8.") from None
+        with table.open("rb") as file:
+            yield from _rows(file, table, options)
     except csv.Error as error:
         raise DataError(f"{table} is not a CSV table ({error}); save it as comma-separated text.") from None
-    if count == 0:
+    except OSError as error:
+        raise DataError(f"{table} cannot be read ({error.strerror}); unlock it.") from None
+
+
+def _rows(file: BinaryIO, table: Path, options: Download) -> Iterator[Line]:
+    text = _text(file, table)
+    delimiter, header, columns = _header(next(text, ""), table, options)
+    lines = csv.reader(text, strict=True, delimiter=delimiter)
+    empty = True
+    for cells in lines:
+        if not cells:
+            continue
+        number = lines.line_num + 1
+        if len(cells) != len(header):
+            raise DataError(
+                f"{table}, line {number}: {len(cells)} cells under {len(header)} columns; "
+                f"quote cells that hold {delimiter!r}."
+            )
+        empty = False
+        image, *others = ("" if c is None else cells[c].strip() for c in columns)
+        yield Line(number, image + (options.extension or "" if image else ""), *others)
+    if empty:
         raise DataError(f"{table} has no rows; list one image a line under the header.")
 
 
-def _wanted(options: Download) -> list[tuple[str, str | None]]:
-    return [
+def _text(file: BinaryIO, table: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file, with or without a byte order mark, none longer than LINE_LIMIT."""
+    start = 0
+    for number, line in enumerate(iter(lambda: file.readline(LINE_LIMIT), b""), start=1):
+        if len(line) == LINE_LIMIT and not line.endswith(b"\n"):
+            raise DataError(f"{table}, line {number}: longer than {LINE_LIMIT} bytes; save it as comma-separated text.")
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{table} is not UTF-8 at byte {start + error.start}; save it as UTF-8.") from None
+        yield text.removeprefix("\ufeff") if number == 1 else text
+        start += len(line)
+
+
+def _header(line: str, table: Path, options: Download) -> tuple[str, list[str], list[int | None]]:
+    """(delimiter, names of the columns, where the wanted ones are); a header is one line."""
+    if not line.strip():
+        raise DataError(f"{table} is empty; its first line must name the columns.")
+    wanted = [
         ("image_column", options.image_column),
         ("label_column", options.label_column),
         ("split_column", options.split_column),
         ("group_column", options.group_column),
     ]
+    fitting = [d for d in DELIMITERS if {name for _, name in wanted if name} <= set(_cells(line, d))]
+    delimiter = options.delimiter or (fitting or list(DELIMITERS))[0]
+    header = _cells(line, delimiter)
+    if fitting and delimiter not in fitting:
+        raise DataError(
+            f"{table}: its columns are separated by {fitting[0]!r}, and download.delimiter is {delimiter!r}; set that "
+            f"to {fitting[0]!r}, or to null to have it found."
+        )
+    return delimiter, header, [_column(table, header, name, key) for key, name in wanted]
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], strict=True, delimiter=delimiter), [])]
 
 
 def _column(table: Path, header: list[str], name: str | None, key: str) -> int | None:
     if name is None:
         return None
-    if not header:
-        raise DataError(f"{table} is empty; its first line must name the columns.")
     if header.count(name) != 1:
         found = "more than once" if name in header else "not"
         raise DataError(
             f"{table}: the column {name!r} of download.{key} is {found} among {header!r}; {nearest(name, set(header))}"
         )
     return header.index(name)
-
-
-def _check(table: Path, images: Path, lines: list[Line]) -> list[Line]:
-    """Each image once; every mistake of every row in one DataError."""
-    problems: list[str] = []
-    first: dict[str, Line] = {}
-    repeated = 0
-    base = images.resolve()
-    for line in lines:
-        name = str(PurePosixPath(line.image))
-        if problem := _problem(base, line):
-            problems.append(f"line {line.number}: {problem}")
-        elif (earlier := first.setdefault(name, line._replace(image=name))) is not line:
-            if earlier[2:] != line[2:]:
-                problems.append(
-                    f"line {line.number}: {line.image!r} is {line.label!r} here and {earlier.label!r} "
-                    f"on line {earlier.number}; keep one"
-                )
-            elif earlier.number != line.number:
-                repeated += 1
-    if problems:
-        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise DataError(f"{table} has {len(problems)} bad rows:\n  " + "\n  ".join(problems[:SHOWN]) + more)
-    if repeated:
-        warn(f"{table}: {repeated} rows repeat an earlier one and are used once.")
-    return list(first.values())
-
-
-def _problem(base: Path, line: Line) -> str | None:
-    """Why a row cannot be used, from the row alone; no file outside `base` is opened."""
-    name = line.image
-    if not name:
-        return "the image name is empty; give one"
-    if not line.label:
-        return f"the label of {name!r} is empty; give one"
-    if any(ord(character) < 32 for character in name):
-        return f"the image name {name!r} holds a control character; rename the file"
-    if "://" in name or name.startswith("file:"):
-        return f"{name!r} is an address; download the image and give its file name"
-    if "\\" in name:
-        return f"{name!r} has a backslash; write {name.replace(chr(92), '/')!r}"
-    if line.split not in ("", "train", "val", "test"):
-        return f"the split of {name!r} is {line.split!r}; it must be train, val, test or empty"
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        return f"{name!r} lies outside the data root {base.name!r}; copy it in or set download.images"
-    try:
-        inside = (base / name).resolve().is_relative_to(base)
-    except (OSError, RuntimeError):
-        inside = True  # a loop of links: `preprocess` rejects it as unreadable
-    if not inside:
-        return f"{name!r} is a link out of the data root {base.name!r}; copy the image in"
-    return None

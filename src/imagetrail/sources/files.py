@@ -1,44 +1,124 @@
-"""Local image files, listed: what the sources that leave pixels where they are have in common."""
+"""Local image files, listed: what the sources that leave pixels where they are have in common.
 
-from collections.abc import Sequence
+The list goes through a temporary SQLite database, which sorts it and finds what is named twice, so that memory does not
+grow with the number of images.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from joblib import Parallel, delayed
 
 from imagetrail.artifacts import LabelRow, file_sha256
 from imagetrail.console import progress
+from imagetrail.errors import DataError
+
+SHOWN = 20
+"""Mistakes listed in a message; the rest is counted."""
+CHUNK = 64
+"""Files that a thread looks at before it takes new ones."""
 
 
 class Entry(NamedTuple):
     """An image of the user's, before its file is looked at."""
 
     image: str
-    """Name from the images' folder, with forward slashes."""
+    """Name from the data's folder, with forward slashes."""
     label: str
     split: str
     group: str
+    line: int
+    """Where the user named it: a line of a table; 0 for a file that was found."""
 
 
-def identify(folder: Path, entries: Sequence[Entry], jobs: int) -> list[LabelRow]:
-    """Rows of labels.csv with the size and sha256 of every file.
+class Listing:
+    """The images of a source and what is wrong with them."""
 
-    A missing file keeps empty fields, and `preprocess` rejects it together with the images that cannot be decoded.
+    def __init__(self, of: Path) -> None:
+        """Begin an empty list of the images of a table or a folder."""
+        self._of = of
+        self._problems: list[str] = []
+        self._bad = 0
+        self.repeated = 0
+        """How often a row said the same as an earlier one."""
+        # A file of its own that goes with the connection; joblib asks for rows from its threads, one at a time.
+        self._database = sqlite3.connect("", check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute(
+            "CREATE TABLE entry (image TEXT PRIMARY KEY, label TEXT, split TEXT, grp TEXT, line INT) WITHOUT ROWID"
+        )
 
-    Args:
-        folder: where the names start from.
-        entries: the images.
-        jobs: workers; -1 is one a core.
-    """
-    found = Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(
-        delayed(_identify)(folder / entry.image) for entry in entries
-    )
-    bar = progress(found, total=len(entries), description="download", unit="image")
-    return [LabelRow(*entry, size, sha256) for entry, (size, sha256) in zip(entries, bar, strict=True)]
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def refuse(self, line: int, problem: str) -> None:
+        """Note a mistake, to be said together with all others."""
+        self._bad += 1
+        if len(self._problems) < SHOWN:
+            self._problems.append(f"line {line}: {problem}" if line else problem)
+
+    def add(self, entry: Entry) -> None:
+        """Take an image into the list; the same row again is counted, another row for the same image refused."""
+        if self._database.execute("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?)", entry).rowcount:
+            return
+        found = self._database.execute("SELECT * FROM entry WHERE image = ?", (entry.image,)).fetchone()
+        earlier = Entry(*found)
+        if earlier[:4] == entry[:4]:
+            self.repeated += 1
+        else:
+            what, before = (
+                (entry.label, earlier.label)
+                if entry.label != earlier.label
+                else (f"{entry.label} {entry.split} {entry.group}", f"{earlier.label} {earlier.split} {earlier.group}")
+            )
+            self.refuse(entry.line, f"{entry.image!r} is {what!r} here and {before!r} on line {earlier.line}; keep one")
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was added."""
+        return self._database.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None
+
+    def check(self) -> None:
+        """Raise DataError where something was refused: all of it in one message."""
+        if self._bad:
+            count = f"{self._bad} mistakes" if self._bad > 1 else "a mistake"
+            more = f"\n  and {self._bad - SHOWN} more" if self._bad > SHOWN else ""
+            raise DataError(f"{self._of} has {count}:\n  " + "\n  ".join(self._problems) + more)
+
+    def identify(self, folder: Path, jobs: int) -> Iterator[LabelRow]:
+        """Rows of labels.csv in their order, with the size and sha256 of every file.
+
+        A missing file keeps empty fields, and `preprocess` rejects it together with the images that cannot be decoded.
+
+        Args:
+            folder: where the names start from.
+            jobs: workers; -1 is one a core.
+        """
+        (total,) = self._database.execute("SELECT count(*) FROM entry").fetchone()
+        entries = (Entry(*found) for found in self._database.execute("SELECT * FROM entry ORDER BY image"))
+        work = (delayed(_identify)(folder, chunk) for chunk in _chunks(entries))
+        found = Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(work)
+        rows = (row for chunk in found for row in chunk)
+        yield from progress(rows, total=total, description="download", unit="image")
 
 
-def _identify(path: Path) -> tuple[str, str]:
-    """(size, sha256) of a file, both empty where there is none to read."""
+def _chunks(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+    while chunk := list(islice(entries, CHUNK)):
+        yield chunk
+
+
+def _identify(folder: Path, entries: Iterable[Entry]) -> list[LabelRow]:
+    return [LabelRow(*entry[:4], *_size_and_sha256(folder / entry.image)) for entry in entries]
+
+
+def _size_and_sha256(path: Path) -> tuple[str, str]:
+    """Both empty where there is no file to read."""
     try:
         return str(path.stat().st_size), file_sha256(path) if path.is_file() else ""
     except OSError:

@@ -15,10 +15,7 @@ from imagetrail.arrays import NpyWriter
 from imagetrail.artifacts import LabelRow
 from imagetrail.console import warn
 from imagetrail.errors import DataError
-from imagetrail.sources.request import Request
-
-DOWNLOADS = Path(".imagetrail/downloads")
-"""Downloads are kept here, outside DVC's outputs, so that a failing stage does not fetch them twice."""
+from imagetrail.sources.request import DOWNLOADS, Request
 
 
 def load(request: Request) -> list[LabelRow]:

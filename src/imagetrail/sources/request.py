@@ -5,6 +5,9 @@ from pathlib import Path
 
 from imagetrail.params import Download
 
+DOWNLOADS = Path(".imagetrail/downloads")
+"""Downloads are kept here, outside DVC's outputs, so that a failing stage does not fetch them twice."""
+
 
 @dataclass(frozen=True)
 class Request:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
+from imagetrail.addresses import shown
 from imagetrail.console import warn
 from imagetrail.tracking import store
 
@@ -66,7 +67,7 @@ class Run:
             self.active = False
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             warn(
-                f"MLflow at {store.shown(self._uri)} failed ({store.shown(reason)}); work goes on without it, its "
+                f"MLflow at {shown(self._uri)} failed ({shown(reason)}); work goes on without it, its "
                 "figures are in metrics/ and plots/."
             )
             return None

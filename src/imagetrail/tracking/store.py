@@ -31,11 +31,6 @@ def uri(root: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace / DATABASE}"
 
 
-def shown(tracking_uri: str) -> str:
-    """A URI without the credentials it may carry."""
-    return re.sub(r"(?<=://)[^/@]*@", "", tracking_uri)
-
-
 def prepare(root: Path) -> tuple[str, str]:
     """Create what is missing; returns (tracking URI, id of the experiment for new runs).
 

@@ -1,0 +1,70 @@
+"""Addresses that may carry secrets: what is allowed into params.yaml, and how one is shown."""
+
+import os
+import re
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from imagetrail.errors import DataError
+
+SECRET = re.compile(r"tok|key|secret|sig|pass|pwd|auth|cred|session|sas|code|user", re.IGNORECASE)
+"""Names of query parameters that look like a secret's."""
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is a network address, or an environment variable that holds one."""
+    return "://" in text or VARIABLE.search(text) is not None
+
+
+def problem(address: str) -> str | None:
+    """Why an address may not stand in params.yaml; the answer does not repeat a secret.
+
+    params.yaml goes into git, its values into dvc.lock and MLflow, so a secret in it is a secret no longer.
+    """
+    if VARIABLE.match(address):
+        return None
+    parts = _split(address)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        return "is not an address that can be fetched; it must begin with http:// or https:// and name a host"
+    if parts.username is not None or parts.password is not None:
+        return "holds a user name or password, which would stand in dvc.lock and MLflow; put them into ~/.netrc"
+    for name, value in parse_qsl(parts.query):
+        if SECRET.search(name) and not VARIABLE.fullmatch(value):
+            return (
+                f"holds {name!r}, which looks like a secret and would stand in dvc.lock and MLflow; put the value into "
+                f"an environment variable and write {name}=${{VARIABLE}}"
+            )
+    return None
+
+
+def expand(address: str) -> str:
+    """The address with its `${NAME}` replaced by environment variables.
+
+    Raises:
+        DataError: one of them is not set, or the whole is no address of the web.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise DataError(f"download.archive names the environment variable {match[1]}, which is not set; export it.")
+        return os.environ[match[1]]
+
+    expanded = VARIABLE.sub(value, address)
+    parts = _split(expanded)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise DataError(f"download.archive = {address!r} is not an address that begins with http:// or https://.")
+    return expanded
+
+
+def shown(text: str) -> str:
+    """A text without what may be secret in its addresses: user, password, query and fragment."""
+    return re.sub(r"(://)(?:[^/?#\s]*@)?([^?#\s]*)(?:[?#]\S*)?", r"\1\2", text)
+
+
+def _split(address: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018 - raises where it is none
+    except ValueError:
+        return None
+    return parts

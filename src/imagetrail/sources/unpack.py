@@ -1,0 +1,165 @@
+"""Archives from strangers: regular files only, inside the folder only, and no more of them than the disk can take."""
+
+import lzma
+import shutil
+import stat
+import struct
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from imagetrail.console import bar
+from imagetrail.errors import DataError
+from imagetrail.sources import names
+
+LARGEST_RATIO = 100
+"""Bytes that may come out for each byte of the archive; photographs hardly shrink, bombs do."""
+HARMLESS = 2**20
+"""Bytes that may come out of any archive."""
+MOST_MEMBERS = 10_000_000
+SPARE = 2**28
+"""Bytes of the disk that stay free."""
+PIECE = 2**20
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,  # UnicodeDecodeError among them
+    NotImplementedError,  # a compression that zipfile does not know
+    RuntimeError,
+    OverflowError,
+)
+
+
+class _Member(NamedTuple):
+    name: str
+    """As the archive has it."""
+    reader: IO[bytes]
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a zip or a tar, compressed or not, into a folder that this makes.
+
+    Members whose name, or that of a folder above them, begins with a dot are left out, as are empty folders. An archive
+    in an archive stays one.
+
+    Raises:
+        DataError: it is no archive, is damaged or encrypted, unpacks to more than LARGEST_RATIO or the disk allow, or
+            a member is a link or a device, has a name that leads out of the folder, or one that differs from another's
+            by case alone. The folder is removed.
+    """
+    limit = max(HARMLESS, LARGEST_RATIO * archive.stat().st_size)
+    folder.mkdir()
+    try:
+        with bar("unpack", total=None, unit="file") as moving:
+            seen: dict[str, str] = {}
+            written = 0
+            for member in _members(archive):
+                if reason := names.problem(member.name) or _twice(seen, member.name):
+                    raise DataError(f"{archive.name}: member {reason}")
+                target = folder / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                written = _copy(member, target, written, limit, archive.name)
+                moving.update()
+    except DataError:
+        shutil.rmtree(folder)
+        raise
+    except DAMAGED as error:
+        shutil.rmtree(folder)
+        said = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = said or type(error).__name__
+        raise DataError(f"{archive.name} cannot be unpacked ({reason}); fetch or pack it again.") from None
+
+
+def _members(archive: Path) -> Iterator[_Member]:
+    with archive.open("rb") as file:
+        start = file.read(262 + 2)
+    if start.startswith(b"PK"):
+        return _zip_members(archive)
+    if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")) or start[257:262] == b"ustar":
+        return _tar_members(archive)
+    what = "a web page, perhaps a quota's or a log-in's" if start.lstrip()[:1] == b"<" else "neither zip nor tar"
+    raise DataError(f"{archive.name} is not an archive but {what}; open its address in a browser.")
+
+
+def _zip_members(archive: Path) -> Iterator[_Member]:
+    with zipfile.ZipFile(archive) as opened:
+        members = opened.infolist()
+        _check_count(len(members), archive.name)
+        for info in members:
+            name = info.orig_filename  # zipfile turns \ into / and cuts at NUL in `filename`
+            if name.endswith("/"):
+                reason = names.problem(name.rstrip("/"))
+                if reason:
+                    raise DataError(f"{archive.name}: member {reason}")
+                continue
+            if info.flag_bits & 1:
+                raise DataError(f"{archive.name} is encrypted; unpack it by hand into download.path.")
+            mode = info.external_attr >> 16
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+                raise DataError(f"{archive.name}: member {name!r} is a link or a device; pack the file itself.")
+            if not _hidden(name):
+                with opened.open(info) as reader:
+                    yield _Member(name, reader)
+
+
+def _tar_members(archive: Path) -> Iterator[_Member]:
+    with tarfile.open(archive, "r|*") as opened:
+        for count, info in enumerate(opened):
+            _check_count(count, archive.name)
+            opened.members = []  # type: ignore[attr-defined] # tarfile would remember every member
+            name = info.name.removeprefix("./")
+            if info.isdir():
+                if name not in (".", "") and (reason := names.problem(name)):
+                    raise DataError(f"{archive.name}: member {reason}")
+                continue
+            if not info.isfile():
+                raise DataError(f"{archive.name}: member {name!r} is a link or a device; pack the file itself.")
+            if not _hidden(name):
+                reader = opened.extractfile(info)
+                assert reader is not None, "of a regular file"
+                with reader:
+                    yield _Member(name, reader)
+
+
+def _check_count(count: int, name: str) -> None:
+    if count > MOST_MEMBERS:
+        raise DataError(f"{name} has more than {MOST_MEMBERS:,} members; split it.")
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") and not part.startswith("..") and part != "." for part in name.split("/"))
+
+
+def _twice(seen: dict[str, str], name: str) -> str | None:
+    """Why a name, or a folder in it, cannot stand beside an earlier one on every system."""
+    parts = name.split("/")
+    for path in ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1)):
+        earlier = seen.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
+        if earlier != path or (path is name and earlier is not name):
+            return f"{path!r} stands beside {earlier!r}, which some systems take for the same; rename one"
+    return None
+
+
+def _copy(member: _Member, target: Path, written: int, limit: int, archive: str) -> int:
+    """Write a member; returns the bytes of all members up to now."""
+    with target.open("xb") as file:
+        while piece := member.reader.read(PIECE):
+            written += len(piece)
+            if written > limit:
+                raise DataError(
+                    f"{archive} unpacks to more than {LARGEST_RATIO} times its size, which images do not; unpack it by "
+                    "hand into download.path if you trust it."
+                )
+            file.write(piece)
+            if written % (64 * PIECE) < len(piece) and shutil.disk_usage(target.parent).free < SPARE:
+                raise DataError(f"{archive}: the disk is full but for {SPARE >> 20} MiB; free some and repeat.")
+    return written

@@ -1,0 +1,247 @@
+"""Archives: what a stranger may have packed, and that nothing of it lands outside or fills the disk."""
+
+import bz2
+import gzip
+import io
+import lzma
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagetrail.errors import DataError
+from imagetrail.sources.unpack import unpack
+
+Member = tuple[str, bytes]
+
+
+def make_zip(path: Path, members: Sequence[Member], *, compression: int = zipfile.ZIP_DEFLATED, mode: int = 0) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as opened:
+        for name, data in members:
+            info = zipfile.ZipInfo()
+            info.filename = info.orig_filename = name  # the constructor would mend it
+            info.compress_type = compression
+            info.external_attr = mode << 16
+            opened.writestr(info, data)
+    return path
+
+
+def make_tar(path: Path, members: Sequence[Member], *, compression: str = "gz", kind: bytes = tarfile.REGTYPE) -> Path:
+    with tarfile.open(path, f"w:{compression}") as opened:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.size = kind, len(data) if kind == tarfile.REGTYPE else 0
+            info.linkname = "../../canary" if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else ""
+            opened.addfile(info, io.BytesIO(data))
+    return path
+
+
+MAKERS: list[Callable[..., Path]] = [make_zip, make_tar]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a canary above it."""
+    (tmp_path / "canary").write_text("untouched")
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+def left(place: Path) -> set[str]:
+    """What unpacking left, the archive aside."""
+    assert (place.parent / "canary").read_text() == "untouched"
+    assert {path.name for path in place.parent.iterdir()} == {"canary", "in"}
+    return {p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file() and p.name != "a"}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        make_zip,
+        lambda path, members: make_zip(path, members, compression=zipfile.ZIP_STORED),
+        lambda path, members: make_zip(path, members, compression=zipfile.ZIP_LZMA),
+        *(
+            (lambda path, members, c=compression: make_tar(path, members, compression=c))
+            for compression in ("", "gz", "bz2", "xz")
+        ),
+    ],
+)
+def test_files_come_out(place: Path, make: Callable[..., Path]) -> None:
+    members = [("pets/cat/1.png", b"1"), ("pets/dog/2.png", b"22"), ("pets/.DS_Store", b"x"), ("__MACOSX/._1", b"x")]
+    unpack(make(place / "a", members), place / "out")
+    assert left(place) == {"out/pets/cat/1.png", "out/pets/dog/2.png"}
+    assert (place / "out/pets/dog/2.png").read_bytes() == b"22"
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../canary", "'../canary' lies outside"),
+        ("x/../../canary", "lies outside"),
+        ("/tmp/canary", "lies outside"),
+        ("C:\\canary", "lies outside"),
+        ("C:/canary", "lies outside"),
+        ("..\\canary", "lies outside"),
+        ("a\\b.png", "has a backslash"),
+        ("a\nb.png", "holds a control character"),
+        ("a" * 300 + ".png", "name too long"),
+    ],
+)
+def test_a_bad_name_is_refused_with_the_member(place: Path, make: Callable[..., Path], name: str, message: str) -> None:
+    with pytest.raises(DataError, match="(?i)" + message.replace(".", r"\.")):
+        unpack(make(place / "a", [("ok/1.png", b"1"), (name, b"bad")]), place / "out")
+    assert left(place) == set()
+    assert not (place / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize(
+    "names", [("a.png", "a.png"), ("a.png", "A.png"), ("d/a", "D/b"), ("é.png", "e\u0301.png"), ("d", "d/a")]
+)
+def test_names_that_collide_are_refused(place: Path, make: Callable[..., Path], names: tuple[str, str]) -> None:
+    archive = make(place / "a", [(name, b"1") for name in names])
+    with pytest.raises(DataError, match=r"stands beside|cannot be unpacked"):
+        unpack(archive, place / "out")
+    assert left(place) == set()
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.CONTTYPE]
+)
+def test_links_and_devices_in_a_tar_are_refused(place: Path, kind: bytes) -> None:
+    archive = make_tar(place / "a", [("link", b"")], kind=kind)
+    if kind == tarfile.CONTTYPE:  # an old kind of regular file
+        unpack(archive, place / "out")
+        return
+    with pytest.raises(DataError, match="member 'link' is a link or a device; pack the file itself"):
+        unpack(archive, place / "out")
+    assert left(place) == set()
+
+
+def test_a_link_in_a_zip_is_refused(place: Path) -> None:
+    archive = make_zip(place / "a", [("link", b"../../canary")], mode=stat.S_IFLNK | 0o777)
+    with pytest.raises(DataError, match="member 'link' is a link or a device"):
+        unpack(archive, place / "out")
+    assert left(place) == set()
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_bomb_is_stopped_before_the_disk_fills(place: Path, make: Callable[..., Path]) -> None:
+    archive = make(place / "a", [(f"{n}.png", bytes(10**6)) for n in range(20)])
+    assert archive.stat().st_size < 10**5
+    with pytest.raises(DataError, match="unpacks to more than 100 times its size"):
+        unpack(archive, place / "out")
+    assert left(place) == set()
+
+
+def test_a_full_disk_is_not_filled_to_the_brim(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagetrail.sources.unpack.SPARE", 2**60)
+    monkeypatch.setattr("imagetrail.sources.unpack.PIECE", 2**10)
+    archive = make_zip(place / "a", [("1.png", bytes(2**17))], compression=zipfile.ZIP_STORED)
+    with pytest.raises(DataError, match="the disk is full"):
+        unpack(archive, place / "out")
+    assert left(place) == set()
+
+
+def test_an_archive_in_an_archive_stays_one(place: Path) -> None:
+    inner = make_zip(place / "b", [("../canary", b"bad")]).read_bytes()
+    (place / "b").unlink()
+    unpack(make_zip(place / "a", [("x/inner.zip", inner)]), place / "out")
+    assert left(place) == {"out/x/inner.zip"}
+
+
+def test_an_encrypted_zip_says_so(place: Path) -> None:
+    archive = make_zip(place / "a", [("1.png", b"1")])
+    data = bytearray(archive.read_bytes())
+    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(signature) + offset] |= 1
+    archive.write_bytes(data)
+    with pytest.raises(DataError, match="is encrypted; unpack it by hand"):
+        unpack(archive, place / "out")
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><html>Quota exceeded</html>", b"\n <html>"])
+def test_a_web_page_is_no_archive(place: Path, page: bytes) -> None:
+    (place / "a").write_bytes(page)
+    with pytest.raises(DataError, match="is not an archive but a web page, perhaps a quota's"):
+        unpack(place / "a", place / "out")
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"\x1f\x8b", b"Rar!", bytes(600)])
+def test_something_else_is_no_archive(place: Path, data: bytes) -> None:
+    (place / "a").write_bytes(data)
+    with pytest.raises(DataError, match=r"is not an archive|cannot be unpacked"):
+        unpack(place / "a", place / "out")
+
+
+def damaged() -> list[bytes]:
+    files = [("1.png", bytes(range(256)) * 20), ("2.png", b"2" * 5000)]
+    scratch = io.BytesIO()
+    with tarfile.open(fileobj=scratch, mode="w") as tar:
+        for name, content in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    plain = scratch.getvalue()
+    scratch = io.BytesIO()
+    with zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, content in files:
+            opened.writestr(name, content)
+    return [plain, gzip.compress(plain), bz2.compress(plain), lzma.compress(plain), scratch.getvalue()]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    data=st.sampled_from(damaged()),
+    cut=st.floats(0, 1),
+    flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), max_size=3),
+)
+def test_any_damage_gives_files_or_our_error(
+    data: bytes, cut: float, flips: list[tuple[float, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    broken = bytearray(data[: int(len(data) * cut) if not flips else None])
+    for where, value in flips:
+        broken[int(where * (len(broken) - 1))] ^= value
+    (folder / "a").write_bytes(broken)
+    try:
+        unpack(folder / "a", folder / "out")
+    except DataError:
+        assert not (folder / "out").exists()
+    assert {path.name for path in folder.iterdir()} <= {"a", "out"}
+
+
+NAMES = st.lists(
+    st.sampled_from(["..", ".", "a", "b", "", "/", "C:", "\\", "~", "\0", "é", "con"]) | st.text(max_size=3),
+    min_size=1,
+    max_size=4,
+).map("/".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(members=st.lists(st.tuples(NAMES, st.binary(max_size=4)), max_size=4), zipped=st.booleans())
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_any_list_of_members_creates_nothing_outside(
+    members: list[Member], zipped: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("members")
+    (folder / "in").mkdir()
+    try:
+        archive = (make_zip if zipped else make_tar)(folder / "in/a", members)
+    except (ValueError, UnicodeEncodeError):
+        return  # Python itself cannot pack it
+    try:
+        unpack(archive, folder / "in/out")
+    except DataError:
+        assert not (folder / "in/out").exists()
+    assert [path.name for path in folder.iterdir()] == ["in"]
+    assert {path.name for path in (folder / "in").iterdir()} <= {"a", "out"}
+    for path in folder.rglob("*"):
+        assert not path.is_symlink()
