@@ -5,7 +5,7 @@ Run from the repository root: python -m stages.preprocess
 
 from pathlib import Path
 
-from imagetrail import tensors
+from imagetrail import readers, tensors
 from imagetrail.errors import guard
 from imagetrail.images import Form
 from imagetrail.params import load_params
@@ -14,7 +14,7 @@ from imagetrail.params import load_params
 def main(root: Path = Path()) -> None:
     """Decode every image into one array."""
     params = load_params(root)
-    reader = tensors.reader(root, params.download.path)
+    reader = readers.open_reader(root, params.download.source, params.download.path, params.download.image_column)
     reader, size = tensors.sized(root, reader, params.preprocess)
     request = tensors.Request(
         source=params.download.source,

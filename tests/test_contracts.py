@@ -120,10 +120,11 @@ def test_lower_layers_do_not_import_higher_ones() -> None:
     layers = [
         {"errors", "console", "signatures"},
         {"addresses"},
-        {"params", "artifacts", "arrays"},
+        {"params", "artifacts", "arrays", "parquet"},
         {
             "sources",
             "images",
+            "readers",
             "tensors",
             "splits",
             "models",
@@ -170,6 +171,7 @@ def run_python(code: str, cwd: Path) -> str:
 @pytest.mark.parametrize(
     ("code", "heavy"),
     [
+        ("from stages import download", "torch mlflow matplotlib sklearn pandas pyarrow requests"),
         ("from stages import download; download.main()", "torch mlflow matplotlib"),
         (
             "from stages import download, preprocess, split; download.main(); preprocess.main(); split.main()",
@@ -179,7 +181,7 @@ def run_python(code: str, cwd: Path) -> str:
         ("import imagetrail.cli", "torch mlflow sklearn"),
         ("from imagetrail.params import load_params; from pathlib import Path; load_params(Path())", "torch numpy"),
     ],
-    ids=["download", "split", "make repro", "imagetrail", "params"],
+    ids=["own images", "digits", "split", "make repro", "imagetrail", "params"],
 )
 def test_what_starts_fast_leaves_heavy_libraries_alone(root: Path, code: str, heavy: str) -> None:
     loaded = run_python(f"{code}\nprint(*sys.modules)", root).split()

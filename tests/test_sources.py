@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import json
 import os
 import re
 import struct
@@ -10,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import REPOSITORY, Web, answer, set_params
 from hypothesis import event, given, settings
@@ -446,3 +449,106 @@ def test_the_byte_that_is_not_utf8_is_counted_from_the_start(root: Path) -> None
     write_table(root, text.encode() + b"1.png,\xff\n")
     with pytest.raises(DataError, match=f"is not UTF-8 at byte {len(text) + 6}; save it as UTF-8"):
         download.main(root)
+
+
+# --- parquet ----------------------------------------------------------------------------------------------------------
+
+
+def write_parquet(
+    path: Path, labels: list[object], *, classes: list[str] | None = None, blue: int = 0, **columns: object
+) -> None:
+    """Different small images and their labels, as Hugging Face's `datasets` writes them."""
+    images = []
+    for number in range(len(labels)):
+        image = io.BytesIO()
+        Image.new("RGB", (9, 9), (number * 20, 0, blue)).save(image, "PNG")
+        images.append({"bytes": image.getvalue(), "path": None})
+    table = pa.table({"image": images, "label": labels, **columns})
+    if classes is not None:
+        features = {"info": {"features": {"label": {"names": classes, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=3)
+
+
+def test_parquet_as_hugging_face_ships_it(root: Path) -> None:
+    data = root / "data/source/data"
+    write_parquet(data / "train-00000-of-00001.parquet", [1, 0, 1, 0, 1], classes=["cat", "dog"])
+    write_parquet(data / "test-00000-of-00001.parquet", [0, 1], classes=["cat", "dog"], blue=9)
+    set_params(root, download__source="parquet", machine__jobs=1)
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert [(row.image, row.label, row.split) for row in rows[:3]] == [
+        ("data/test-00000-of-00001.parquet/00000000", "cat", "test"),
+        ("data/test-00000-of-00001.parquet/00000001", "dog", "test"),
+        ("data/train-00000-of-00001.parquet/00000000", "dog", "train"),
+    ]
+    assert [row.image for row in rows] == sorted(row.image for row in rows)
+    set_params(root, preprocess__channels=3)
+    assert preprocess_images(root)[:, 0, 0, 0].tolist() == [0, 20, 0, 20, 40, 60, 80]
+
+
+def test_parquet_of_plain_bytes_and_words_with_columns_of_ones_own(root: Path) -> None:
+    path = root / "data/source/photos.parquet"
+    write_parquet(path, ["01", "NA"], part=["train", "test"], who=[7, 8])
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("photo", table["image"].combine_chunks().field("bytes")), path)
+    set_params(root, download__source="parquet", download__image_column="photo", machine__jobs=1)
+    set_params(root, download__split_column="part", download__group_column="who")
+    download.main(root)
+    rows = [(row.label, row.split, row.group) for row in artifacts.read_labels(root)]
+    assert rows == [("01", "train", "7"), ("NA", "test", "8")]
+    assert preprocess_images(root).shape == (2, 1, 8, 8)
+
+
+def test_parquet_that_changes_or_goes_after_download_is_rejected(root: Path) -> None:
+    path = root / "data/source/photos.parquet"
+    write_parquet(path, ["a", "b", "a"])
+    set_params(root, download__source="parquet", machine__jobs=1)
+    download.main(root)
+    write_parquet(path, ["a", "b", "a", "b"])
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    with pytest.raises(DataError, match=r"3 of 3 images cannot be used .*\(changed since `download` listed it\)"):
+        preprocess.main(root)
+    path.unlink()
+    with pytest.raises(DataError, match=r"3 of 3 images cannot be used .*\(unreadable"):
+        preprocess.main(root)
+
+
+def test_bad_parquet_is_refused(root: Path) -> None:
+    path = root / "data/source/photos.parquet"
+    set_params(root, download__source="parquet")
+    with pytest.raises(DataError, match=r"holds no \.parquet files"):
+        download.main(root)
+    path.write_bytes(b"PAR1 is not enough")
+    with pytest.raises(DataError, match=r"photos\.parquet is not a Parquet file"):
+        download.main(root)
+    write_parquet(path, ["a", None, "  "])
+    with pytest.raises(DataError, match=r"has 2 mistakes:\n  photos\.parquet, row 1: the label is empty"):
+        download.main(root)
+    pq.write_table(pa.table({"image": [{"bytes": None, "path": "a.png"}], "label": ["a"]}), path)
+    with pytest.raises(DataError, match=r"photos\.parquet, row 0: no image in the column 'image', or only the name"):
+        download.main(root)
+    pq.write_table(pa.table({"image": ["a.png"], "label": ["a"]}), path)
+    with pytest.raises(DataError, match="the column 'image' holds string, and images are expected as bytes"):
+        download.main(root)
+    pq.write_table(pa.table({"img": ["a.png"], "label": ["a"]}), path)
+    with pytest.raises(DataError, match=r"has no column 'image'; did you mean 'img'\?"):
+        download.main(root)
+
+
+@settings(max_examples=100, deadline=None)
+@given(flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4))
+def test_a_damaged_parquet_gives_rows_or_our_error(flips: list[tuple[float, int]], tmp_path_factory) -> None:
+    root = tmp_path_factory.mktemp("parquet")
+    write_parquet(root / "photos.parquet", ["a", "b"] * 4)
+    data = bytearray((root / "photos.parquet").read_bytes())
+    for where, value in flips:
+        data[int(where * (len(data) - 1))] ^= value
+    (root / "photos.parquet").write_bytes(data)
+    options = load_params(REPOSITORY).download.model_copy(update={"path": "."})
+    try:
+        list(SOURCES["parquet"](Request(options, root, root, 1)))
+    except DataError:
+        return

@@ -30,7 +30,7 @@ def bar(description: str, *, total: int | None, unit: str, done: int = 0) -> "tq
     )
 
 
-def progress(items: Iterable[T], *, total: int, description: str, unit: str) -> Iterator[T]:
+def progress(items: Iterable[T], *, total: int | None, description: str, unit: str) -> Iterator[T]:
     """Show a bar while `items` are consumed."""
     with bar(description, total=total, unit=unit) as moving:
         for item in items:

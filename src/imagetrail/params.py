@@ -82,9 +82,11 @@ ImageSize = Annotated[int | list[int], PlainValidator(_image_size)]
 class Download(Section):
     """Where the labelled images come from."""
 
-    source: Literal["digits", "csv", "folder", "archive", "MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"]
-    """`digits` (in scikit-learn), `csv`, `folder` (class folders), `archive` (of either), or one of torchvision's sets
-    by its class name."""
+    source: Literal[
+        "digits", "csv", "folder", "archive", "parquet", "MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"
+    ]
+    """`digits` (in scikit-learn), `csv`, `folder` (class folders), `archive` (of either), `parquet`, or one of
+    torchvision's sets by its class name."""
     path: NonEmpty
     """Folder of local data, from the repository root; torchvision's files are looked for here before the network."""
     archive: Annotated[str, Field(min_length=1), AfterValidator(_archive)] | None
@@ -98,7 +100,7 @@ class Download(Section):
     images: Inside | Annotated[list[Inside], Field(min_length=1)]
     """csv: the folder that image names start from, from `path`; or several, of which one holds the image."""
     image_column: NonEmpty
-    """csv: column of image names."""
+    """csv: column of image names; parquet: column of the images themselves."""
     extension: str | None = Field(pattern=r"^\.\w+$")
     """csv: added to image names that stand in the table without one, such as .jpg."""
     label_column: NonEmpty

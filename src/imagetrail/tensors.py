@@ -7,83 +7,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from joblib import Parallel, delayed
-from PIL import Image
 
-from imagetrail import arrays, artifacts, images
+from imagetrail import arrays, artifacts
 from imagetrail.arrays import Pixels
 from imagetrail.artifacts import Dataset, LabelRow, Rejection, TensorRow
 from imagetrail.console import progress
 from imagetrail.errors import DataError
 from imagetrail.images import Form
 from imagetrail.params import Preprocess
+from imagetrail.readers import EncodedReader, Reader
 
 CHUNK = 64
 """Images that a worker decodes at a time: large enough to hide the hand-over, small enough for memory."""
-
-
-class Reader(Protocol):
-    """Reads the pixels of a row; workers receive a copy of it."""
-
-    def __call__(self, index: int, row: LabelRow, form: Form) -> Pixels:
-        """uint8 [C,H,W] of the row, or DataError with the reason."""
-
-    def size(self, index: int, row: LabelRow) -> tuple[int, int]:
-        """(height, width) of the row's image as it is, or DataError with the reason."""
-
-
-@dataclass(frozen=True)
-class FileReader:
-    """Image files below a folder."""
-
-    folder: Path
-    expected: tuple[int, int] | None = None
-    """(height, width) that every image must have; None takes any."""
-
-    def __call__(self, index: int, row: LabelRow, form: Form) -> Pixels:
-        """Decode the file, after checking that it is the one that `download` listed."""
-        data = images.read(self.folder / row.image)
-        if hashlib.sha256(data).hexdigest() != row.sha256:
-            raise DataError("changed since `download` listed it")
-        return images.decode(data, form, self.expected)
-
-    def size(self, index: int, row: LabelRow) -> tuple[int, int]:
-        """(height, width) of the upright image."""
-        with images.opened(images.read(self.folder / row.image)) as image:
-            return images.upright_size(image)
-
-
-@dataclass(frozen=True)
-class ArrayReader:
-    """Rows of one .npy file: uint8 [N,H,W] or [N,H,W,3]."""
-
-    path: Path
-
-    def __call__(self, index: int, row: LabelRow, form: Form) -> Pixels:
-        """Resize and convert a row of the array."""
-        pixels = np.load(self.path, mmap_mode="r")[index]
-        return images.resize(Image.fromarray(pixels), form)
-
-    def size(self, index: int, row: LabelRow) -> tuple[int, int]:
-        """(height, width) of every row."""
-        _, height, width, *_ = np.load(self.path, mmap_mode="r").shape
-        return height, width
-
-
-def reader(root: Path, path: str) -> Reader:
-    """The pixels where `download` left them: an array, fetched files, or the user's own folder.
-
-    Args:
-        root: the repository's root.
-        path: the folder of local data, from `root`, where image names start.
-    """
-    if (root / artifacts.RAW / "images.npy").is_file():
-        return ArrayReader(root / artifacts.RAW / "images.npy")
-    fetched = root / artifacts.RAW / "images"
-    return FileReader(fetched if fetched.is_dir() else root / path)
 
 
 def sized(root: Path, reader: Reader, options: Preprocess) -> tuple[Reader, tuple[int, int]]:
@@ -116,7 +54,7 @@ def sized(root: Path, reader: Reader, options: Preprocess) -> tuple[Reader, tupl
             raise DataError(
                 f"preprocess.divisor = {divisor} leaves nothing of {whole[0]} x {whole[1]} pixels; lower it."
             )
-        return (replace(reader, expected=whole) if isinstance(reader, FileReader) else reader), (height, width)
+        return (replace(reader, expected=whole) if isinstance(reader, EncodedReader) else reader), (height, width)
     raise DataError("no image of data/raw/labels.csv can be read, so preprocess.divisor has no size to divide.")
 
 

@@ -8,7 +8,7 @@ files, whose names start from `download.path`), or puts them under `images/` (fi
 from collections.abc import Callable, Iterable, Mapping
 
 from imagetrail.artifacts import LabelRow
-from imagetrail.sources import archive, csv, digits, folder, named
+from imagetrail.sources import archive, csv, digits, folder, named, parquet
 from imagetrail.sources.request import Request
 
 SOURCES: Mapping[str, Callable[[Request], Iterable[LabelRow]]] = {
@@ -16,6 +16,7 @@ SOURCES: Mapping[str, Callable[[Request], Iterable[LabelRow]]] = {
     "csv": csv.load,
     "folder": folder.load,
     "archive": archive.load,
+    "parquet": parquet.load,
     "MNIST": named.load,
     "FashionMNIST": named.load,
     "KMNIST": named.load,

@@ -8,7 +8,6 @@ from imagetrail.addresses import is_address
 from imagetrail.artifacts import LabelRow, file_sha256
 from imagetrail.errors import DataError
 from imagetrail.sources import csv, folder
-from imagetrail.sources.fetch import fetch
 from imagetrail.sources.request import DOWNLOADS, Request
 from imagetrail.sources.unpack import unpack
 
@@ -39,6 +38,8 @@ def _archive(request: Request) -> Path:
     name, sha256 = request.options.archive, request.options.sha256
     assert name is not None, "params.py: this source has one"
     if is_address(name):
+        from imagetrail.sources.fetch import fetch  # requests is for those who need it
+
         return fetch(name, request.root / DOWNLOADS, sha256)
     path = request.local / name
     if not path.is_file():

@@ -11,7 +11,7 @@ from imagetrail.console import warn
 from imagetrail.errors import DataError, nearest
 from imagetrail.params import DELIMITERS, Download
 from imagetrail.sources import names
-from imagetrail.sources.files import Entry, Listing
+from imagetrail.sources.files import Entry, Listing, Problems
 from imagetrail.sources.request import Request
 
 LINE_LIMIT = 2**20
@@ -39,17 +39,17 @@ def load(request: Request) -> Iterator[LabelRow]:
     options = request.options
     table = request.local / options.table
     tree = names.Tree(request.local)
-    with Listing(table) as listing:
+    problems = Problems(table)
+    with Listing(problems) as listing:
         for line in read_table(table, options):
-            if reason := _problem(line):
-                listing.refuse(line.number, reason)
-                continue
-            name, problem = _find(tree, options.image_folders, line.image)
-            if problem:
-                listing.refuse(line.number, problem)
-            else:
+            name, problem = line.image, _problem(line)
+            if problem is None:
+                name, problem = _find(tree, options.image_folders, line.image)
+            if problem is None:
                 listing.add(Entry(name, line.label, line.split, line.group, line.number))
-        listing.check()
+            else:
+                problems.add(f"line {line.number}: {problem}")
+        problems.check()
         if listing.repeated:
             warn(f"{table}: {listing.repeated} rows repeat an earlier one and are used once.")
         yield from listing.identify(request.local, request.jobs)

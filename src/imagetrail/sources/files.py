@@ -31,17 +31,38 @@ class Entry(NamedTuple):
     split: str
     group: str
     line: int
-    """Where the user named it: a line of a table; 0 for a file that was found."""
+    """Where the user named it, in a table; 0 for a file that was found."""
+
+
+class Problems:
+    """What is wrong with the images of a source, to be said together."""
+
+    def __init__(self, of: Path) -> None:
+        """Begin with nothing wrong in a table or a folder."""
+        self._of = of
+        self._shown: list[str] = []
+        self._count = 0
+
+    def add(self, problem: str) -> None:
+        """Note a mistake."""
+        self._count += 1
+        if len(self._shown) < SHOWN:
+            self._shown.append(problem)
+
+    def check(self) -> None:
+        """Raise DataError where something was noted: all of it in one message."""
+        if self._count:
+            count = f"{self._count} mistakes" if self._count > 1 else "a mistake"
+            more = f"\n  and {self._count - SHOWN} more" if self._count > SHOWN else ""
+            raise DataError(f"{self._of} has {count}:\n  " + "\n  ".join(self._shown) + more)
 
 
 class Listing:
-    """The images of a source and what is wrong with them."""
+    """The images of a source, sorted, each once."""
 
-    def __init__(self, of: Path) -> None:
-        """Begin an empty list of the images of a table or a folder."""
-        self._of = of
-        self._problems: list[str] = []
-        self._bad = 0
+    def __init__(self, problems: Problems) -> None:
+        """Begin an empty list; rows that contradict each other are noted among the problems."""
+        self._problems = problems
         self.repeated = 0
         """How often a row said the same as an earlier one."""
         # A file of its own that goes with the connection; joblib asks for rows from its threads, one at a time.
@@ -57,12 +78,6 @@ class Listing:
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
-    def refuse(self, line: int, problem: str) -> None:
-        """Note a mistake, to be said together with all others."""
-        self._bad += 1
-        if len(self._problems) < SHOWN:
-            self._problems.append(f"line {line}: {problem}" if line else problem)
-
     def add(self, entry: Entry) -> None:
         """Take an image into the list; the same row again is counted, another row for the same image refused."""
         if self._database.execute("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?)", entry).rowcount:
@@ -71,25 +86,17 @@ class Listing:
         earlier = Entry(*found)
         if earlier[:4] == entry[:4]:
             self.repeated += 1
-        else:
-            what, before = (
-                (entry.label, earlier.label)
-                if entry.label != earlier.label
-                else (f"{entry.label} {entry.split} {entry.group}", f"{earlier.label} {earlier.split} {earlier.group}")
-            )
-            self.refuse(entry.line, f"{entry.image!r} is {what!r} here and {before!r} on line {earlier.line}; keep one")
+            return
+        first = next(field for field in ("label", "split", "group") if getattr(entry, field) != getattr(earlier, field))
+        self._problems.add(
+            f"line {entry.line}: {entry.image!r} is {getattr(entry, first)!r} here and {getattr(earlier, first)!r} on "
+            f"line {earlier.line}; keep one"
+        )
 
     @property
     def empty(self) -> bool:
         """Whether nothing was added."""
         return self._database.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None
-
-    def check(self) -> None:
-        """Raise DataError where something was refused: all of it in one message."""
-        if self._bad:
-            count = f"{self._bad} mistakes" if self._bad > 1 else "a mistake"
-            more = f"\n  and {self._bad - SHOWN} more" if self._bad > SHOWN else ""
-            raise DataError(f"{self._of} has {count}:\n  " + "\n  ".join(self._problems) + more)
 
     def identify(self, folder: Path, jobs: int) -> Iterator[LabelRow]:
         """Rows of labels.csv in their order, with the size and sha256 of every file.

@@ -7,7 +7,7 @@ from pathlib import Path
 from imagetrail.artifacts import LabelRow
 from imagetrail.errors import DataError
 from imagetrail.sources import names
-from imagetrail.sources.files import Entry, Listing
+from imagetrail.sources.files import Entry, Listing, Problems
 from imagetrail.sources.request import Request
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -28,16 +28,17 @@ def load(request: Request) -> Iterator[LabelRow]:
     tops = _folders(root, "")
     stated = tops and all(name.lower() in SPLITS for name in tops)
     parts = [(SPLITS[name.lower()], name) for name in tops] if stated else [("", "")]
-    with Listing(root) as listing:
+    problems = Problems(root)
+    with Listing(problems) as listing:
         for split, part in parts:
             for label in _folders(root, part):
                 for name in _files(root, f"{part}/{label}".strip("/")):
                     reason = names.problem(name) or tree.locate(name)[1] or _linked_folder(root / name)
                     if reason:
-                        listing.refuse(0, reason)
+                        problems.add(reason)
                     else:
                         listing.add(Entry(name, label, split, "", 0))
-        listing.check()
+        problems.check()
         if listing.empty:
             raise DataError(
                 f"{root} holds no images in class folders; put each image into a folder named after its class: "

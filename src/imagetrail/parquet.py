@@ -1,0 +1,126 @@
+"""Parquet files of images, as Hugging Face ships them: a column of encoded images, a column of labels."""
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imagetrail.errors import DataError, nearest
+
+BATCH = 64
+"""Rows read at a time."""
+
+
+class Row(NamedTuple):
+    """A row of a file."""
+
+    image: bytes | None
+    """The image file; None where the cell is empty or names a file elsewhere."""
+    others: list[str | None]
+    """The other columns as text; None where a cell is empty."""
+
+
+def rows(path: Path, image_column: str, other_columns: list[str]) -> Iterator[Row]:
+    """The rows of a file, one after the other.
+
+    A column of numbers for which the file's metadata names classes (ClassLabel of Hugging Face) gives the names.
+
+    Raises:
+        DataError: it is no Parquet file, lacks a column, or a column is of a type that is not understood.
+    """
+    with _opened(path) as file:
+        schema = file.schema_arrow
+        for column in [image_column, *other_columns]:
+            if column not in schema.names:
+                raise DataError(f"{path} has no column {column!r}; {nearest(column, schema.names)}")
+        classes = {column: _classes(schema, column) for column in other_columns}
+        for batch in file.iter_batches(BATCH, columns=[image_column, *other_columns]):
+            others = [_texts(batch.column(column), classes[column]) for column in other_columns]
+            images = _encoded(batch.column(image_column), path, image_column).to_pylist()
+            for image, *values in zip(images, *others, strict=True):
+                yield Row(image, values)
+
+
+def cell(path: Path, image_column: str, number: int) -> bytes:
+    """The image of one row; rows beside each other are read together.
+
+    Raises:
+        DataError: there is none; the reason in a few words.
+    """
+    try:
+        version = path.stat().st_mtime_ns
+        starts = _starts(path, version)
+        group = bisect_right(starts, number) - 1
+        image: bytes | None = _group(path, version, image_column, group)[number - starts[group]].as_py()
+    except (OSError, IndexError) as error:
+        raise DataError(f"unreadable: {_first_line(error)}") from None
+    if image is None:
+        raise DataError("an empty cell")
+    return image
+
+
+@lru_cache(64)
+def _starts(path: Path, mtime_ns: int) -> list[int]:
+    """The first row of each row group."""
+    with _opened(path) as file:
+        counts = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    return [0, *accumulate(counts)][:-1]
+
+
+@lru_cache(2)
+def _group(path: Path, mtime_ns: int, image_column: str, group: int) -> pa.Array:
+    with _opened(path) as file:
+        return _encoded(
+            file.read_row_group(group, columns=[image_column])[image_column].combine_chunks(), path, image_column
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a Parquet file, or damaged ({_first_line(error)}); write it again.") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _encoded(column: pa.Array, path: Path, name: str) -> pa.Array:
+    """The bytes of a column that is binary, or a struct of `bytes` and `path`."""
+    if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
+        column = column.field("bytes")
+    if pa.types.is_null(column.type):  # every cell of the file is empty
+        column = column.cast(pa.binary())
+    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        raise DataError(
+            f"{path}: the column {name!r} holds {column.type}, and images are expected as bytes, or as a struct with a "
+            "field `bytes`; set download.image_column."
+        )
+    return column
+
+
+def _classes(schema: pa.Schema, column: str) -> list[str] | None:
+    """The class names that Hugging Face writes into the metadata."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        names = features[column]["names"]
+    except (KeyError, ValueError, TypeError):
+        return None
+    return [str(name) for name in names] if isinstance(names, list) else None
+
+
+def _texts(column: pa.Array, classes: list[str] | None) -> list[str | None]:
+    values = column.to_pylist()
+    if classes is None or not pa.types.is_integer(column.type):
+        return [None if value is None else str(value) for value in values]
+    return [None if value is None else classes[value] if 0 <= value < len(classes) else str(value) for value in values]
