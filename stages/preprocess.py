@@ -21,7 +21,7 @@ def main(root: Path = Path()) -> None:
         reader=reader,
         form=Form(params.preprocess.channels, size, params.preprocess.short_side),
         max_rejected=params.preprocess.max_rejected,
-        jobs=params.machine.jobs,
+        machine=params.machine,
     )
     tensors.build(root, request)
 

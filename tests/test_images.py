@@ -59,6 +59,42 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     assert np.abs(decoded - expected).mean() < 2
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_small_part_of_a_jpeg_is_decoded_upright(orientation: int) -> None:
+    upright = photo(240, 640)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = upright if orientation == 1 else upright.transpose(Image.Transpose.ROTATE_90)
+    decoded = images.decode(encode(stored, "JPEG", quality=95, exif=exif), Form(3, (60, 80), None)).astype(int)
+    assert np.abs(decoded - np.asarray(upright.resize((80, 60))).transpose(2, 0, 1)).mean() < 2
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"]
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_and_colour_profiles_do_no_harm(kind: str, exif: bytes) -> None:
+    data = encode(photo(), kind, exif=exif, icc_profile=b"garbage")
+    assert images.decode(data, Form(3, (24, 32), None)).shape == (3, 24, 32)
+
+
+def test_both_decoders_of_jpeg_give_the_same_pixels(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [
+        *sorted((test_data / "flower-photos/test").rglob("*.jpg"))[::15],
+        *sorted((test_data / "cats-dogs/test").rglob("*.jpg"))[::15],
+    ]
+    data = [path.read_bytes() for path in files] + [encode(photo(300, 200).convert("L"), "JPEG")]
+    forms = [Form(3, (28, 28), None), Form(1, (90, 60), None), Form(3, (64, 64), 72)]
+    ours = [images.decode(d, form) for d in data for form in forms]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr("imagetrail.images.simplejpeg.decode_jpeg", refuse)
+    pillows = [images.decode(d, form) for d in data for form in forms]
+    assert all(np.array_equal(a, b) for a, b in zip(ours, pillows, strict=True))
+
+
 def test_16_bit_grey_is_scaled_not_clipped() -> None:
     levels = np.linspace(0, 65535, 256).reshape(16, 16).round().astype(np.uint16)
     decoded = images.decode(encode(Image.fromarray(levels), "PNG"), Form(1, (16, 16), None))[0]

@@ -92,7 +92,7 @@ class ArrayReader:
 
 
 def open_reader(root: Path, source: str, path: str, image_column: str) -> Reader:
-    """The pixels where `download` left them: an array, fetched files, or the user's own folder.
+    """The pixels where `download` left them, by absolute paths: an array, fetched files, or the user's own folder.
 
     Args:
         root: the repository's root.
@@ -100,6 +100,7 @@ def open_reader(root: Path, source: str, path: str, image_column: str) -> Reader
         path: download.path, where the names of local images start.
         image_column: download.image_column.
     """
+    root = root.resolve()  # a worker may have another working folder
     if (root / artifacts.RAW / "images.npy").is_file():
         return ArrayReader(root / artifacts.RAW / "images.npy")
     if source == "parquet":

@@ -5,11 +5,11 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from imagetrail import arrays, artifacts
 from imagetrail.arrays import Pixels
@@ -17,8 +17,9 @@ from imagetrail.artifacts import Dataset, LabelRow, Rejection, TensorRow
 from imagetrail.console import progress
 from imagetrail.errors import DataError
 from imagetrail.images import Form
-from imagetrail.params import Preprocess
+from imagetrail.params import Machine, Preprocess
 from imagetrail.readers import EncodedReader, Reader
+from imagetrail.workers import spread
 
 CHUNK = 64
 """Images that a worker decodes at a time: large enough to hide the hand-over, small enough for memory."""
@@ -67,8 +68,7 @@ class Request:
     reader: Reader
     form: Form
     max_rejected: int
-    jobs: int
-    """Workers; -1 is one a core."""
+    machine: Machine
 
 
 def build(root: Path, request: Request) -> None:
@@ -177,9 +177,8 @@ def _write(
 
 def _decode(rows: Iterable[LabelRow], request: Request) -> Iterator[tuple[LabelRow, Pixels | str]]:
     """Each row with its pixels or the reason why there are none, in order; decoded in parallel."""
-    chunks = _chunks(enumerate(rows))
-    work = (delayed(_decode_chunk)(chunk, request.reader, request.form) for chunk in chunks)
-    for chunk in Parallel(n_jobs=request.jobs, return_as="generator")(work):
+    decode = partial(_decode_chunk, read=request.reader, form=request.form)
+    for chunk in spread(decode, _chunks(enumerate(rows)), request.machine):
         yield from chunk
 
 
