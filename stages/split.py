@@ -1,4 +1,4 @@
-"""Stage `split`: data/tensors -> data/split/train.npy, val.npy, test.npy.
+"""Stage `split`: data/tensors -> data/split/train.npy, val.npy, test.npy, leaks.csv.
 
 Run from the repository root: python -m stages.split
 """
@@ -16,8 +16,10 @@ def main(root: Path = Path()) -> None:
     """Choose rows; pixels stay where they are."""
     params = load_params(root)
     with artifacts.writing_folder(root / artifacts.SPLIT) as folder:
-        for name, rows in splits.split_rows(root, params.split).items():
+        sides, leaks = splits.split_rows(root, params.split)
+        for name, rows in sides.items():
             np.save(folder / f"{name}.npy", rows)
+        artifacts.write_rows(folder / "leaks.csv", splits.Leak._fields, leaks)
 
 
 if __name__ == "__main__":

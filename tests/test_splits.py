@@ -56,7 +56,7 @@ def test_the_seed_decides_and_no_global_state_is_touched() -> None:
 
 
 def test_a_class_with_one_distinct_image_is_named() -> None:
-    with pytest.raises(DataError, match="the class 'class 1' has one distinct image"):
+    with pytest.raises(DataError, match="the class 'class 1' has one distinct image or group"):
         stratified_split(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 2], np.uint64), 0.5, 0, CLASSES)
 
 
@@ -117,3 +117,103 @@ def test_an_incomplete_stated_split_is_refused(root: Path, splits: list[str], me
     write_rows(root, rows_of(splits))
     with pytest.raises(DataError, match=message):
         split.main(root)
+
+
+# --- what belongs together --------------------------------------------------------------------------------------------
+
+
+def row(number: int, label: str, part: str = "", group: str = "", pixels: int | None = None) -> TensorRow:
+    return TensorRow(f"{number:03d}.png", label, part, group, f"{number if pixels is None else pixels:064x}"[::-1])
+
+
+@given(
+    data=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 14), st.integers(0, 400)), min_size=40, max_size=150),
+    share=st.floats(0.2, 0.8),
+    seed=st.integers(0, 100),
+)
+def test_groups_of_several_classes_stay_together(data: list[tuple[int, int, int]], share: float, seed: int) -> None:
+    labels, groups = (np.array(values) for values in zip(*((a, b) for a, b, _ in data), strict=True))
+    try:
+        rest, chosen = stratified_split(labels, groups, share, seed, CLASSES)
+    except DataError:
+        return
+    assert np.array_equal(np.sort(np.concatenate([rest, chosen])), np.arange(len(labels)))
+    assert not set(groups[rest]) & set(groups[chosen])
+    for label in np.unique(labels):
+        assert 0 < (labels[chosen] == label).sum() < (labels == label).sum()
+    assert np.array_equal(stratified_split(labels, groups, share, seed, CLASSES)[1], chosen)
+
+
+def test_groups_of_several_classes_come_near_the_share() -> None:
+    random = np.random.default_rng(0)
+    labels, groups = random.integers(0, 3, 3000), random.integers(0, 150, 3000)
+    _, chosen = stratified_split(labels, groups, 0.2, 0, CLASSES)
+    for label in range(3):
+        assert abs((labels[chosen] == label).mean() * len(chosen) / (labels == label).sum() - 0.2) < 0.02
+
+
+def test_a_group_stays_on_one_side_and_so_do_copies_of_its_images(root: Path) -> None:
+    rows = [row(n, "ab"[n % 2], group=f"patient {n // 6}") for n in range(60)]
+    rows += [row(60 + n, "ab"[n % 2], pixels=6 * n + n % 2) for n in range(10)]  # copies, of no group
+    write_rows(root, rows)
+    split.main(root)
+    side = {number: name for name, numbers in load(root).items() for number in numbers}
+    assert len(side) == 70
+    for number in range(60):
+        assert side[number] == side[number // 6 * 6]
+    for n in range(10):
+        assert side[60 + n] == side[6 * n + n % 2]
+    assert set(side.values()) == {"train", "val", "test"}
+
+
+def test_hash_leaves_old_rows_where_they_are(root: Path) -> None:
+    rows = [row(n, "ab"[n % 2], group=f"patient {n // 3}" if n % 5 else "") for n in range(300)]
+    set_params(root, split__by="hash")
+    sides = []
+    for count in (200, 300):
+        write_rows(root, rows[:count])
+        split.main(root)
+        sides.append({rows[n].image: name for name, numbers in load(root).items() for n in numbers})
+    assert len(sides[1]) == 300
+    assert sides[0].items() <= sides[1].items()
+    parts = load(root)
+    assert 35 < len(parts["test"]) < 85
+    assert 30 < len(parts["val"]) < 75
+    for group in range(100):
+        assert len({sides[1][r.image] for r in rows if r.group == f"patient {group}"}) <= 1
+
+
+def test_hash_that_leaves_a_class_on_one_side_says_so(root: Path) -> None:
+    write_rows(root, [row(n, "a" if n else "b") for n in range(100)])
+    set_params(root, split__by="hash")
+    with pytest.raises(DataError, match="puts all images of the class 'b' on one side; add images"):
+        split.main(root)
+
+
+def test_an_image_on_both_sides_of_a_stated_split_fails_with_the_list(root: Path) -> None:
+    rows = [row(n, "ab"[n % 2], "train" if n < 20 else "test") for n in range(30)]
+    rows[21] = rows[21]._replace(pixel_sha256=rows[1].pixel_sha256)
+    rows[22] = rows[22]._replace(group="x")
+    rows[4] = rows[4]._replace(group="x")
+    write_rows(root, rows)
+    with pytest.raises(DataError, match=r"2 images stand on another side .*; data/leaks\.csv lists them") as error:
+        split.main(root)
+    assert "'001.png' (train) belongs to '021.png' (test)" in str(error.value)
+    assert (root / "data/leaks.csv").read_text().splitlines()[1:] == [
+        "001.png,train,021.png,test",
+        "004.png,train,022.png,test",
+    ]
+    assert not (root / "data/split").exists()
+
+
+def test_an_image_on_both_sides_may_be_left_out_of_train(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(n, "ab"[n % 2], "train" if n < 20 else "test") for n in range(30)]
+    rows[21] = rows[21]._replace(pixel_sha256=rows[1].pixel_sha256)
+    write_rows(root, rows)
+    set_params(root, split__on_leak="drop")
+    split.main(root)
+    parts = load(root)
+    assert parts["test"] == list(range(20, 30))
+    assert sorted(parts["train"] + parts["val"]) == [0, *range(2, 20)]
+    assert (root / "data/split/leaks.csv").read_text() == "image,side,other,other_side\n001.png,train,021.png,test\n"
+    assert "1 images are left out" in capsys.readouterr().err

@@ -108,7 +108,7 @@ class Download(Section):
     split_column: str | None
     """csv: column that says train, val or test for each row."""
     group_column: str | None
-    """csv: column of what belongs together (a patient, a session); kept for later."""
+    """csv: column of what belongs together (a patient, a session): it stays on one side of the split."""
     weights: NonEmpty
     """Folder of pretrained weights, from the repository root; looked into before the network. See model.weights."""
 
@@ -167,11 +167,17 @@ class Preprocess(Section):
 class Split(Section):
     """Which rows train, which choose, which test."""
 
+    by: Literal["stratified", "hash"]
+    """stratified draws the same share of every class; hash lets each image, or group, decide for itself, so that it
+    stays where it is when others are added. Images of a group and equal images stay together."""
     test: Annotated[float, Field(gt=0, lt=1)]
     """Share of the rows for the test, where the data states no split."""
     val: Annotated[float, Field(ge=0, lt=1)]
     """Share of the train rows for validation, where the data states none."""
     seed: Seed
+    on_leak: Literal["fail", "drop"]
+    """Images that a stated split, or hash, puts on another side than an equal one or one of their group: fail, or leave
+    those out of train and val."""
 
 
 class Model(Named):
