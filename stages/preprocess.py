@@ -1,11 +1,11 @@
-"""Stage `preprocess`: data/raw -> data/tensors.
+"""Stage `preprocess`: data/raw -> data/tensors, plots/data.png.
 
 Run from the repository root: python -m stages.preprocess
 """
 
 from pathlib import Path
 
-from imagetrail import readers, tensors
+from imagetrail import artifacts, data_page, readers, tensors
 from imagetrail.errors import guard
 from imagetrail.images import Form
 from imagetrail.params import load_params
@@ -21,9 +21,11 @@ def main(root: Path = Path()) -> None:
         reader=reader,
         form=Form(params.preprocess.channels, size, params.preprocess.short_side),
         max_rejected=params.preprocess.max_rejected,
+        limits=params.preprocess.limits,
         machine=params.machine,
     )
-    tensors.build(root, request)
+    sizes = tensors.build(root, request)
+    data_page.draw(root / artifacts.PLOTS / "data.png", root, sizes)
 
 
 if __name__ == "__main__":

@@ -32,18 +32,18 @@ def photo(height: int = 24, width: int = 32) -> Image.Image:
 
 def test_shapes_and_types() -> None:
     data = encode(photo(), "PNG")
-    assert images.decode(data, Form(3, (10, 12), None)).shape == (3, 10, 12)
-    grey = images.decode(data, Form(1, (10, 12), None))
+    assert images.decode(data, Form(3, (10, 12), None)).pixels.shape == (3, 10, 12)
+    grey = images.decode(data, Form(1, (10, 12), None)).pixels
     assert (grey.shape, grey.dtype) == ((1, 10, 12), np.uint8)
 
 
 def test_an_image_of_the_wanted_size_keeps_its_pixels() -> None:
-    pixels = images.decode(encode(photo(), "PNG"), Form(3, (24, 32), None))
+    pixels = images.decode(encode(photo(), "PNG"), Form(3, (24, 32), None)).pixels
     assert np.array_equal(pixels, np.asarray(photo()).transpose(2, 0, 1))
 
 
 def test_grey_is_rec_709_as_in_scikit_image() -> None:
-    ours = images.decode(encode(photo(), "PNG"), Form(1, (24, 32), None))[0]
+    ours = images.decode(encode(photo(), "PNG"), Form(1, (24, 32), None)).pixels[0]
     assert np.abs(ours - rgb2gray(np.asarray(photo())) * 255).max() <= 1
 
 
@@ -54,7 +54,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose(inverse[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    decoded = images.decode(encode(stored, "JPEG", quality=95, exif=exif), Form(3, (24, 24), None))
+    decoded = images.decode(encode(stored, "JPEG", quality=95, exif=exif), Form(3, (24, 24), None)).pixels
     expected = np.asarray(upright).transpose(2, 0, 1).astype(int)
     assert np.abs(decoded - expected).mean() < 2
 
@@ -65,7 +65,7 @@ def test_a_small_part_of_a_jpeg_is_decoded_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose.ROTATE_90)
-    decoded = images.decode(encode(stored, "JPEG", quality=95, exif=exif), Form(3, (60, 80), None)).astype(int)
+    decoded = images.decode(encode(stored, "JPEG", quality=95, exif=exif), Form(3, (60, 80), None)).pixels.astype(int)
     assert np.abs(decoded - np.asarray(upright.resize((80, 60))).transpose(2, 0, 1)).mean() < 2
 
 
@@ -75,7 +75,7 @@ def test_a_small_part_of_a_jpeg_is_decoded_upright(orientation: int) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_damaged_exif_and_colour_profiles_do_no_harm(kind: str, exif: bytes) -> None:
     data = encode(photo(), kind, exif=exif, icc_profile=b"garbage")
-    assert images.decode(data, Form(3, (24, 32), None)).shape == (3, 24, 32)
+    assert images.decode(data, Form(3, (24, 32), None)).pixels.shape == (3, 24, 32)
 
 
 def test_both_decoders_of_jpeg_give_the_same_pixels(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,52 +85,52 @@ def test_both_decoders_of_jpeg_give_the_same_pixels(test_data: Path, monkeypatch
     ]
     data = [path.read_bytes() for path in files] + [encode(photo(300, 200).convert("L"), "JPEG")]
     forms = [Form(3, (28, 28), None), Form(1, (90, 60), None), Form(3, (64, 64), 72)]
-    ours = [images.decode(d, form) for d in data for form in forms]
+    ours = [images.decode(d, form).pixels for d in data for form in forms]
 
     def refuse(*_: object, **__: object) -> None:
         raise ValueError
 
     monkeypatch.setattr("imagetrail.images.simplejpeg.decode_jpeg", refuse)
-    pillows = [images.decode(d, form) for d in data for form in forms]
+    pillows = [images.decode(d, form).pixels for d in data for form in forms]
     assert all(np.array_equal(a, b) for a, b in zip(ours, pillows, strict=True))
 
 
 def test_16_bit_grey_is_scaled_not_clipped() -> None:
     levels = np.linspace(0, 65535, 256).reshape(16, 16).round().astype(np.uint16)
-    decoded = images.decode(encode(Image.fromarray(levels), "PNG"), Form(1, (16, 16), None))[0]
+    decoded = images.decode(encode(Image.fromarray(levels), "PNG"), Form(1, (16, 16), None)).pixels[0]
     assert np.array_equal(decoded, np.arange(256).reshape(16, 16))
 
 
 def test_cmyk_becomes_the_right_colour() -> None:
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan, full magenta and yellow: red
-    red, green, blue = images.decode(encode(cmyk, "JPEG", quality=100), Form(3, (8, 8), None))[:, 4, 4].tolist()
+    red, green, blue = images.decode(encode(cmyk, "JPEG", quality=100), Form(3, (8, 8), None)).pixels[:, 4, 4].tolist()
     assert red > 200
     assert max(green, blue) < 60
 
 
 def test_transparency_lies_on_white_and_hides_its_colour() -> None:
     rgba = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
-    assert (images.decode(encode(rgba, "PNG"), Form(3, (4, 4), None)) == 255).all()
+    assert (images.decode(encode(rgba, "PNG"), Form(3, (4, 4), None)).pixels == 255).all()
     palette = Image.new("P", (4, 4), 0)
     palette.putpalette([10, 20, 30] + [0] * 765)
-    assert (images.decode(encode(palette, "PNG", transparency=0), Form(3, (4, 4), None)) == 255).all()
-    assert images.decode(encode(palette, "PNG"), Form(3, (4, 4), None))[:, 0, 0].tolist() == [10, 20, 30]
+    assert (images.decode(encode(palette, "PNG", transparency=0), Form(3, (4, 4), None)).pixels == 255).all()
+    assert images.decode(encode(palette, "PNG"), Form(3, (4, 4), None)).pixels[:, 0, 0].tolist() == [10, 20, 30]
 
 
 def test_one_bit_images_are_black_and_white() -> None:
-    assert images.decode(encode(Image.new("1", (4, 4), 1), "PNG"), Form(1, (4, 4), None)).min() == 255
+    assert images.decode(encode(Image.new("1", (4, 4), 1), "PNG"), Form(1, (4, 4), None)).pixels.min() == 255
 
 
 def test_the_first_frame_of_an_animation_is_taken() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert images.decode(data, Form(3, (4, 4), None))[:, 0, 0].tolist() == [255, 0, 0]
+    assert images.decode(data, Form(3, (4, 4), None)).pixels[:, 0, 0].tolist() == [255, 0, 0]
 
 
 def test_a_png_named_jpg_is_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     path.write_bytes(encode(photo(), "PNG"))
-    assert images.decode(images.read(path), Form(3, (24, 32), None)).shape == (3, 24, 32)
+    assert images.decode(images.read(path), Form(3, (24, 32), None)).pixels.shape == (3, 24, 32)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -171,7 +171,7 @@ def test_what_cannot_be_used_says_why(data: bytes, reason: str) -> None:
 def test_any_bytes_give_pixels_or_our_error(base: bytes, position: int, inserted: bytes) -> None:
     data = base[:position] + inserted + base[position + len(inserted) :]
     try:
-        pixels = images.decode(data, Form(3, (8, 8), None))
+        pixels = images.decode(data, Form(3, (8, 8), None)).pixels
     except DataError:
         return
     assert (pixels.shape, pixels.dtype) == ((3, 8, 8), np.uint8)
@@ -193,7 +193,7 @@ def test_resizing_matches_the_reference(test_data: Path) -> None:
     from skimage.transform import resize
 
     path = next((test_data / "cats-dogs/test/cat").glob("*.jpg"))
-    ours = images.decode(path.read_bytes(), Form(1, (28, 28), None))[0] / 255
+    ours = images.decode(path.read_bytes(), Form(1, (28, 28), None)).pixels[0] / 255
     assert np.abs(ours - resize(imread(path, as_gray=True), (28, 28), anti_aliasing=True)).mean() < 0.02
 
 
@@ -204,7 +204,7 @@ def test_a_short_side_cuts_the_centre_without_stretching(width: int, height: int
     from torchvision.transforms import v2
 
     image = photo().resize((width, height))
-    ours = images.decode(encode(image, "PNG"), Form(3, (16, 12), 20)).astype(int)
+    ours = images.decode(encode(image, "PNG"), Form(3, (16, 12), 20)).pixels.astype(int)
     resized = v2.functional.resize(image, [20], interpolation=v2.InterpolationMode.BILINEAR, antialias=True)
     theirs = v2.functional.pil_to_tensor(v2.functional.center_crop(resized, [16, 12])).to(torch.int64).numpy()
     assert ours.shape == theirs.shape == (3, 16, 12)
@@ -223,6 +223,6 @@ def test_the_size_that_an_image_must_have_is_that_of_the_upright_one() -> None:
     data = encode(Image.new("RGB", (30, 20)), "JPEG", exif=exif)
     with images.opened(data) as image:
         assert images.upright_size(image) == (30, 20)
-    assert images.decode(data, Form(3, (3, 2), None), expected=(30, 20)).shape == (3, 3, 2)
+    assert images.decode(data, Form(3, (3, 2), None), expected=(30, 20)).pixels.shape == (3, 3, 2)
     with pytest.raises(DataError, match=r"30 x 20 pixels, and preprocess\.divisor needs 20 x 30"):
         images.decode(data, Form(3, (3, 2), None), expected=(20, 30))

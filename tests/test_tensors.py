@@ -124,7 +124,7 @@ def test_outputs_hold_no_times_and_no_absolute_paths(root: Path) -> None:
     for path in [*(root / "data/raw").iterdir(), *(root / "data/tensors").glob("*.[cj]s*")]:
         assert str(root) not in path.read_text()
     assert set(json.loads((root / "data/tensors/dataset.json").read_text())) == {
-        "source", "classes", "counts", "shape", "short_side", "rejected", "sha256",
+        "source", "classes", "counts", "shape", "short_side", "rejected", "sizes", "findings", "sha256",
     }  # fmt: skip
 
 
@@ -159,3 +159,84 @@ def test_an_array_is_divided_too(root: Path) -> None:
     set_params(root, preprocess__image_size=None, preprocess__divisor=2, machine__jobs=1)
     preprocess.main(root)
     assert artifacts.read_dataset(root).shape == [4, 1, 14, 14]
+
+
+# --- what is odd about the data ---------------------------------------------------------------------------------------
+
+
+def findings(root: Path) -> list[tuple[str, str, str]]:
+    return [(found.kind, found.image, found.other) for found in artifacts.read_findings(root)]
+
+
+def make_odd_images(root: Path) -> Path:
+    """Eight photographs of noise, then a copy, a recompressed one, a blank one, a tiny one, a long one."""
+    source = root / "data/source"
+    random = np.random.default_rng(0)
+    smooth = [Image.fromarray(random.integers(0, 255, (6, 6, 3), dtype=np.uint8)).resize((96, 96)) for _ in range(10)]
+    for number, image in enumerate(smooth[:8]):
+        path = source / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        image.save(path)
+    smooth[0].save(source / "a/copy.bmp")
+    smooth[1].resize((80, 80)).save(source / "b/small.jpg", quality=60)
+    smooth[2].resize((80, 80)).save(source / "b/wrong label.jpg", quality=60)
+    Image.new("RGB", (96, 96), (200, 10, 10)).save(source / "a/blank.png")
+    smooth[8].resize((7, 7)).save(source / "a/tiny.png")
+    smooth[9].resize((500, 96)).save(source / "a/long.png")
+    set_params(root, download__source="folder", preprocess__image_size=32, preprocess__channels=3, machine__jobs=1)
+    return source
+
+
+def test_what_is_odd_is_listed_counted_and_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_odd_images(root)
+    download.main(root)
+    preprocess.main(root)
+    assert findings(root) == [
+        ("duplicate", "a/copy.bmp", "a/0.png"),
+        ("near duplicate", "b/small.jpg", "b/1.png"),
+        ("near duplicate", "b/wrong label.jpg", "a/2.png"),
+        ("blank", "a/blank.png", ""),
+        ("tiny", "a/tiny.png", ""),
+        ("odd shape", "a/long.png", ""),
+    ]
+    details = {found.image: found.detail for found in artifacts.read_findings(root)}
+    assert "labels 'b' and 'a'" in details["b/wrong label.jpg"]
+    assert details["a/long.png"] == "96 x 500 pixels"
+    dataset = artifacts.read_dataset(root)
+    assert dataset.findings == {"duplicate": 1, "near duplicate": 2, "blank": 1, "tiny": 1, "odd shape": 1}
+    assert dataset.sizes == {"height": [7, 96, 96], "width": [7, 96, 500]}
+    assert "1 duplicate, 2 near duplicate, 1 blank, 1 tiny, 1 odd shape" in capsys.readouterr().err
+    with Image.open(root / "plots/data.png") as page:
+        assert min(page.size) > 1000
+
+
+@pytest.mark.parametrize("kind", ["duplicate", "near_duplicate", "blank", "tiny", "odd_shape"])
+def test_past_a_limit_the_stage_fails_with_the_list(root: Path, kind: str) -> None:
+    make_odd_images(root)
+    download.main(root)
+    allowed = 2 if kind == "near_duplicate" else 1
+    set_params(root, **{f"preprocess__limits__{kind}": allowed})
+    preprocess.main(root)
+    before = (root / "data/tensors/findings.csv").read_bytes()
+    set_params(root, **{f"preprocess__limits__{kind}": allowed - 1})
+    with pytest.raises(DataError, match=rf"allows {allowed - 1}: data/findings\.csv lists them, first '.*'; mend them"):
+        preprocess.main(root)
+    assert (root / "data/findings.csv").read_bytes() == before
+    assert not list((root / "data").glob(".*tmp"))
+
+
+def test_the_short_side_decides_what_is_tiny_and_odd(root: Path) -> None:
+    make_odd_images(root)
+    download.main(root)
+    set_params(root, preprocess__image_size=[16, 32], preprocess__short_side=32)
+    preprocess.main(root)
+    assert [image for kind, image, _ in findings(root) if kind in ("tiny", "odd shape")] == ["a/tiny.png", "a/long.png"]
+
+
+def test_the_page_is_drawn_for_one_image_a_class_and_for_many_classes(root: Path) -> None:
+    make_images(root, [f"class {n:02d}" for n in range(60)])
+    download.main(root)
+    preprocess.main(root)
+    first = (root / "plots/data.png").read_bytes()
+    preprocess.main(root)
+    assert (root / "plots/data.png").read_bytes() == first

@@ -90,12 +90,13 @@ def test_one_run_holds_everything(trained: Path) -> None:
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.name == "digits"
     assert artifacts.read_dataset(trained).sha256.startswith(dataset.dataset.digest)
-    paths = {file.path for folder in ("", "evaluation", "training", "environment")
+    paths = {file.path for folder in ("", "data", "evaluation", "training", "environment")
              for file in client(trained).list_artifacts(run.info.run_id, folder)}  # fmt: skip
     assert paths >= {
         "params.yaml", "model_summary.txt", "training/history.csv", "training/train.json", "evaluation/test.json",
         "evaluation/confusion_matrix.png", "evaluation/learning_curves.png", "evaluation/mistakes.png",
         "evaluation/samples.png", "evaluation/predictions.csv", "environment/requirements.txt",
+        "data/data.png", "data/dataset.json", "data/findings.csv", "data/rejected.csv",
     }  # fmt: skip
 
 

@@ -26,7 +26,8 @@ PLOTS = Path("plots")
 WEIGHTS = RAW / "weights.json"
 """Which pretrained weights `download` found; see Weights."""
 REJECTED = Path("data/rejected.csv")
-"""Where a failing preprocess leaves its list: outside DVC's outputs, so that `dvc checkout` restores those unasked."""
+FINDINGS = Path("data/findings.csv")
+"""Where a failing preprocess leaves its lists: outside DVC's outputs, so that `dvc checkout` restores those unasked."""
 
 
 class LabelRow(NamedTuple):
@@ -64,6 +65,16 @@ class Rejection(NamedTuple):
     reason: str
 
 
+class Finding(NamedTuple):
+    """A line of findings.csv: something odd about an image that is used all the same; see health.KINDS."""
+
+    kind: str
+    image: str
+    other: str
+    """The image that it is a duplicate of; empty for other kinds."""
+    detail: str
+
+
 @dataclass(frozen=True)
 class Dataset:
     """data/tensors/dataset.json."""
@@ -78,6 +89,10 @@ class Dataset:
     short_side: int | None
     """What the short side of an image was resized to before the centre was cut; None where sides were stretched."""
     rejected: int
+    sizes: dict[str, list[int]]
+    """Least, middle and largest `height` and `width` of the images in pixels, before they were changed."""
+    findings: dict[str, int]
+    """How many of each kind of finding; see findings.csv."""
     sha256: str
     """Of rows.csv, which holds the sha256 of every row's pixels: one value for the whole data set."""
 
@@ -201,7 +216,12 @@ def read_labels(root: Path) -> Iterator[LabelRow]:
 
 def read_tensor_rows(root: Path) -> Iterator[TensorRow]:
     """The lines of data/tensors/rows.csv, in the order of the tensors' rows."""
-    yield from (TensorRow(*line) for line in _read_rows(root / TENSORS / "rows.csv", "preprocess", TensorRow._fields))
+    yield from tensor_rows(root / TENSORS)
+
+
+def tensor_rows(folder: Path) -> Iterator[TensorRow]:
+    """The lines of rows.csv in a folder that becomes data/tensors."""
+    yield from (TensorRow(*line) for line in _read_rows(folder / "rows.csv", "preprocess", TensorRow._fields))
 
 
 def _read_rows(path: Path, made_by: str, fields: tuple[str, ...]) -> Iterator[list[str]]:
@@ -210,6 +230,11 @@ def _read_rows(path: Path, made_by: str, fields: tuple[str, ...]) -> Iterator[li
         if tuple(next(lines, ())) != fields:
             raise ValueError(f"its columns are not {', '.join(fields)}")
         yield from lines
+
+
+def read_findings(root: Path) -> Iterator[Finding]:
+    """The lines of data/tensors/findings.csv."""
+    yield from (Finding(*line) for line in _read_rows(root / TENSORS / "findings.csv", "preprocess", Finding._fields))
 
 
 def read_dataset(root: Path) -> Dataset:

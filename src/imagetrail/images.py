@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,16 +50,22 @@ class Form:
     """Resize the short side to this and cut `size` out of the centre; None stretches both sides to `size`."""
 
 
-def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> Pixels:
+class Decoded(NamedTuple):
+    """An image as it is used, and what it was."""
+
+    pixels: Pixels
+    """uint8 [C,H,W], 0 to 255."""
+    size: tuple[int, int]
+    """(height, width) in pixels of the upright image, before it was resized."""
+
+
+def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> Decoded:
     """Decode an image file and resize it.
 
     Args:
         data: the file's bytes.
         form: what to make of it.
         expected: (height, width) that the upright image must have; None takes any.
-
-    Returns:
-        uint8 [C,H,W], 0 to 255.
 
     Raises:
         DataError: not an image of FORMATS, truncated, damaged, of another size than `expected`, or too large to open
@@ -73,7 +80,7 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
         scale = next((s for s in JPEG_SCALES if height // s >= needed[0] and width // s >= needed[1]), 1)
         decoded = _jpeg(data, image, scale) if image.format == "JPEG" else image
         turn = TURNS.get(orientation)
-        return resize(decoded if turn is None else decoded.transpose(turn), form)
+        return Decoded(resize(decoded if turn is None else decoded.transpose(turn), form), found)
 
 
 def _jpeg(data: bytes, image: Image.Image, scale: int) -> Image.Image:

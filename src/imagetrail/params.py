@@ -128,6 +128,28 @@ class Download(Section):
         return [self.images] if isinstance(self.images, str) else self.images
 
 
+Limit = Annotated[int, Field(ge=0)] | None
+
+
+class Limits(Section):
+    """How many images of a kind are allowed; one more fails the stage, and null allows any number. See health.py."""
+
+    duplicate: Limit
+    """Images with the same pixels as an earlier one."""
+    near_duplicate: Limit
+    """Images that differ from an earlier one by size, compression or brightness alone."""
+    blank: Limit
+    """Images of one colour."""
+    tiny: Limit
+    """Images that have to be magnified by more than 4."""
+    odd_shape: Limit
+    """Images whose shape is stretched by more than 4 to 1."""
+
+    def by_kind(self) -> dict[str, int | None]:
+        """The limits by the words of findings.csv."""
+        return {name.replace("_", " "): limit for name, limit in self}
+
+
 class Preprocess(Section):
     """From image files to one array."""
 
@@ -141,6 +163,8 @@ class Preprocess(Section):
     """1 is grey (Rec. 709), 3 is RGB."""
     max_rejected: Annotated[int, Field(ge=0)]
     """Images that may be unusable; they stand in rejected.csv. One more fails the stage."""
+    limits: Limits
+    """Images that may be odd; they stand in findings.csv."""
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from skimage.util import montage
 
-from imagetrail import artifacts
-from imagetrail.arrays import Pixels, Subset
+from imagetrail import artifacts, drawing
+from imagetrail.arrays import Subset
 from imagetrail.augment import Augmentation
 from imagetrail.evaluation import Predictions
 from imagetrail.params import Augment
@@ -25,17 +23,6 @@ SAMPLES = 10
 CLASSES_SHOWN = 20
 TEXT_UP_TO = 25
 """Classes up to which a confusion matrix has numbers in its cells."""
-
-
-def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)
-    with artifacts.writing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
 
 
 def learning_curves(path: Path, history: Path) -> None:
@@ -51,8 +38,8 @@ def learning_curves(path: Path, history: Path) -> None:
         axes.set(xlabel="epoch", title=quantity)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False)
-        _plain(axes)
-    _save(figure, path)
+        drawing.plain(axes)
+    drawing.save(figure, path)
 
 
 def confusion_matrix(path: Path, predictions: Predictions) -> None:
@@ -75,35 +62,21 @@ def confusion_matrix(path: Path, predictions: Predictions) -> None:
             if count:
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    _save(figure, path)
-
-
-def _for_display(images: Pixels) -> Pixels:
-    """uint8 [N,C,H,W] as [N,H,W,3]."""
-    return np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1)
+    drawing.save(figure, path)
 
 
 def samples(path: Path, subset: Subset) -> None:
     """The first images of each class of a subset, a row a class."""
     labels = subset.labels[subset.rows]
     shown = subset.dataset.classes[:CLASSES_SHOWN]
-    tiles: list[npt.NDArray[np.uint8]] = []
-    for label in range(len(shown)):
-        images = _for_display(subset.images[subset.rows[labels == label][:SAMPLES]])
-        blank = np.full((SAMPLES - len(images), *images.shape[1:]), 255, np.uint8)
-        tiles += [*images, *blank]
+    lines = [subset.images[subset.rows[labels == label][:SAMPLES]] for label in range(len(shown))]
     height, width = subset.dataset.image_size
-    sheet = montage(tiles, grid_shape=(len(shown), SAMPLES), padding_width=1, fill=(255, 255, 255), channel_axis=-1)
     figure = Figure(figsize=(9, 0.8 * len(shown) * height / width + 0.6), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(sheet, interpolation="nearest")
-    axes.set_yticks([(row + 0.5) * (height + 1) for row in range(len(shown))], shown)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    drawing.gallery(axes, lines, shown, SAMPLES)
     more = len(subset.dataset.classes) - len(shown)
     axes.set_title("test images" + (f", {more} more classes not shown" if more else ""))
-    _save(figure, path)
+    drawing.save(figure, path)
 
 
 def augmented(path: Path, subset: Subset, transforms: Sequence[Augment], seed: int) -> None:
@@ -116,7 +89,7 @@ def augmented(path: Path, subset: Subset, transforms: Sequence[Augment], seed: i
         columns = [images, *(augment(images, labels)[0] for _ in range(SAMPLES - 1))]
     pixels = (torch.stack(columns, dim=1).clamp(0, 1) * 255).round().byte().numpy()  # [n,SAMPLES,C,H,W]
     sheet = montage(
-        _for_display(pixels.reshape(-1, *pixels.shape[2:])),
+        drawing.for_display(pixels.reshape(-1, *pixels.shape[2:])),
         grid_shape=pixels.shape[:2],
         padding_width=1,
         fill=(255, 255, 255),
@@ -127,7 +100,7 @@ def augmented(path: Path, subset: Subset, transforms: Sequence[Augment], seed: i
     axes.imshow(sheet, interpolation="nearest")
     axes.set_axis_off()
     axes.set_title(f"train images and {', '.join(t.name for t in transforms)}", fontsize=9, wrap=True)
-    _save(figure, path)
+    drawing.save(figure, path)
 
 
 def mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -> None:
@@ -144,7 +117,7 @@ def mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -
     grid: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for axes in grid:
         axes.set_axis_off()
-    images = _for_display(subset.images[predictions.rows[chosen]])
+    images = drawing.for_display(subset.images[predictions.rows[chosen]])
     for axes, position, image in zip(grid, chosen, images, strict=False):
         axes.imshow(image, interpolation="nearest")
         true, guess = (
@@ -152,4 +125,4 @@ def mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -
             predictions.classes[predictions.predicted[position]],
         )
         axes.set_title(f"{true} → {guess}\n{predictions.confidence[position]:.2f}", fontsize=8)
-    _save(figure, path)
+    drawing.save(figure, path)

@@ -47,7 +47,7 @@ def predict(predictor: Predictor, paths: Sequence[Path]) -> tuple[list[Predictio
         names, pixels = [], []
         for path in paths[start : start + BATCH]:
             try:
-                pixels.append(images.decode(images.read(path), predictor.form))
+                pixels.append(images.decode(images.read(path), predictor.form).pixels)
                 names.append(str(path))
             except DataError as error:
                 problems.append(f"{path}: {error}")

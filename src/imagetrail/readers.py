@@ -10,17 +10,16 @@ import numpy as np
 from PIL import Image
 
 from imagetrail import artifacts, images
-from imagetrail.arrays import Pixels
 from imagetrail.artifacts import LabelRow
 from imagetrail.errors import DataError
-from imagetrail.images import Form
+from imagetrail.images import Decoded, Form
 
 
 class Reader(Protocol):
     """Reads the pixels of a row; workers receive a copy of it."""
 
-    def __call__(self, index: int, row: LabelRow, form: Form) -> Pixels:
-        """uint8 [C,H,W] of the row, or DataError with the reason."""
+    def __call__(self, index: int, row: LabelRow, form: Form) -> Decoded:
+        """The row's image, or DataError with the reason."""
 
     def size(self, index: int, row: LabelRow) -> tuple[int, int]:
         """(height, width) of the row's image as it is, or DataError with the reason."""
@@ -35,7 +34,7 @@ class EncodedReader:
     expected: tuple[int, int] | None = None
     """(height, width) that every image must have; None takes any."""
 
-    def __call__(self, index: int, row: LabelRow, form: Form) -> Pixels:
+    def __call__(self, index: int, row: LabelRow, form: Form) -> Decoded:
         """Decode the image, after checking that it is the one that `download` listed."""
         data = self.read(row.image)
         if hashlib.sha256(data).hexdigest() != row.sha256:
@@ -80,10 +79,10 @@ class ArrayReader:
 
     path: Path
 
-    def __call__(self, index: int, row: LabelRow, form: Form) -> Pixels:
+    def __call__(self, index: int, row: LabelRow, form: Form) -> Decoded:
         """Resize and convert a row of the array."""
         pixels = np.load(self.path, mmap_mode="r")[index]
-        return images.resize(Image.fromarray(pixels), form)
+        return Decoded(images.resize(Image.fromarray(pixels), form), pixels.shape[:2])
 
     def size(self, index: int, row: LabelRow) -> tuple[int, int]:
         """(height, width) of every row."""

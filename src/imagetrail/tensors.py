@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from imagetrail import arrays, artifacts
-from imagetrail.arrays import Pixels
-from imagetrail.artifacts import Dataset, LabelRow, Rejection, TensorRow
-from imagetrail.console import progress
+from imagetrail import arrays, artifacts, health
+from imagetrail.arrays import Indices
+from imagetrail.artifacts import Dataset, Finding, LabelRow, Rejection, TensorRow
+from imagetrail.console import progress, warn
 from imagetrail.errors import DataError
-from imagetrail.images import Form
-from imagetrail.params import Machine, Preprocess
+from imagetrail.health import Survey
+from imagetrail.images import Decoded, Form
+from imagetrail.params import Limits, Machine, Preprocess
 from imagetrail.readers import EncodedReader, Reader
 from imagetrail.workers import spread
 
@@ -68,19 +69,24 @@ class Request:
     reader: Reader
     form: Form
     max_rejected: int
+    limits: Limits
     machine: Machine
 
 
-def build(root: Path, request: Request) -> None:
+def build(root: Path, request: Request) -> Indices:
     """Decode every row of labels.csv into data/tensors.
+
+    Returns:
+        int64 [N,2]: height and width in pixels of each image before it was changed.
 
     Raises:
         DataError: one class only; one image under two labels; more images than `max_rejected` cannot be used, which
-            then stand in data/rejected.csv with their reasons.
+            then stand in data/rejected.csv with their reasons; more of a kind are odd than `limits` allow, which then
+            stand in data/findings.csv.
     """
     total, classes = _survey(root)
     with artifacts.writing_folder(root / artifacts.TENSORS) as folder:
-        rejected, counts = _write(root, folder, request, total, classes)
+        rejected, counts, survey = _write(root, folder, request, total, classes)
         if len(rejected) > request.max_rejected:
             artifacts.write_rows(root / artifacts.REJECTED, Rejection._fields, rejected)
             worst = rejected[0]
@@ -93,6 +99,7 @@ def build(root: Path, request: Request) -> None:
             raise DataError(f"the class {empty[0]!r} has no usable image left; mend {artifacts.REJECTED} or drop it.")
         (root / artifacts.REJECTED).unlink(missing_ok=True)
         artifacts.write_rows(folder / "rejected.csv", Rejection._fields, rejected)
+        findings = _examine(root, folder, survey, request.limits)
         dataset = Dataset(
             source=request.source,
             classes=classes,
@@ -100,9 +107,12 @@ def build(root: Path, request: Request) -> None:
             shape=[total - len(rejected), request.form.channels, *request.form.size],
             short_side=request.form.short_side,
             rejected=len(rejected),
+            sizes=survey.sizes(),
+            findings=findings,
             sha256=artifacts.file_sha256(folder / "rows.csv"),
         )
         artifacts.write_dataset(folder / "dataset.json", dataset)
+    return survey.shapes
 
 
 def _survey(root: Path) -> tuple[int, list[str]]:
@@ -145,13 +155,39 @@ def _refuse_two_labels(root: Path, keys: np.ndarray, labels: np.ndarray) -> None
         )
 
 
+def _examine(root: Path, folder: Path, survey: Survey, limits: Limits) -> dict[str, int]:
+    """Write findings.csv and return how many there are of each kind."""
+    found = list(survey.odd_ones(np.load(folder / "images.npy", mmap_mode="r")))
+    findings = health.name(found, artifacts.tensor_rows(folder))
+    artifacts.write_rows(folder / "findings.csv", Finding._fields, findings)
+    kinds = Counter(finding.kind for finding in findings)
+    for kind, limit in limits.by_kind().items():
+        if limit is not None and kinds[kind] > limit:
+            artifacts.write_rows(root / artifacts.FINDINGS, Finding._fields, findings)
+            worst = next(finding for finding in findings if finding.kind == kind)
+            raise DataError(
+                f"{kinds[kind]} images are of the kind {kind!r} and preprocess.limits allows {limit}: "
+                f"{artifacts.FINDINGS} lists them, first {worst.image!r}; mend them, or allow as many."
+            )
+    (root / artifacts.FINDINGS).unlink(missing_ok=True)
+    if findings:
+        counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        warn(f"something is odd about images: {counted}; data/tensors/findings.csv lists them.")
+    return {kind: kinds[kind] for kind in health.KINDS}
+
+
 def _write(
     root: Path, folder: Path, request: Request, total: int, classes: list[str]
-) -> tuple[list[Rejection], Counter[str]]:
-    """images.npy, labels.npy and rows.csv in one pass; returns what was rejected and the images of each class."""
+) -> tuple[list[Rejection], Counter[str], Survey]:
+    """images.npy, labels.npy and rows.csv in one pass.
+
+    Returns:
+        (what was rejected, images of each class, what is remembered of the images).
+    """
     codes = {name: code for code, name in enumerate(classes)}
     rejected: list[Rejection] = []
     counts: Counter[str] = Counter()
+    survey = Survey(request.form)
     with (
         arrays.NpyWriter(folder / "images.npy", (request.form.channels, *request.form.size), np.uint8) as pixel_file,
         arrays.NpyWriter(folder / "labels.npy", (), np.int64) as label_file,
@@ -159,23 +195,24 @@ def _write(
 
         def accepted() -> Iterator[TensorRow]:
             decoded = _decode(artifacts.read_labels(root), request)
-            for line, (row, pixels) in enumerate(
+            for line, (row, image) in enumerate(
                 progress(decoded, total=total, description="preprocess", unit="image"), start=2
             ):
-                if isinstance(pixels, str):
-                    rejected.append(Rejection(row.image, line, pixels))
+                if isinstance(image, str):
+                    rejected.append(Rejection(row.image, line, image))
                     continue
-                pixel_file.append(pixels[np.newaxis])
+                pixel_file.append(image.pixels[np.newaxis])
                 label_file.append(np.array([codes[row.label]], np.int64))
                 counts[row.label] += 1
-                sha256 = hashlib.sha256(pixels.tobytes()).hexdigest()
+                sha256 = hashlib.sha256(image.pixels.tobytes()).hexdigest()
+                survey.add(image.pixels, image.size, sha256)
                 yield TensorRow(row.image, row.label, row.split, row.group, sha256)
 
         artifacts.write_rows(folder / "rows.csv", TensorRow._fields, accepted())
-    return rejected, counts
+    return rejected, counts, survey
 
 
-def _decode(rows: Iterable[LabelRow], request: Request) -> Iterator[tuple[LabelRow, Pixels | str]]:
+def _decode(rows: Iterable[LabelRow], request: Request) -> Iterator[tuple[LabelRow, Decoded | str]]:
     """Each row with its pixels or the reason why there are none, in order; decoded in parallel."""
     decode = partial(_decode_chunk, read=request.reader, form=request.form)
     for chunk in spread(decode, _chunks(enumerate(rows)), request.machine):
@@ -187,11 +224,11 @@ def _chunks(rows: Iterator[tuple[int, LabelRow]]) -> Iterator[list[tuple[int, La
         yield chunk
 
 
-def _decode_chunk(chunk: list[tuple[int, LabelRow]], read: Reader, form: Form) -> list[tuple[LabelRow, Pixels | str]]:
-    return [(row, _pixels_or_reason(index, row, read, form)) for index, row in chunk]
+def _decode_chunk(chunk: list[tuple[int, LabelRow]], read: Reader, form: Form) -> list[tuple[LabelRow, Decoded | str]]:
+    return [(row, _image_or_reason(index, row, read, form)) for index, row in chunk]
 
 
-def _pixels_or_reason(index: int, row: LabelRow, read: Reader, form: Form) -> Pixels | str:
+def _image_or_reason(index: int, row: LabelRow, read: Reader, form: Form) -> Decoded | str:
     try:
         return read(index, row, form)
     except DataError as error:

@@ -130,7 +130,7 @@ def _log_changes(run: Run, state: GitState) -> None:
 
 
 def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
-    """The data set as an input of the run, with the digest of every row's pixels."""
+    """The data set as an input of the run, with the digest of every row's pixels; its page and its lists."""
 
     def log() -> None:
         import mlflow
@@ -143,6 +143,12 @@ def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
         schema = Schema([TensorSpec(np.dtype("uint8"), (-1, *dataset.shape[1:]))])
         described = MetaDataset(source, dataset.source, dataset.sha256[:8], schema)  # type: ignore[abstract]  # it is not
         mlflow.log_input(described, "training")
+        tensors = run.files / artifacts.TENSORS
+        for path in (
+            run.files / artifacts.PLOTS / "data.png",
+            *(tensors / name for name in ("dataset.json", "findings.csv", "rejected.csv")),
+        ):
+            run.client.log_artifact(run.id, str(path), "data")
 
     run.attempt(log)
 

@@ -1,0 +1,152 @@
+"""What is odd about a data set, found before an hour of training is lost on it.
+
+Nothing here is an error by itself: a flower may well be photographed twice. `preprocess.limits` says how much of each
+kind is too much; everything is listed in findings.csv, counted in dataset.json and shown in plots/data.png.
+"""
+
+from array import array
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from imagetrail.arrays import Indices, Pixels
+from imagetrail.artifacts import Finding, TensorRow
+from imagetrail.images import Form
+
+BLANK = 8
+"""Largest difference of two values of a channel, of 255, in an image that shows nothing."""
+TINY = 4
+"""An image is tiny if it has to be magnified by more than this."""
+ODD = 4.0
+"""An image is of odd shape if its sides are to each other as this to one, compared with what it is made into."""
+SIDE = 8
+"""Side of the thumbnails that are compared."""
+ALIKE = 0.99
+"""Correlation of two thumbnails, and of the images, from which on they count as nearly the same."""
+COMPARED = 100_000
+"""Images up to which each is compared with each: a minute on one core."""
+BLOCK = 1024
+KINDS = ("duplicate", "near duplicate", "blank", "tiny", "odd shape")
+
+
+class Survey:
+    """What is remembered of each accepted image, in a few bytes."""
+
+    def __init__(self, form: Form) -> None:
+        """Begin with no image."""
+        self._form = form
+        self._heights, self._widths = array("I"), array("I")
+        self._blank: list[int] = []
+        self._keys = array("Q")
+
+    def add(self, pixels: Pixels, size: tuple[int, int], pixel_sha256: str) -> None:
+        """Take an image into account.
+
+        Args:
+            pixels: uint8 [C,H,W], as it is written.
+            size: (height, width) that it had before.
+            pixel_sha256: of the pixels.
+        """
+        if int(np.ptp(pixels, axis=(1, 2)).max()) <= BLANK:
+            self._blank.append(len(self._heights))
+        self._heights.append(size[0])
+        self._widths.append(size[1])
+        self._keys.append(int(pixel_sha256[:16], 16))
+
+    def sizes(self) -> dict[str, list[int]]:
+        """Least, middle and largest height and width in pixels, before they were changed."""
+        return {
+            name: [int(value) for value in (np.min(sides), np.median(sides), np.max(sides))]
+            for name, sides in (("height", np.asarray(self._heights)), ("width", np.asarray(self._widths)))
+        }
+
+    @property
+    def shapes(self) -> Indices:
+        """int64 [N,2]: height and width of each image, before they were changed."""
+        return np.stack([np.asarray(self._heights), np.asarray(self._widths)], axis=1).astype(np.int64)
+
+    def odd_ones(self, images: Pixels) -> Iterator[tuple[str, int, int | None, str]]:
+        """(kind, row, the other row, what is so) of everything that was found.
+
+        Args:
+            images: uint8 [N,C,H,W], memory-mapped: the accepted images.
+        """
+        copies = _equal(np.asarray(self._keys))
+        yield from (("duplicate", row, first, "") for row, first in copies)
+        repeated = {row for row, _ in copies}
+        if len(images) <= COMPARED:
+            for row, other, correlation in _alike(images):
+                if row not in repeated and other not in repeated:
+                    yield "near duplicate", row, other, f"correlation {correlation:.4f}"
+        yield from (("blank", row, None, "") for row in self._blank)
+        height, width = self._form.size
+        heights, widths = np.asarray(self._heights, np.float64), np.asarray(self._widths, np.float64)
+        small = np.maximum(height / heights, width / widths)
+        wanted = 1.0 if self._form.short_side else height / width
+        stretch = np.maximum(heights / widths / wanted, widths / heights * wanted)
+        for kind, values, limit in (("tiny", small, TINY), ("odd shape", stretch, ODD)):
+            for row in np.flatnonzero(values > limit).tolist():
+                yield kind, row, None, f"{self._heights[row]} x {self._widths[row]} pixels"
+
+
+def name(found: list[tuple[str, int, int | None, str]], rows: Iterator[TensorRow]) -> list[Finding]:
+    """Findings by the names of images, those of one kind together."""
+    wanted = {row for _, row, _, _ in found} | {other for _, _, other, _ in found if other is not None}
+    named = {number: row for number, row in enumerate(rows) if number in wanted}
+    findings = []
+    for kind, row, other, detail in sorted(found, key=lambda f: (KINDS.index(f[0]), f[1])):
+        image, beside = named[row], None if other is None else named[other]
+        if beside is not None and beside.label != image.label:
+            detail = f"{detail}, labels {image.label!r} and {beside.label!r}".strip(", ")
+        findings.append(Finding(kind, image.image, "" if beside is None else beside.image, detail))
+    return findings
+
+
+def _equal(keys: npt.NDArray[np.uint64]) -> list[tuple[int, int]]:
+    """(row, the first row with the same pixels) of each copy."""
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    copies = np.flatnonzero(first[inverse] != np.arange(len(keys)))
+    return [(row, int(first[inverse[row]])) for row in copies.tolist()]
+
+
+def _alike(images: Pixels) -> Iterator[tuple[int, int, float]]:
+    """(row, an earlier row, correlation) of images that differ by size, compression or brightness alone.
+
+    Grey thumbnails find the pairs, the images themselves decide; each row is paired with the most similar one. Blank
+    images have no pattern to compare.
+    """
+    thumbnails = _thumbnails(images)
+    for start in range(0, len(thumbnails), BLOCK):
+        likeness = thumbnails[start : start + BLOCK] @ thumbnails[: start + BLOCK].T
+        likeness[np.triu_indices(len(likeness), k=start, m=likeness.shape[1])] = 0  # each pair once, none with itself
+        for row in np.flatnonzero(likeness.max(axis=1) >= ALIKE).tolist():
+            other = int(likeness[row].argmax())
+            correlation = float(_standard(images[[start + row]])[0] @ _standard(images[[other]])[0])
+            if correlation >= ALIKE:
+                yield start + row, other, correlation
+
+
+def _thumbnails(images: Pixels) -> npt.NDArray[np.float32]:
+    """float32 [N, SIDE*SIDE], each of mean 0 and length 1."""
+    _, _, height, width = images.shape
+    rows, columns = (np.linspace(0, side, min(SIDE, side) + 1).astype(int)[:-1] for side in (height, width))
+    blocks = []
+    for start in range(0, len(images), BLOCK):
+        grey = images[start : start + BLOCK].mean(axis=1, dtype=np.float32)
+        means = np.add.reduceat(np.add.reduceat(grey, rows, axis=1), columns, axis=2)
+        areas = np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
+        blocks.append(_normal((means / areas).reshape(len(grey), -1)))
+    return np.concatenate(blocks)
+
+
+def _standard(images: Pixels) -> npt.NDArray[np.float32]:
+    """float32 [N, C*H*W], each of mean 0 and length 1."""
+    return _normal(images.reshape(len(images), -1).astype(np.float32))
+
+
+def _normal(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    centred = values - values.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    normal: npt.NDArray[np.float32] = np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
+    return normal
