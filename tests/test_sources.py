@@ -286,12 +286,13 @@ def test_idx_files_are_found_without_a_network(root: Path, layout: str, zipped: 
 
 
 @pytest.mark.filterwarnings("ignore:A test tried to use socket")
-def test_a_download_that_fails_says_where_files_may_be_put(root: Path) -> None:
+@pytest.mark.parametrize("source", ["CIFAR10", "Flowers102"])
+def test_a_download_that_fails_says_where_files_may_be_put(root: Path, source: str) -> None:
     """The network is blocked in these tests, as it is on many machines."""
-    set_params(root, download__source="CIFAR10")
+    set_params(root, download__source=source)
     request = Request(load_params(root).download, root, root, 1)
-    with pytest.raises(DataError, match=r"CIFAR10 could not be loaded .*; put its files under download\.path"):
-        SOURCES["CIFAR10"](request)
+    with pytest.raises(DataError, match=rf"{source} could not be loaded .*; put its files under download\.path"):
+        list(SOURCES[source](request))
 
 
 # --- archives ---------------------------------------------------------------------------------------------------------
@@ -552,3 +553,49 @@ def test_a_damaged_parquet_gives_rows_or_our_error(flips: list[tuple[float, int]
         list(SOURCES["parquet"](Request(options, root, root, 1)))
     except DataError:
         return
+
+
+# --- torchvision's sets of photographs --------------------------------------------------------------------------------
+
+
+def make_pets(folder: Path) -> None:
+    """A small Oxford-IIIT Pet as torchvision lays it out."""
+    base = folder / "oxford-iiit-pet"
+    (base / "annotations").mkdir(parents=True)
+    (base / "images").mkdir()
+    for part, count in (("trainval", 4), ("test", 2)):
+        lines = []
+        for number in range(count):
+            breed, code = (("Abyssinian", 1), ("american_bulldog", 2))[number % 2]
+            name = f"{breed}_{part}{number}"
+            Image.new("RGB", (9, 9), (40 * number, count, 0)).save(base / "images" / f"{name}.jpg")
+            lines.append(f"{name} {code} {code} 1")
+        (base / f"annotations/{part}.txt").write_text("\n".join(lines) + "\n")
+
+
+def test_a_set_of_photographs_stays_where_it_lies(root: Path) -> None:
+    make_pets(root / "data/source")
+    set_params(root, download__source="OxfordIIITPet", machine__jobs=1)
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert [row.image for row in rows] == sorted(row.image for row in rows)
+    assert (rows[0].image, rows[0].label, rows[0].split) == (
+        "oxford-iiit-pet/images/Abyssinian_test0.jpg",
+        "Abyssinian",
+        "test",
+    )
+    assert [row.split for row in rows].count("train") == 4
+    assert not (root / "data/raw/images").exists()
+    assert preprocess_images(root).shape == (6, 1, 8, 8)
+
+
+def test_a_set_of_photographs_that_was_downloaded_belongs_to_the_stage(root: Path) -> None:
+    """As if torchvision had downloaded it in an earlier try."""
+    make_pets(root / ".imagetrail/downloads")
+    set_params(root, download__source="OxfordIIITPet", machine__jobs=1)
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert len(rows) == 6
+    for row in rows:
+        assert artifacts.file_sha256(root / "data/raw/images" / row.image) == row.sha256
+    assert preprocess_images(root).shape == (6, 1, 8, 8)

@@ -83,8 +83,10 @@ class Download(Section):
     """Where the labelled images come from."""
 
     source: Literal[
-        "digits", "csv", "folder", "archive", "parquet", "MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100"
-    ]
+        "digits", "csv", "folder", "archive", "parquet",
+        "MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100",
+        "DTD", "FGVCAircraft", "Flowers102", "Food101", "OxfordIIITPet",
+    ]  # fmt: skip
     """`digits` (in scikit-learn), `csv`, `folder` (class folders), `archive` (of either), `parquet`, or one of
     torchvision's sets by its class name."""
     path: NonEmpty

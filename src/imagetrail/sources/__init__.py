@@ -8,7 +8,7 @@ files, whose names start from `download.path`), or puts them under `images/` (fi
 from collections.abc import Callable, Iterable, Mapping
 
 from imagetrail.artifacts import LabelRow
-from imagetrail.sources import archive, csv, digits, folder, named, parquet
+from imagetrail.sources import archive, csv, digits, folder, named, parquet, photographs
 from imagetrail.sources.request import Request
 
 SOURCES: Mapping[str, Callable[[Request], Iterable[LabelRow]]] = {
@@ -22,4 +22,5 @@ SOURCES: Mapping[str, Callable[[Request], Iterable[LabelRow]]] = {
     "KMNIST": named.load,
     "CIFAR10": named.load,
     "CIFAR100": named.load,
+    **dict.fromkeys(photographs.SPLITS, photographs.load),
 }
