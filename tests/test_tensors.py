@@ -183,6 +183,9 @@ def make_odd_images(root: Path) -> Path:
     Image.new("RGB", (96, 96), (200, 10, 10)).save(source / "a/blank.png")
     smooth[8].resize((7, 7)).save(source / "a/tiny.png")
     smooth[9].resize((500, 96)).save(source / "a/long.png")
+    frames = [Image.fromarray(random.integers(0, 255, (96, 96), dtype=np.uint8)) for _ in range(3)]
+    frames[0].save(source / "b/moving.GIF", save_all=True, append_images=frames[1:])
+    Image.fromarray(random.integers(0, 255, (96, 96), dtype=np.uint8)).save(source / "b/png.jpg", "PNG")
     set_params(root, download__source="folder", preprocess__image_size=32, preprocess__channels=3, machine__jobs=1)
     return source
 
@@ -198,19 +201,27 @@ def test_what_is_odd_is_listed_counted_and_said(root: Path, capsys: pytest.Captu
         ("blank", "a/blank.png", ""),
         ("tiny", "a/tiny.png", ""),
         ("odd shape", "a/long.png", ""),
+        ("misnamed", "b/png.jpg", ""),
+        ("animated", "b/moving.GIF", ""),
     ]
     details = {found.image: found.detail for found in artifacts.read_findings(root)}
     assert "labels 'b' and 'a'" in details["b/wrong label.jpg"]
     assert details["a/long.png"] == "96 x 500 pixels"
+    assert details["b/png.jpg"] == "holds PNG"
+    assert details["b/moving.GIF"] == "the first of 3 frames is used"
     dataset = artifacts.read_dataset(root)
-    assert dataset.findings == {"duplicate": 1, "near duplicate": 2, "blank": 1, "tiny": 1, "odd shape": 1}
+    assert dataset.findings == {
+        "duplicate": 1, "near duplicate": 2, "blank": 1, "tiny": 1, "odd shape": 1, "misnamed": 1, "animated": 1,
+    }  # fmt: skip
     assert dataset.sizes == {"height": [7, 96, 96], "width": [7, 96, 500]}
-    assert "1 duplicate, 2 near duplicate, 1 blank, 1 tiny, 1 odd shape" in capsys.readouterr().err
+    assert (
+        "1 duplicate, 2 near duplicate, 1 blank, 1 tiny, 1 odd shape, 1 misnamed, 1 animated" in capsys.readouterr().err
+    )
     with Image.open(root / "plots/data.png") as page:
         assert min(page.size) > 1000
 
 
-@pytest.mark.parametrize("kind", ["duplicate", "near_duplicate", "blank", "tiny", "odd_shape"])
+@pytest.mark.parametrize("kind", ["duplicate", "near_duplicate", "blank", "tiny", "odd_shape", "misnamed", "animated"])
 def test_past_a_limit_the_stage_fails_with_the_list(root: Path, kind: str) -> None:
     make_odd_images(root)
     download.main(root)

@@ -6,13 +6,14 @@ kind is too much; everything is listed in findings.csv, counted in dataset.json 
 
 from array import array
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 
 from imagetrail.arrays import Indices, Pixels
 from imagetrail.artifacts import Finding, TensorRow
-from imagetrail.images import Form
+from imagetrail.images import EXTENSIONS, Decoded, Form
 
 BLANK = 8
 """Largest difference of two values of a channel, of 255, in an image that shows nothing."""
@@ -27,7 +28,7 @@ ALIKE = 0.99
 COMPARED = 100_000
 """Images up to which each is compared with each: a minute on one core."""
 BLOCK = 1024
-KINDS = ("duplicate", "near duplicate", "blank", "tiny", "odd shape")
+KINDS = ("duplicate", "near duplicate", "blank", "tiny", "odd shape", "misnamed", "animated")
 
 
 class Survey:
@@ -37,21 +38,26 @@ class Survey:
         """Begin with no image."""
         self._form = form
         self._heights, self._widths = array("I"), array("I")
-        self._blank: list[int] = []
         self._keys = array("Q")
+        self._noted: list[tuple[str, int, None, str]] = []
 
-    def add(self, pixels: Pixels, size: tuple[int, int], pixel_sha256: str) -> None:
+    def add(self, name: str, image: Decoded, pixel_sha256: str) -> None:
         """Take an image into account.
 
         Args:
-            pixels: uint8 [C,H,W], as it is written.
-            size: (height, width) that it had before.
+            name: of its file.
+            image: as it is written, and what it was.
             pixel_sha256: of the pixels.
         """
-        if int(np.ptp(pixels, axis=(1, 2)).max()) <= BLANK:
-            self._blank.append(len(self._heights))
-        self._heights.append(size[0])
-        self._widths.append(size[1])
+        row = len(self._keys)
+        if int(np.ptp(image.pixels, axis=(1, 2)).max()) <= BLANK:
+            self._noted.append(("blank", row, None, ""))
+        if image.format != EXTENSIONS.get(PurePosixPath(name).suffix.lower(), image.format):
+            self._noted.append(("misnamed", row, None, f"holds {image.format}"))
+        if image.frames > 1:
+            self._noted.append(("animated", row, None, f"the first of {image.frames} frames is used"))
+        self._heights.append(image.size[0])
+        self._widths.append(image.size[1])
         self._keys.append(int(pixel_sha256[:16], 16))
 
     def sizes(self) -> dict[str, list[int]]:
@@ -79,7 +85,7 @@ class Survey:
             for row, other, correlation in _alike(images):
                 if row not in repeated and other not in repeated:
                     yield "near duplicate", row, other, f"correlation {correlation:.4f}"
-        yield from (("blank", row, None, "") for row in self._blank)
+        yield from self._noted
         height, width = self._form.size
         heights, widths = np.asarray(self._heights, np.float64), np.asarray(self._widths, np.float64)
         small = np.maximum(height / heights, width / widths)

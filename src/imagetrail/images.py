@@ -22,6 +22,11 @@ from imagetrail.arrays import Pixels
 from imagetrail.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+EXTENSIONS = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG",
+    ".png": "PNG", ".apng": "PNG", ".bmp": "BMP", ".dib": "BMP", ".gif": "GIF", ".webp": "WEBP",
+}  # fmt: skip
+"""What a file's name promises."""
 BACKGROUND = (255, 255, 255)
 JPEG_SCALES = (8, 4, 2)
 TURNS = {
@@ -57,6 +62,10 @@ class Decoded(NamedTuple):
     """uint8 [C,H,W], 0 to 255."""
     size: tuple[int, int]
     """(height, width) in pixels of the upright image, before it was resized."""
+    format: str
+    """One of FORMATS; empty for pixels that were no file."""
+    frames: int
+    """Images in the file, of which this is the first."""
 
 
 def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> Decoded:
@@ -80,7 +89,10 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
         scale = next((s for s in JPEG_SCALES if height // s >= needed[0] and width // s >= needed[1]), 1)
         decoded = _jpeg(data, image, scale) if image.format == "JPEG" else image
         turn = TURNS.get(orientation)
-        return Decoded(resize(decoded if turn is None else decoded.transpose(turn), form), found)
+        pixels = resize(decoded if turn is None else decoded.transpose(turn), form)
+        if image.format == "MPO":  # a JPEG with a second one behind it, as telephones write them
+            return Decoded(pixels, found, "JPEG", 1)
+        return Decoded(pixels, found, image.format or "", getattr(image, "n_frames", 1))
 
 
 def _jpeg(data: bytes, image: Image.Image, scale: int) -> Image.Image:
@@ -201,6 +213,8 @@ def read(path: Path) -> bytes:
 def _missing(path: Path) -> str:
     if path.is_dir():
         return "a folder, not an image"
+    if path.exists():
+        return "not a file but a pipe or a device"
     try:
         neighbours = [entry.name for entry in path.parent.iterdir()]
     except OSError:

@@ -146,6 +146,10 @@ class Limits(Section):
     """Images that have to be magnified by more than 4."""
     odd_shape: Limit
     """Images whose shape is stretched by more than 4 to 1."""
+    misnamed: Limit
+    """Images of another format than their file's name says."""
+    animated: Limit
+    """Files of several frames, of which the first is used."""
 
     def by_kind(self) -> dict[str, int | None]:
         """The limits by the words of findings.csv."""

@@ -82,7 +82,7 @@ class ArrayReader:
     def __call__(self, index: int, row: LabelRow, form: Form) -> Decoded:
         """Resize and convert a row of the array."""
         pixels = np.load(self.path, mmap_mode="r")[index]
-        return Decoded(images.resize(Image.fromarray(pixels), form), pixels.shape[:2])
+        return Decoded(images.resize(Image.fromarray(pixels), form), pixels.shape[:2], "", 1)
 
     def size(self, index: int, row: LabelRow) -> tuple[int, int]:
         """(height, width) of every row."""

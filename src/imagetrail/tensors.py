@@ -205,7 +205,7 @@ def _write(
                 label_file.append(np.array([codes[row.label]], np.int64))
                 counts[row.label] += 1
                 sha256 = hashlib.sha256(image.pixels.tobytes()).hexdigest()
-                survey.add(image.pixels, image.size, sha256)
+                survey.add(row.image, image, sha256)
                 yield TensorRow(row.image, row.label, row.split, row.group, sha256)
 
         artifacts.write_rows(folder / "rows.csv", TensorRow._fields, accepted())
