@@ -5,10 +5,16 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import augment, memory, repro, startup
+from bench import augment, memory, preprocess, repro, startup
 from bench.table import Row, show
 
-BENCHMARKS = {"repro": repro.measure, "startup": startup.measure, "memory": memory.measure, "augment": augment.measure}
+BENCHMARKS = {
+    "repro": repro.measure,
+    "startup": startup.measure,
+    "memory": memory.measure,
+    "augment": augment.measure,
+    "preprocess": preprocess.measure,
+}
 
 
 def main() -> None:

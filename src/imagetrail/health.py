@@ -4,9 +4,11 @@ Nothing here is an error by itself: a flower may well be photographed twice. `pr
 kind is too much; everything is listed in findings.csv, counted in dataset.json and shown in plots/data.png.
 """
 
+import hashlib
 from array import array
 from collections.abc import Iterator
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +29,28 @@ ALIKE = 0.99
 """Correlation of two thumbnails, and of the images, from which on they count as nearly the same."""
 COMPARED = 100_000
 """Images up to which each is compared with each: a minute on one core."""
-BLOCK = 1024
+BLOCK = 128
+"""Images that are compared with all others at a time: 50 MB."""
 KINDS = ("duplicate", "near duplicate", "blank", "tiny", "odd shape", "misnamed", "animated")
+
+
+class Facts(NamedTuple):
+    """What is to be known of an image besides its pixels."""
+
+    sha256: str
+    """Of the pixels."""
+    size: tuple[int, int]
+    """(height, width) in pixels, before it was changed."""
+    format: str
+    frames: int
+    blank: bool
+
+
+def facts(image: Decoded) -> Facts:
+    """Look at an image; what the workers do."""
+    sha256 = hashlib.sha256(image.pixels.tobytes()).hexdigest()
+    blank = int(np.ptp(image.pixels, axis=(1, 2)).max()) <= BLANK
+    return Facts(sha256, image.size, image.format, image.frames, blank)
 
 
 class Survey:
@@ -41,16 +63,10 @@ class Survey:
         self._keys = array("Q")
         self._noted: list[tuple[str, int, None, str]] = []
 
-    def add(self, name: str, image: Decoded, pixel_sha256: str) -> None:
-        """Take an image into account.
-
-        Args:
-            name: of its file.
-            image: as it is written, and what it was.
-            pixel_sha256: of the pixels.
-        """
+    def add(self, name: str, image: Facts) -> None:
+        """Take an image into account by the name of its file."""
         row = len(self._keys)
-        if int(np.ptp(image.pixels, axis=(1, 2)).max()) <= BLANK:
+        if image.blank:
             self._noted.append(("blank", row, None, ""))
         if image.format != EXTENSIONS.get(PurePosixPath(name).suffix.lower(), image.format):
             self._noted.append(("misnamed", row, None, f"holds {image.format}"))
@@ -58,7 +74,7 @@ class Survey:
             self._noted.append(("animated", row, None, f"the first of {image.frames} frames is used"))
         self._heights.append(image.size[0])
         self._widths.append(image.size[1])
-        self._keys.append(int(pixel_sha256[:16], 16))
+        self._keys.append(int(image.sha256[:16], 16))
 
     def sizes(self) -> dict[str, list[int]]:
         """Least, middle and largest height and width in pixels, before they were changed."""

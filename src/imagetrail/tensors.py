@@ -1,6 +1,5 @@
 """From labelled images to one array: what `preprocess` does, in memory that does not grow with their number."""
 
-import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,16 +7,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from imagetrail import arrays, artifacts, health
-from imagetrail.arrays import Indices
+from imagetrail.arrays import Indices, Pixels
 from imagetrail.artifacts import Dataset, Finding, LabelRow, Rejection, TensorRow
-from imagetrail.console import progress, warn
+from imagetrail.console import bar, warn
 from imagetrail.errors import DataError
-from imagetrail.health import Survey
-from imagetrail.images import Decoded, Form
+from imagetrail.health import Facts, Survey
+from imagetrail.images import Form
 from imagetrail.params import Limits, Machine, Preprocess
 from imagetrail.readers import EncodedReader, Reader
 from imagetrail.workers import spread
@@ -194,29 +194,38 @@ def _write(
     ):
 
         def accepted() -> Iterator[TensorRow]:
-            decoded = _decode(artifacts.read_labels(root), request)
-            for line, (row, image) in enumerate(
-                progress(decoded, total=total, description="preprocess", unit="image"), start=2
-            ):
-                if isinstance(image, str):
-                    rejected.append(Rejection(row.image, line, image))
-                    continue
-                pixel_file.append(image.pixels[np.newaxis])
-                label_file.append(np.array([codes[row.label]], np.int64))
-                counts[row.label] += 1
-                sha256 = hashlib.sha256(image.pixels.tobytes()).hexdigest()
-                survey.add(row.image, image, sha256)
-                yield TensorRow(row.image, row.label, row.split, row.group, sha256)
+            line = 1  # the header of labels.csv
+            with bar("preprocess", total=total, unit="image") as moving:
+                for chunk in _decode(artifacts.read_labels(root), request):
+                    pixel_file.append(chunk.pixels)
+                    for row, image in chunk.images:
+                        line += 1
+                        if isinstance(image, str):
+                            rejected.append(Rejection(row.image, line, image))
+                            continue
+                        label_file.append(np.array([codes[row.label]], np.int64))
+                        counts[row.label] += 1
+                        survey.add(row.image, image)
+                        yield TensorRow(row.image, row.label, row.split, row.group, image.sha256)
+                    moving.update(len(chunk.images))
 
         artifacts.write_rows(folder / "rows.csv", TensorRow._fields, accepted())
     return rejected, counts, survey
 
 
-def _decode(rows: Iterable[LabelRow], request: Request) -> Iterator[tuple[LabelRow, Decoded | str]]:
-    """Each row with its pixels or the reason why there are none, in order; decoded in parallel."""
+class Chunk(NamedTuple):
+    """What a worker hands back."""
+
+    pixels: Pixels
+    """uint8 [n,C,H,W] of the n rows that can be used."""
+    images: list[tuple[LabelRow, Facts | str]]
+    """Every row, with the reason in place of the facts where it cannot be used."""
+
+
+def _decode(rows: Iterable[LabelRow], request: Request) -> Iterator[Chunk]:
+    """All rows in order, decoded in parallel."""
     decode = partial(_decode_chunk, read=request.reader, form=request.form)
-    for chunk in spread(decode, _chunks(enumerate(rows)), request.machine):
-        yield from chunk
+    yield from spread(decode, _chunks(enumerate(rows)), request.machine)
 
 
 def _chunks(rows: Iterator[tuple[int, LabelRow]]) -> Iterator[list[tuple[int, LabelRow]]]:
@@ -224,12 +233,15 @@ def _chunks(rows: Iterator[tuple[int, LabelRow]]) -> Iterator[list[tuple[int, La
         yield chunk
 
 
-def _decode_chunk(chunk: list[tuple[int, LabelRow]], read: Reader, form: Form) -> list[tuple[LabelRow, Decoded | str]]:
-    return [(row, _image_or_reason(index, row, read, form)) for index, row in chunk]
-
-
-def _image_or_reason(index: int, row: LabelRow, read: Reader, form: Form) -> Decoded | str:
-    try:
-        return read(index, row, form)
-    except DataError as error:
-        return str(error)
+def _decode_chunk(chunk: list[tuple[int, LabelRow]], read: Reader, form: Form) -> Chunk:
+    pixels: list[Pixels] = []
+    images: list[tuple[LabelRow, Facts | str]] = []
+    for index, row in chunk:
+        try:
+            image = read(index, row, form)
+        except DataError as error:
+            images.append((row, str(error)))
+        else:
+            pixels.append(image.pixels)
+            images.append((row, health.facts(image)))
+    return Chunk(np.stack(pixels) if pixels else np.empty((0, form.channels, *form.size), np.uint8), images)
