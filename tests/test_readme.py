@@ -1,11 +1,14 @@
 """Every command in README works, in the order in which it stands there."""
 
+import csv
 import re
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Web, answer
 from test_stages import MAKE, first_repro, free_port, reproduced, run, server, write_photos
 
 __all__ = ["first_repro", "reproduced"]
@@ -16,14 +19,44 @@ README = (REPOSITORY / "README.md").read_text()
 BLOCKS = [block.splitlines() for block in re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S)]
 
 
+def prepare_source(source: Path, name: str) -> None:
+    """Photographs in the form that an example is about."""
+    images = source / "images"
+    images.mkdir()
+    write_photos(images, names=("image", "label"))
+    with (images / "photos.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if name == "csv":
+        shutil.move(images / "photos.csv", source / "labels.csv")
+        return
+    if name == "parquet":
+        data = [{"bytes": (images / row["image"]).read_bytes(), "path": row["image"]} for row in rows]
+        pq.write_table(pa.table({"image": data, "label": [row["label"] for row in rows]}), source / "photos.parquet")
+    else:
+        for row in rows:
+            target = source / row["label"] / Path(row["image"]).name
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy(images / row["image"], target)
+    shutil.rmtree(images)
+
+
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda lines: lines[-1][:40])
-def test_commands(reproduced: Path, block: list[str]) -> None:
+def test_commands(reproduced: Path, block: list[str], web: Web) -> None:
     source = reproduced / "data/source"
-    if any("download.source=csv" in line for line in block):
-        (source / "images").mkdir()
-        write_photos(source / "images", names=("image", "label"))
-        shutil.move(source / "images/photos.csv", source / "labels.csv")
-    for line in block:
+    match re.search(r"download\.source=(\w+)", block[0]):
+        case re.Match() as named:
+            prepare_source(source, named[1])
+            packed = (
+                shutil.make_archive(str(reproduced.parent / "pets"), "zip", source) if named[1] == "archive" else None
+            )
+        case None:
+            packed = None
+    if packed is not None:
+        web.answers = [answer(Path(packed).read_bytes())]
+        for folder in source.iterdir():
+            if folder.is_dir():
+                shutil.rmtree(folder)
+    for line in (line.replace("https://example.org", web.address) for line in block):
         if line == "make test":
             continue  # these tests
         if line == "mlflow ui":
