@@ -236,6 +236,18 @@ def test_past_a_limit_the_stage_fails_with_the_list(root: Path, kind: str) -> No
     assert not list((root / "data").glob(".*tmp"))
 
 
+def test_what_was_not_compared_is_not_counted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagetrail.health.COMPARED", 5)
+    make_odd_images(root)
+    download.main(root)
+    preprocess.main(root)
+    findings = artifacts.read_dataset(root).findings
+    assert (findings["near duplicate"], findings["duplicate"]) == (None, 1)
+    set_params(root, preprocess__limits__near_duplicate=3)
+    with pytest.raises(DataError, match="cannot be held: 15 images are too many to compare, 5 at most; set it to null"):
+        preprocess.main(root)
+
+
 def test_the_short_side_decides_what_is_tiny_and_odd(root: Path) -> None:
     make_odd_images(root)
     download.main(root)

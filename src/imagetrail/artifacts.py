@@ -91,8 +91,8 @@ class Dataset:
     rejected: int
     sizes: dict[str, list[int]]
     """Least, middle and largest `height` and `width` of the images in pixels, before they were changed."""
-    findings: dict[str, int]
-    """How many of each kind of finding; see findings.csv."""
+    findings: dict[str, int | None]
+    """How many of each kind of finding; see findings.csv. None where it was not looked for."""
     sha256: str
     """Of rows.csv, which holds the sha256 of every row's pixels: one value for the whole data set."""
 

@@ -155,9 +155,16 @@ def _refuse_two_labels(root: Path, keys: np.ndarray, labels: np.ndarray) -> None
         )
 
 
-def _examine(root: Path, folder: Path, survey: Survey, limits: Limits) -> dict[str, int]:
-    """Write findings.csv and return how many there are of each kind."""
-    found = list(survey.odd_ones(np.load(folder / "images.npy", mmap_mode="r")))
+def _examine(root: Path, folder: Path, survey: Survey, limits: Limits) -> dict[str, int | None]:
+    """Write findings.csv and return how many there are of each kind, None where that was not looked for."""
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    compared = len(images) <= health.COMPARED
+    if not compared and limits.near_duplicate is not None:
+        raise DataError(
+            f"preprocess.limits.near_duplicate = {limits.near_duplicate} cannot be held: {len(images):,} images are too "
+            f"many to compare, {health.COMPARED:,} at most; set it to null."
+        )
+    found = list(survey.odd_ones(images))
     findings = health.name(found, artifacts.tensor_rows(folder))
     artifacts.write_rows(folder / "findings.csv", Finding._fields, findings)
     kinds = Counter(finding.kind for finding in findings)
@@ -173,7 +180,7 @@ def _examine(root: Path, folder: Path, survey: Survey, limits: Limits) -> dict[s
     if findings:
         counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         warn(f"something is odd about images: {counted}; data/tensors/findings.csv lists them.")
-    return {kind: kinds[kind] for kind in health.KINDS}
+    return {kind: kinds[kind] if compared or kind != "near duplicate" else None for kind in health.KINDS}
 
 
 def _write(
