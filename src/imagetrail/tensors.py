@@ -161,8 +161,8 @@ def _examine(root: Path, folder: Path, survey: Survey, limits: Limits) -> dict[s
     compared = len(images) <= health.COMPARED
     if not compared and limits.near_duplicate is not None:
         raise DataError(
-            f"preprocess.limits.near_duplicate = {limits.near_duplicate} cannot be held: {len(images):,} images are too "
-            f"many to compare, {health.COMPARED:,} at most; set it to null."
+            f"preprocess.limits.near_duplicate = {limits.near_duplicate} cannot be held: {len(images):,} images are "
+            f"too many to compare, {health.COMPARED:,} at most; set it to null."
         )
     found = list(survey.odd_ones(images))
     findings = health.name(found, artifacts.tensor_rows(folder))
