@@ -3,8 +3,9 @@
 A mapping with a `name` is replaced whole, others merge; what params.yaml held before does not leak in.
 """
 
+import copy
 import io
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,24 @@ def params(root: Path, name: str) -> Params:
     Raises:
         ParamsError: there is no such recipe, or it does not fit the default.
     """
-    tree = dict(read(root, DEFAULT).overlay)
-    _merge(tree, read(root, name).overlay, _file(name))
-    return parse_params(tree, _file(name))
+    return _on(read(root, DEFAULT), read(root, name))
+
+
+def every(root: Path) -> Iterator[tuple[str, Params]]:
+    """The name and the parameters of every recipe, the default first.
+
+    Raises:
+        ParamsError: a recipe does not fit the default.
+    """
+    default = read(root, DEFAULT)
+    for name in names(root):
+        yield name, _on(default, read(root, name))
+
+
+def _on(default: Recipe, recipe: Recipe) -> Params:
+    tree = copy.deepcopy(dict(default.overlay))
+    _merge(tree, recipe.overlay, _file(recipe.name))
+    return parse_params(tree, _file(recipe.name))
 
 
 def _file(name: str) -> str:

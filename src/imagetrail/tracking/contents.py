@@ -44,8 +44,8 @@ def nearest_recipe(root: Path, params: Params) -> tuple[str, dict[str, Leaf]]:
     """
     found = params.effective()
     best: tuple[str, dict[str, Leaf], int] | None = None
-    for name in recipes.names(root):
-        values = recipes.params(root, name).effective()
+    for name, candidate in recipes.every(root):
+        values = candidate.effective()
         ours = {key: value for key, value in found.items() if key not in PLACES and values.get(key) != value}
         missing = len(values.keys() - found.keys() - PLACES)
         if best is None or len(ours) + missing < best[2]:
