@@ -156,13 +156,13 @@ def test_a_secret_from_the_environment_is_sent_and_not_said(
 ) -> None:
     monkeypatch.setenv("TOKEN", "canary")
     web.answers = [answer(BODY), answer(status=404)]
-    fetch(f"{web.address}/a.zip?token=${{TOKEN}}", tmp_path, None)
+    fetch(f"{web.address}/a.zip?token=$TOKEN", tmp_path, None)
     assert web.requests[0]["path"] == "/a.zip?token=canary"
     with pytest.raises(DataError) as error:
-        fetch(f"{web.address}/a.zip?token=${{TOKEN}}", tmp_path, None)
+        fetch(f"{web.address}/a.zip?token=$TOKEN", tmp_path, None)
     assert "canary" not in capsys.readouterr().err + str(error.value)
     with pytest.raises(DataError, match="environment variable NOT_SET, which is not set"):
-        fetch("${NOT_SET}", tmp_path, None)
+        fetch("$NOT_SET", tmp_path, None)
 
 
 @pytest.mark.parametrize(
@@ -192,8 +192,8 @@ def test_a_secret_has_no_place_in_params(address: str, message: str) -> None:
         "https://example.org/a.zip",
         "https://example.org/a.zip?download=1",
         "https://drive.google.com/uc?id=1aB",
-        "${ARCHIVE}",
-        "https://example.org/a.zip?token=${TOKEN}",
+        "$ARCHIVE",
+        "https://example.org/a.zip?token=$TOKEN",
     ],
 )
 def test_addresses_without_a_secret(address: str) -> None:

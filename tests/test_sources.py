@@ -338,6 +338,19 @@ def test_an_archive_with_the_table_is_read_as_csv(root: Path, web: Web) -> None:
     assert len(web.requests) == 1
 
 
+def test_what_is_wrong_in_an_archive_is_said_of_the_archive(root: Path) -> None:
+    pack(root / "data/source/pets.zip", ["a.png"], "image,label\n../a.png,x\n")
+    set_params(root, download__source="archive", download__archive="pets.zip")
+    with pytest.raises(DataError, match=r"^labels\.csv has a mistake:\n  line 2: '\.\./a\.png' lies outside"):
+        download.main(root)
+    pack(root / "data/source/pets.zip", [".hidden.png"])
+    with pytest.raises(DataError, match=r"^pets\.zip holds no images in class folders"):
+        download.main(root)
+    (root / "data/source/pets.zip").write_bytes(b"<html>")
+    with pytest.raises(DataError, match=r"^pets\.zip is not an archive but a web page"):
+        download.main(root)
+
+
 def test_a_local_archive_that_is_absent_or_another_is_said(root: Path) -> None:
     set_params(root, download__source="archive", download__archive="pets.zip")
     with pytest.raises(DataError, match=r"data/source/pets\.zip is not a file; put it there"):

@@ -73,7 +73,7 @@ def left(place: Path) -> set[str]:
 )
 def test_files_come_out(place: Path, make: Callable[..., Path]) -> None:
     members = [("pets/cat/1.png", b"1"), ("pets/dog/2.png", b"22"), ("pets/.DS_Store", b"x"), ("__MACOSX/._1", b"x")]
-    unpack(make(place / "a", members), place / "out")
+    unpack(make(place / "a", members), place / "out", "the archive")
     assert left(place) == {"out/pets/cat/1.png", "out/pets/dog/2.png"}
     assert (place / "out/pets/dog/2.png").read_bytes() == b"22"
 
@@ -95,7 +95,7 @@ def test_files_come_out(place: Path, make: Callable[..., Path]) -> None:
 )
 def test_a_bad_name_is_refused_with_the_member(place: Path, make: Callable[..., Path], name: str, message: str) -> None:
     with pytest.raises(DataError, match="(?i)" + message.replace(".", r"\.")):
-        unpack(make(place / "a", [("ok/1.png", b"1"), (name, b"bad")]), place / "out")
+        unpack(make(place / "a", [("ok/1.png", b"1"), (name, b"bad")]), place / "out", "the archive")
     assert left(place) == set()
     assert not (place / "out").exists()
 
@@ -108,7 +108,7 @@ def test_a_bad_name_is_refused_with_the_member(place: Path, make: Callable[..., 
 def test_names_that_collide_are_refused(place: Path, make: Callable[..., Path], names: tuple[str, str]) -> None:
     archive = make(place / "a", [(name, b"1") for name in names])
     with pytest.raises(DataError, match=r"stands beside|cannot be unpacked"):
-        unpack(archive, place / "out")
+        unpack(archive, place / "out", "the archive")
     assert left(place) == set()
 
 
@@ -118,17 +118,17 @@ def test_names_that_collide_are_refused(place: Path, make: Callable[..., Path], 
 def test_links_and_devices_in_a_tar_are_refused(place: Path, kind: bytes) -> None:
     archive = make_tar(place / "a", [("link", b"")], kind=kind)
     if kind == tarfile.CONTTYPE:  # an old kind of regular file
-        unpack(archive, place / "out")
+        unpack(archive, place / "out", "the archive")
         return
     with pytest.raises(DataError, match="member 'link' is a link or a device; pack the file itself"):
-        unpack(archive, place / "out")
+        unpack(archive, place / "out", "the archive")
     assert left(place) == set()
 
 
 def test_a_link_in_a_zip_is_refused(place: Path) -> None:
     archive = make_zip(place / "a", [("link", b"../../canary")], mode=stat.S_IFLNK | 0o777)
     with pytest.raises(DataError, match="member 'link' is a link or a device"):
-        unpack(archive, place / "out")
+        unpack(archive, place / "out", "the archive")
     assert left(place) == set()
 
 
@@ -137,7 +137,7 @@ def test_a_bomb_is_stopped_before_the_disk_fills(place: Path, make: Callable[...
     archive = make(place / "a", [(f"{n}.png", bytes(10**6)) for n in range(20)])
     assert archive.stat().st_size < 10**5
     with pytest.raises(DataError, match="unpacks to more than 100 times its size"):
-        unpack(archive, place / "out")
+        unpack(archive, place / "out", "the archive")
     assert left(place) == set()
 
 
@@ -146,14 +146,14 @@ def test_a_full_disk_is_not_filled_to_the_brim(place: Path, monkeypatch: pytest.
     monkeypatch.setattr("imagetrail.sources.unpack.PIECE", 2**10)
     archive = make_zip(place / "a", [("1.png", bytes(2**17))], compression=zipfile.ZIP_STORED)
     with pytest.raises(DataError, match="the disk is full"):
-        unpack(archive, place / "out")
+        unpack(archive, place / "out", "the archive")
     assert left(place) == set()
 
 
 def test_an_archive_in_an_archive_stays_one(place: Path) -> None:
     inner = make_zip(place / "b", [("../canary", b"bad")]).read_bytes()
     (place / "b").unlink()
-    unpack(make_zip(place / "a", [("x/inner.zip", inner)]), place / "out")
+    unpack(make_zip(place / "a", [("x/inner.zip", inner)]), place / "out", "the archive")
     assert left(place) == {"out/x/inner.zip"}
 
 
@@ -164,21 +164,21 @@ def test_an_encrypted_zip_says_so(place: Path) -> None:
         data[data.index(signature) + offset] |= 1
     archive.write_bytes(data)
     with pytest.raises(DataError, match="is encrypted; unpack it by hand"):
-        unpack(archive, place / "out")
+        unpack(archive, place / "out", "the archive")
 
 
 @pytest.mark.parametrize("page", [b"<!DOCTYPE html><html>Quota exceeded</html>", b"\n <html>"])
 def test_a_web_page_is_no_archive(place: Path, page: bytes) -> None:
     (place / "a").write_bytes(page)
     with pytest.raises(DataError, match="is not an archive but a web page, perhaps a quota's"):
-        unpack(place / "a", place / "out")
+        unpack(place / "a", place / "out", "the archive")
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"\x1f\x8b", b"Rar!", bytes(600)])
 def test_something_else_is_no_archive(place: Path, data: bytes) -> None:
     (place / "a").write_bytes(data)
     with pytest.raises(DataError, match=r"is not an archive|cannot be unpacked"):
-        unpack(place / "a", place / "out")
+        unpack(place / "a", place / "out", "the archive")
 
 
 def damaged() -> list[bytes]:
@@ -212,7 +212,7 @@ def test_any_damage_gives_files_or_our_error(
         broken[int(where * (len(broken) - 1))] ^= value
     (folder / "a").write_bytes(broken)
     try:
-        unpack(folder / "a", folder / "out")
+        unpack(folder / "a", folder / "out", "the archive")
     except DataError:
         assert not (folder / "out").exists()
     assert {path.name for path in folder.iterdir()} <= {"a", "out"}
@@ -238,7 +238,7 @@ def test_any_list_of_members_creates_nothing_outside(
     except (ValueError, UnicodeEncodeError):
         return  # Python itself cannot pack it
     try:
-        unpack(archive, folder / "in/out")
+        unpack(archive, folder / "in/out", "the archive")
     except DataError:
         assert not (folder / "in/out").exists()
     assert [path.name for path in folder.iterdir()] == ["in"]

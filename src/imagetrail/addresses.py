@@ -8,7 +8,8 @@ from imagetrail.errors import DataError
 
 SECRET = re.compile(r"tok|key|secret|sig|pass|pwd|auth|cred|session|sas|code|user", re.IGNORECASE)
 """Names of query parameters that look like a secret's."""
-VARIABLE = re.compile(r"\$\{(\w+)\}")
+VARIABLE = re.compile(r"\$(\w+)")
+"""As a shell writes it; with braces DVC would take it for an interpolation of its own."""
 
 
 def is_address(text: str) -> bool:
@@ -32,13 +33,13 @@ def problem(address: str) -> str | None:
         if SECRET.search(name) and not VARIABLE.fullmatch(value):
             return (
                 f"holds {name!r}, which looks like a secret and would stand in dvc.lock and MLflow; put the value into "
-                f"an environment variable and write {name}=${{VARIABLE}}"
+                f"an environment variable and write {name}=$VARIABLE"
             )
     return None
 
 
 def expand(address: str) -> str:
-    """The address with its `${NAME}` replaced by environment variables.
+    """The address with its `$NAME` replaced by environment variables.
 
     Raises:
         DataError: one of them is not set, or the whole is no address of the web.

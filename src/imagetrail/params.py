@@ -92,7 +92,7 @@ class Download(Section):
     path: NonEmpty
     """Folder of local data, from the repository root; torchvision's files are looked for here before the network."""
     archive: Annotated[str, Field(min_length=1), AfterValidator(_archive)] | None
-    """archive: a zip or tar in `path`, or an http(s) address, in which `${NAME}` is an environment variable."""
+    """archive: a zip or tar in `path`, or an http(s) address, in which `$NAME` is an environment variable."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
     """archive: what it must be; null takes what comes, and says what it was."""
     table: Inside

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from imagetrail.addresses import is_address
+from imagetrail.addresses import is_address, shown
 from imagetrail.artifacts import LabelRow, file_sha256
 from imagetrail.errors import DataError
 from imagetrail.sources import csv, folder
@@ -23,7 +23,8 @@ def load(request: Request) -> Iterator[LabelRow]:
         DataError: the archive cannot be had or is not to be trusted, or what is in it cannot be used.
     """
     unpacked = request.folder / UNPACKED
-    unpack(_archive(request), unpacked)
+    called = shown(str(request.options.archive))
+    unpack(_archive(request), unpacked, called)
     top = _top(unpacked)
     top.rename(request.folder / "images")
     while top != unpacked:
@@ -31,7 +32,10 @@ def load(request: Request) -> Iterator[LabelRow]:
         top.rmdir()
     inside = replace(request, root=request.folder, options=request.options.model_copy(update={"path": "images"}))
     has_table = (inside.local / request.options.table).is_file()
-    yield from (csv if has_table else folder).load(inside)
+    try:
+        yield from (csv if has_table else folder).load(inside)
+    except DataError as error:  # whose places are those of a folder that is gone now
+        raise DataError(str(error).replace(f"{inside.local}/", "").replace(str(inside.local), called)) from None
 
 
 def _archive(request: Request) -> Path:

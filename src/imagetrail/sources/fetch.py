@@ -43,7 +43,7 @@ def fetch(address: str, folder: Path, sha256: str | None) -> Path:
     A download that broke off goes on where it stopped, also in a later process. Passwords are taken from ~/.netrc.
 
     Args:
-        address: http or https; `${NAME}` stands for an environment variable.
+        address: http or https; `$NAME` stands for an environment variable.
         folder: where downloads are kept.
         sha256: what the file must be; None takes what comes.
 

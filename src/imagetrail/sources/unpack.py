@@ -45,11 +45,16 @@ class _Member(NamedTuple):
     reader: IO[bytes]
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path, called: str) -> None:
     """Unpack a zip or a tar, compressed or not, into a folder that this makes.
 
     Members whose name, or that of a folder above them, begins with a dot are left out, as are empty folders. An archive
     in an archive stays one.
+
+    Args:
+        archive: the file.
+        folder: to be made.
+        called: what the archive is called in messages.
 
     Raises:
         DataError: it is no archive, is damaged or encrypted, unpacks to more than LARGEST_RATIO or the disk allow, or
@@ -62,12 +67,12 @@ def unpack(archive: Path, folder: Path) -> None:
         with bar("unpack", total=None, unit="file") as moving:
             seen: dict[str, str] = {}
             written = 0
-            for member in _members(archive):
+            for member in _members(archive, called):
                 if reason := names.problem(member.name) or _twice(seen, member.name):
-                    raise DataError(f"{archive.name}: member {reason}")
+                    raise DataError(f"{called}: member {reason}")
                 target = folder / member.name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                written = _copy(member, target, written, limit, archive.name)
+                written = _copy(member, target, written, limit, called)
                 moving.update()
     except DataError:
         shutil.rmtree(folder)
@@ -76,53 +81,53 @@ def unpack(archive: Path, folder: Path) -> None:
         shutil.rmtree(folder)
         said = getattr(error, "strerror", None) or " ".join(str(error).split())
         reason = said or type(error).__name__
-        raise DataError(f"{archive.name} cannot be unpacked ({reason}); fetch or pack it again.") from None
+        raise DataError(f"{called} cannot be unpacked ({reason}); fetch or pack it again.") from None
 
 
-def _members(archive: Path) -> Iterator[_Member]:
+def _members(archive: Path, called: str) -> Iterator[_Member]:
     with archive.open("rb") as file:
         start = file.read(262 + 2)
     if start.startswith(b"PK"):
-        return _zip_members(archive)
+        return _zip_members(archive, called)
     if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")) or start[257:262] == b"ustar":
-        return _tar_members(archive)
+        return _tar_members(archive, called)
     what = "a web page, perhaps a quota's or a log-in's" if start.lstrip()[:1] == b"<" else "neither zip nor tar"
-    raise DataError(f"{archive.name} is not an archive but {what}; open its address in a browser.")
+    raise DataError(f"{called} is not an archive but {what}; open it and see.")
 
 
-def _zip_members(archive: Path) -> Iterator[_Member]:
+def _zip_members(archive: Path, called: str) -> Iterator[_Member]:
     with zipfile.ZipFile(archive) as opened:
         members = opened.infolist()
-        _check_count(len(members), archive.name)
+        _check_count(len(members), called)
         for info in members:
             name = info.orig_filename  # zipfile turns \ into / and cuts at NUL in `filename`
             if name.endswith("/"):
                 reason = names.problem(name.rstrip("/"))
                 if reason:
-                    raise DataError(f"{archive.name}: member {reason}")
+                    raise DataError(f"{called}: member {reason}")
                 continue
             if info.flag_bits & 1:
-                raise DataError(f"{archive.name} is encrypted; unpack it by hand into download.path.")
+                raise DataError(f"{called} is encrypted; unpack it by hand into download.path.")
             mode = info.external_attr >> 16
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                raise DataError(f"{archive.name}: member {name!r} is a link or a device; pack the file itself.")
+                raise DataError(f"{called}: member {name!r} is a link or a device; pack the file itself.")
             if not _hidden(name):
                 with opened.open(info) as reader:
                     yield _Member(name, reader)
 
 
-def _tar_members(archive: Path) -> Iterator[_Member]:
+def _tar_members(archive: Path, called: str) -> Iterator[_Member]:
     with tarfile.open(archive, "r|*") as opened:
         for count, info in enumerate(opened):
-            _check_count(count, archive.name)
+            _check_count(count, called)
             opened.members = []  # type: ignore[attr-defined] # tarfile would remember every member
             name = info.name.removeprefix("./")
             if info.isdir():
                 if name not in (".", "") and (reason := names.problem(name)):
-                    raise DataError(f"{archive.name}: member {reason}")
+                    raise DataError(f"{called}: member {reason}")
                 continue
             if not info.isfile():
-                raise DataError(f"{archive.name}: member {name!r} is a link or a device; pack the file itself.")
+                raise DataError(f"{called}: member {name!r} is a link or a device; pack the file itself.")
             if not _hidden(name):
                 reader = opened.extractfile(info)
                 assert reader is not None, "of a regular file"
@@ -149,17 +154,17 @@ def _twice(seen: dict[str, str], name: str) -> str | None:
     return None
 
 
-def _copy(member: _Member, target: Path, written: int, limit: int, archive: str) -> int:
+def _copy(member: _Member, target: Path, written: int, limit: int, called: str) -> int:
     """Write a member; returns the bytes of all members up to now."""
     with target.open("xb") as file:
         while piece := member.reader.read(PIECE):
             written += len(piece)
             if written > limit:
                 raise DataError(
-                    f"{archive} unpacks to more than {LARGEST_RATIO} times its size, which images do not; unpack it by "
+                    f"{called} unpacks to more than {LARGEST_RATIO} times its size, which images do not; unpack it by "
                     "hand into download.path if you trust it."
                 )
             file.write(piece)
             if written % (64 * PIECE) < len(piece) and shutil.disk_usage(target.parent).free < SPARE:
-                raise DataError(f"{archive}: the disk is full but for {SPARE >> 20} MiB; free some and repeat.")
+                raise DataError(f"{called}: the disk is full but for {SPARE >> 20} MiB; free some and repeat.")
     return written
