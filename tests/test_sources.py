@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imagetrail import artifacts
-from imagetrail.errors import DataError
+from imagetrail.errors import DataError, ParamsError
 from imagetrail.params import DELIMITERS, Download, load_params
-from imagetrail.sources import SOURCES
+from imagetrail.sources import SOURCES, names
 from imagetrail.sources.csv import LINE_LIMIT
 from imagetrail.sources.request import Request
 from stages import download, preprocess
@@ -362,6 +362,25 @@ def test_a_local_archive_that_is_absent_or_another_is_said(root: Path) -> None:
     assert not list((root / "data").glob("*raw*"))
 
 
+def test_a_secret_of_the_address_is_nowhere_afterwards(
+    root: Path, web: Web, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    web.answers = [answer(pack(root / "p.zip", ["cat/a.png", "dog/b.png"]).read_bytes())]
+    monkeypatch.setenv("TOKEN", "canary")
+    set_params(root, download__source="archive", download__archive=f"{web.address}/p.zip?token=$TOKEN")
+    download.main(root)
+    preprocess.main(root)
+    assert web.requests[0]["path"].endswith("canary")
+    files = [path for path in root.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert not [path for path in files if b"canary" in path.read_bytes() or "canary" in path.name]
+    set_params(root, download__archive=f"{web.address}/p.zip?token=canary")
+    with pytest.raises(ParamsError, match="looks like a secret") as error:
+        download.main(root)
+    assert "canary" not in str(error.value) + "".join(capfd.readouterr())
+    assert len(web.requests) == 1
+
+
 # --- csv: which file is meant -----------------------------------------------------------------------------------------
 
 
@@ -407,6 +426,23 @@ def test_letters_may_be_composed_or_not(root: Path) -> None:
     write_table(root, "image,label\n\u00e9.png,a\ne\u0301.png,b\n")
     with pytest.raises(DataError, match="is 'b' here and 'a' on line 2; keep one"):
         download.main(root)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.lists(
+        st.sampled_from(["..", ".", "a", "b", "up", "", "\\", "C:", "~", "e\u0301", "\u00e9"]) | st.text(max_size=3)
+    ).map("/".join)
+)
+def test_no_name_leads_out_of_the_root(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.getbasetemp() / "names/root"
+    if not root.exists():
+        (root / "a/b").mkdir(parents=True)
+        (root / "a/up").symlink_to("../..")
+        (root / "e\u0301").write_bytes(b"x")
+    if names.problem(name) is None:
+        located, problem = names.Tree(root).locate(name)
+        assert problem is not None or (root / located).resolve().is_relative_to(root.resolve())
 
 
 def test_a_folder_with_links_out_or_bad_names_is_refused_whole(root: Path) -> None:
