@@ -63,7 +63,11 @@ def _check_workers(client: "Client", address: str) -> None:
     except TimeoutError:
         raise DataError(f"machine.scheduler = {address!r} has no workers; start `dask worker {address}`.") from None
     ours = fingerprint()
-    for worker, theirs in client.run(fingerprint).items():
+    for worker, theirs in client.run(fingerprint, on_error="return").items():
+        if isinstance(theirs, Exception):
+            raise DataError(
+                f"the Dask worker {worker} cannot import imagetrail ({theirs}); install this checkout there."
+            )
         if other := [name for name, value in ours.items() if theirs.get(name) != value]:
             raise DataError(
                 f"the Dask worker {worker} has another {other[0]} ({theirs.get(other[0])}) than this process "
@@ -74,6 +78,6 @@ def _check_workers(client: "Client", address: str) -> None:
 def fingerprint() -> dict[str, str]:
     """What decides about pixels: this package's code and the libraries that decode and resize."""
     code = hashlib.sha256()
-    for name in ("images.py", "parquet.py", "readers.py", "tensors.py"):
+    for name in ("health.py", "images.py", "parquet.py", "readers.py", "tensors.py"):
         code.update((Path(__file__).parent / name).read_bytes())
     return {"imagetrail": code.hexdigest()[:12]} | {name: version(name) for name in ("numpy", "pillow", "simplejpeg")}
