@@ -19,7 +19,7 @@ from imagetrail.images import Form
 from imagetrail.params import Limits, Machine
 from imagetrail.readers import EncodedReader, Files
 
-COUNT, ROUNDS = 600, 7
+COUNT, ROUNDS = 2400, 5
 GOALS = {(252, 28): 10.0, (512, 224): 6.0}
 TWO_CORES = 1.6
 
@@ -38,7 +38,7 @@ def _compare(side: int, size: int, goal: float) -> Sequence[Row]:
             LabelRow._fields,
             (LabelRow(p.name, "ab"[n % 2], "", "", str(p.stat().st_size), file_sha256(p)) for n, p in enumerate(paths)),
         )
-        some = paths[: COUNT // 10]
+        some = paths[: COUNT // 40]
         actions = {
             "loop": lambda: [resize(imread(path, as_gray=True), (size, size)) for path in some],
             "one": lambda: _preprocess(root, size, 1),

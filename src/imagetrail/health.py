@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from imagetrail.arrays import Indices, Pixels
 from imagetrail.artifacts import Finding, TensorRow
@@ -31,6 +32,7 @@ COMPARED = 100_000
 """Images up to which each is compared with each: a minute on one core."""
 BLOCK = 128
 """Images that are compared with all others at a time: 50 MB."""
+Vectors = npt.NDArray[np.float32]
 KINDS = ("duplicate", "near duplicate", "blank", "tiny", "odd shape", "misnamed", "animated")
 
 
@@ -44,13 +46,17 @@ class Facts(NamedTuple):
     format: str
     frames: int
     blank: bool
+    thumbnail: bytes
+    """Grey, SIDE x SIDE."""
 
 
 def facts(image: Decoded) -> Facts:
     """Look at an image; what the workers do."""
-    sha256 = hashlib.sha256(image.pixels.tobytes()).hexdigest()
+    sha256 = hashlib.sha256(image.pixels.data).hexdigest()
     blank = int(np.ptp(image.pixels, axis=(1, 2)).max()) <= BLANK
-    return Facts(sha256, image.size, image.format, image.frames, blank)
+    planes = [Image.fromarray(plane).resize((SIDE, SIDE), Image.Resampling.BOX) for plane in image.pixels]
+    grey = planes[0] if len(planes) == 1 else Image.merge("RGB", planes).convert("L")
+    return Facts(sha256, image.size, image.format, image.frames, blank, grey.tobytes())
 
 
 class Survey:
@@ -61,6 +67,7 @@ class Survey:
         self._form = form
         self._heights, self._widths = array("I"), array("I")
         self._keys = array("Q")
+        self._thumbnails = bytearray()
         self._noted: list[tuple[str, int, None, str]] = []
 
     def add(self, name: str, image: Facts) -> None:
@@ -75,6 +82,8 @@ class Survey:
         self._heights.append(image.size[0])
         self._widths.append(image.size[1])
         self._keys.append(int(image.sha256[:16], 16))
+        if row < COMPARED:
+            self._thumbnails += image.thumbnail
 
     def sizes(self) -> dict[str, list[int]]:
         """Least, middle and largest height and width in pixels, before they were changed."""
@@ -98,7 +107,8 @@ class Survey:
         yield from (("duplicate", row, first, "") for row, first in copies)
         repeated = {row for row, _ in copies}
         if len(images) <= COMPARED:
-            for row, other, correlation in _alike(images):
+            thumbnails = np.frombuffer(self._thumbnails, np.uint8).reshape(-1, SIDE * SIDE)
+            for row, other, correlation in _alike(images, _normal(thumbnails.astype(np.float32))):
                 if row not in repeated and other not in repeated:
                     yield "near duplicate", row, other, f"correlation {correlation:.4f}"
         yield from self._noted
@@ -132,13 +142,12 @@ def _equal(keys: npt.NDArray[np.uint64]) -> list[tuple[int, int]]:
     return [(row, int(first[inverse[row]])) for row in copies.tolist()]
 
 
-def _alike(images: Pixels) -> Iterator[tuple[int, int, float]]:
+def _alike(images: Pixels, thumbnails: Vectors) -> Iterator[tuple[int, int, float]]:
     """(row, an earlier row, correlation) of images that differ by size, compression or brightness alone.
 
     Grey thumbnails find the pairs, the images themselves decide; each row is paired with the most similar one. Blank
     images have no pattern to compare.
     """
-    thumbnails = _thumbnails(images)
     for start in range(0, len(thumbnails), BLOCK):
         likeness = thumbnails[start : start + BLOCK] @ thumbnails[: start + BLOCK].T
         likeness[np.triu_indices(len(likeness), k=start, m=likeness.shape[1])] = 0  # each pair once, none with itself
@@ -149,26 +158,13 @@ def _alike(images: Pixels) -> Iterator[tuple[int, int, float]]:
                 yield start + row, other, correlation
 
 
-def _thumbnails(images: Pixels) -> npt.NDArray[np.float32]:
-    """float32 [N, SIDE*SIDE], each of mean 0 and length 1."""
-    _, _, height, width = images.shape
-    rows, columns = (np.linspace(0, side, min(SIDE, side) + 1).astype(int)[:-1] for side in (height, width))
-    blocks = []
-    for start in range(0, len(images), BLOCK):
-        grey = images[start : start + BLOCK].mean(axis=1, dtype=np.float32)
-        means = np.add.reduceat(np.add.reduceat(grey, rows, axis=1), columns, axis=2)
-        areas = np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
-        blocks.append(_normal((means / areas).reshape(len(grey), -1)))
-    return np.concatenate(blocks)
-
-
-def _standard(images: Pixels) -> npt.NDArray[np.float32]:
+def _standard(images: Pixels) -> Vectors:
     """float32 [N, C*H*W], each of mean 0 and length 1."""
     return _normal(images.reshape(len(images), -1).astype(np.float32))
 
 
-def _normal(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _normal(values: Vectors) -> Vectors:
     centred = values - values.mean(axis=1, keepdims=True)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
-    normal: npt.NDArray[np.float32] = np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
+    normal: Vectors = np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
     return normal
