@@ -155,6 +155,7 @@ def subsets() -> tuple[Subset, Subset]:
     images = random.integers(0, 100, (70, 3, 32, 32), dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
         image[2 * label] += 150
+    images.setflags(write=False)  # as a memory map is
     both = ["red", "blue"]
     return make_subset(images, labels, list(range(50)), both), make_subset(images, labels, list(range(50, 70)), both)
 

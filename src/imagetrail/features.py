@@ -60,7 +60,7 @@ def _compute(
 ) -> npt.NDArray[np.float32]:
     """In float32 whatever the training's precision, as evaluation computes."""
     classifier.eval()
-    images = classifier.normalise(torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
+    images = classifier.normalise(torch.from_numpy(np.array(pixels)).to(device))
     values: npt.NDArray[np.float32] = network.features(images).float().cpu().numpy()
     return values
 
