@@ -172,6 +172,7 @@ def test_a_secret_from_the_environment_is_sent_and_not_said(
         ("https://canary@example.org/a.zip", "user name or password"),
         ("https://example.org/a.zip?token=canary", "holds 'token', which looks like a secret"),
         ("https://example.org/a.zip?X-Amz-Signature=canary", "looks like a secret"),
+        ("$HOST/a.zip?token=canary", "must begin with http"),
         ("ftp://canary/a.zip", "must begin with http"),
         ("file:///canary", "must begin with http"),
         ("https:///canary", "must begin with http"),

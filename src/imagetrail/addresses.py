@@ -22,7 +22,7 @@ def problem(address: str) -> str | None:
 
     params.yaml goes into git, its values into dvc.lock and MLflow, so a secret in it is a secret no longer.
     """
-    if VARIABLE.match(address):
+    if VARIABLE.fullmatch(address):
         return None
     parts = _split(address)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:

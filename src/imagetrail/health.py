@@ -29,7 +29,7 @@ SIDE = 8
 ALIKE = 0.99
 """Correlation of two thumbnails, and of the images, from which on they count as nearly the same."""
 COMPARED = 100_000
-"""Images up to which each is compared with each: a minute on one core."""
+"""Images up to which each is compared with each; the time grows with their square."""
 BLOCK = 128
 """Images that are compared with all others at a time: 50 MB."""
 Vectors = npt.NDArray[np.float32]

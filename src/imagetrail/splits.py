@@ -164,9 +164,7 @@ def _without_leaks(root: Path, table: Table, sides: Indices, options: Split) -> 
             f"lists them. Correct the split, or set split.on_leak to drop, which leaves them out:\n  {shown}"
         )
     (root / LEAKS).unlink(missing_ok=True)
-    warn(
-        f"{len(leaks)} images are left out, since one with the same pixels or group stands in {SIDES[2]} or {SIDES[1]}."
-    )
+    warn(f"{len(leaks)} images are left out, since one with the same pixels or group stands in test or val.")
     return np.where(sides < last[table.units], -1, sides), leaks
 
 
@@ -217,7 +215,7 @@ def stratified_split(
 
 def _class_by_class(
     labels: Indices,
-    units: npt.NDArray[np.integer[Any]],
+    units: Units,
     share: float,
     generator: np.random.Generator,
     classes: list[str],
