@@ -37,7 +37,8 @@ from stages import {stage}
 if {stage!r} == "preprocess":  # a worker's peak is known once it has ended
     from joblib.externals.loky import get_reusable_executor
     get_reusable_executor().shutdown(wait=True)
-own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# Not rusage's: a new process inherits the peak of the one that started it.
+own = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 print(own / 1024, workers / 1024)
 """
