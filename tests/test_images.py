@@ -95,6 +95,21 @@ def test_both_decoders_of_jpeg_give_the_same_pixels(test_data: Path, monkeypatch
     assert all(np.array_equal(a, b) for a, b in zip(ours, pillows, strict=True))
 
 
+def test_a_jpeg_without_exif_is_turned_by_its_xmp() -> None:
+    xmp = b'<rdf:Description tiff:Orientation="6"/>'
+    data = encode(photo(24, 32), "JPEG", quality=95, xmp=xmp)
+    decoded = images.decode(data, Form(3, (32, 24), None))
+    assert decoded.size == (32, 24)
+    expected = np.asarray(photo(24, 32).transpose(Image.Transpose.ROTATE_270)).transpose(2, 0, 1).astype(int)
+    assert np.abs(decoded.pixels - expected).mean() < 2
+
+
+def test_a_jpeg_of_too_many_pixels_is_not_decoded() -> None:
+    data = encode(Image.new("L", (9500, 9500)), "JPEG")
+    with pytest.raises(DataError, match="more pixels than is safe to open"):
+        images.decode(data, Form(3, (28, 28), None))
+
+
 def test_16_bit_grey_is_scaled_not_clipped() -> None:
     levels = np.linspace(0, 65535, 256).reshape(16, 16).round().astype(np.uint16)
     decoded = images.decode(encode(Image.fromarray(levels), "PNG"), Form(1, (16, 16), None)).pixels[0]

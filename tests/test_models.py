@@ -15,7 +15,7 @@ PLAIN = {
     "widths": [32, 64, 128, 256], "padding": 0, "pool_after": [2, 4], "batch_norm": False, "hidden": [50],
     "dropout": 0.0,
 }  # fmt: skip
-TINY = {"stem": 16, "widths": [16] * 5, "kernel_size": 3, "pool_before": [2, 4]}
+TINY = {"stem": 11, "widths": [11, 22, 22, 22, 22], "kernel_size": 3, "pool_before": [2, 4]}
 RESIDUAL = {"stem": 64, "widths": [128, 256, 512], "blocks": [1, 0, 1], "dropout": 0.0}
 
 
@@ -30,8 +30,8 @@ def count(network: nn.Module) -> int:
         ("PlainCNN", PLAIN, 1, 28, 320 + 18_496 + 73_856 + 295_168 + 204_850 + 510),
         ("MLP", {"hidden": [512, 512], "dropout": 0.2}, 1, 28, 785 * 512 + 513 * 512 + 5130),
         ("MLP", {"hidden": [], "dropout": 0.0}, 3, 4, 490),
-        # stem, five separable layers with their normalisation, 7x7 weights for each channel, the head
-        ("TinyCNN", TINY, 1, 28, 9 * 16 + 32 + 5 * (9 * 16 + 256 + 32) + 16 * 49 + 170),
+        # stem, five separable layers with their normalisation, 7 + 7 weights for each channel, the head
+        ("TinyCNN", TINY, 1, 28, 121 + (20 * 11 + 22) + (31 * 11 + 44) + 3 * (31 * 22 + 44) + 14 * 22 + 230),
         ("ResidualCNN", RESIDUAL, 3, 32, 6_573_130),
     ],
 )

@@ -1,8 +1,9 @@
 """A network for a few thousand parameters: depthwise separable convolutions and a weighted pooling.
 
 Depthwise separable convolutions (Howard et al., MobileNets, 2017) cost a ninth of plain ones. Where the mean over all
-positions forgets where a stroke was, the pooling here learns one weight for each channel and position (a global
-depthwise convolution, Chen et al., MobileFaceNets, 2018).
+positions forgets where a stroke was, the pooling here learns one weight for each row and one for each column of a
+channel, whose products weigh its positions: a global depthwise convolution (Chen et al., MobileFaceNets, 2018) of rank
+one.
 """
 
 from itertools import pairwise
@@ -56,12 +57,13 @@ class TinyCNN(nn.Module):
             layers += [nn.MaxPool2d(2)] if number in pool_before else []
             layers.append(_Separable(inputs, outputs, kernel_size))
         self.blocks = nn.Sequential(*layers)
-        self.pooling = nn.Parameter(torch.full((widths[-1], height, width), 1 / (height * width)))
+        self.rows = nn.Parameter(torch.full((widths[-1], height, 1), 1 / height))
+        self.columns = nn.Parameter(torch.full((widths[-1], 1, width), 1 / width))
         self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:  # float32 [N,C,H,W] -> logits [N,K]
         """Logits of normalised images."""
-        features = (self.blocks(images) * self.pooling).sum(dim=(2, 3))  # [N,D]
+        features = (self.blocks(images) * (self.rows * self.columns)).sum(dim=(2, 3))  # [N,D]
         logits: Tensor = self.head(features)
         return logits
 
