@@ -6,17 +6,17 @@ kind is too much; everything is listed in findings.csv, counted in dataset.json 
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from imagetrail.arrays import Indices, Pixels
 from imagetrail.artifacts import Finding, TensorRow
-from imagetrail.images import EXTENSIONS, Decoded, Form
+from imagetrail.images import EXTENSIONS, REC_709, Decoded, Form
 
 BLANK = 8
 """Largest difference of two values of a channel, of 255, in an image that shows nothing."""
@@ -50,13 +50,37 @@ class Facts(NamedTuple):
     """Grey, SIDE x SIDE."""
 
 
-def facts(image: Decoded) -> Facts:
-    """Look at an image; what the workers do."""
-    sha256 = hashlib.sha256(image.pixels.data).hexdigest()
-    blank = int(np.ptp(image.pixels, axis=(1, 2)).max()) <= BLANK
-    planes = [Image.fromarray(plane).resize((SIDE, SIDE), Image.Resampling.BOX) for plane in image.pixels]
-    grey = planes[0] if len(planes) == 1 else Image.merge("RGB", planes).convert("L")
-    return Facts(sha256, image.size, image.format, image.frames, blank, grey.tobytes())
+def facts(images: Sequence[Decoded], pixels: Pixels) -> list[Facts]:
+    """Look at some images at once; what the workers do.
+
+    Args:
+        images: n of them.
+        pixels: uint8 [n,C,H,W], theirs.
+    """
+    blank = np.ptp(pixels, axis=(2, 3)).max(axis=1) <= BLANK
+    return [
+        Facts(hashlib.sha256(i.pixels.data).hexdigest(), i.size, i.format, i.frames, bool(b), t.tobytes())
+        for i, b, t in zip(images, blank, _thumbnails(pixels), strict=True)
+    ]
+
+
+def _thumbnails(pixels: Pixels) -> Pixels:  # uint8 [n,C,H,W] -> uint8 [n,SIDE,SIDE]
+    """Grey, each value the mean of the area that it stands for."""
+    channels, height, width = pixels.shape[1:]
+    rows, columns = _areas(height), _areas(width)
+    shares = np.array([1.0] if channels == 1 else REC_709[:3], np.float32)
+    grey = sum(rows @ (pixels[:, channel] * share) @ columns.T for channel, share in enumerate(shares))
+    thumbnails: Pixels = np.rint(grey).astype(np.uint8)
+    return thumbnails
+
+
+@cache
+def _areas(side: int) -> Vectors:
+    """float32 [SIDE,side]: how much of each pixel lies in each of SIDE equal parts of a line; rows sum to 1."""
+    edges = np.arange(SIDE + 1)[:, np.newaxis] * (side / SIDE)
+    covered = np.clip(edges - np.arange(side), 0, 1)  # of each pixel, up to each edge
+    areas: Vectors = (np.diff(covered, axis=0) * (SIDE / side)).astype(np.float32)
+    return areas
 
 
 class Survey:

@@ -5,6 +5,7 @@ than clipped, transparency is laid on white, and the first frame of an animation
 """
 
 import io
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ BACKGROUND = (255, 255, 255)
 JPEG_SCALES = (8, 4, 2)
 JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB"}
 """Pillow's name of the colour spaces that simplejpeg decodes."""
+APP1 = re.compile(rb"\xff\xe1")
+"""The marker of a JPEG's EXIF and XMP segments, which say how it is turned; compressed pixels cannot hold it."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -116,7 +119,7 @@ def _scale(size: tuple[int, int], form: Form) -> int:
 
 def _plain_jpeg(data: bytes) -> tuple[tuple[int, int], str] | None:
     """((height, width), mode) of a JPEG that lies upright and that Pillow need not look at, which saves an eighth."""
-    if not data.startswith(b"\xff\xd8\xff") or b"Exif\0\0" in data or b"Orientation" in data:
+    if not data.startswith(b"\xff\xd8\xff") or APP1.search(data):
         return None
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)

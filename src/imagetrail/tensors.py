@@ -17,7 +17,7 @@ from imagetrail.artifacts import Dataset, Finding, LabelRow, Rejection, TensorRo
 from imagetrail.console import bar, warn
 from imagetrail.errors import DataError
 from imagetrail.health import Facts, Survey
-from imagetrail.images import Form
+from imagetrail.images import Decoded, Form
 from imagetrail.params import Limits, Machine, Preprocess
 from imagetrail.readers import EncodedReader, Reader
 from imagetrail.workers import spread
@@ -119,7 +119,9 @@ def _survey(root: Path) -> tuple[int, list[str]]:
     """(rows, sorted class names) of labels.csv; refuses one class, and one image under two labels."""
     codes: dict[str, int] = {}
     keys, labels = array("Q"), array("q")
+    total = 0
     for row in artifacts.read_labels(root):
+        total += 1
         code = codes.setdefault(row.label, len(codes))
         if row.sha256:
             keys.append(int(row.sha256[:16], 16))
@@ -127,7 +129,7 @@ def _survey(root: Path) -> tuple[int, list[str]]:
     if len(codes) < 2:
         raise DataError(f"all images have one label, {next(iter(codes), '')!r}; a classifier needs two classes.")
     _refuse_two_labels(root, np.asarray(keys), np.asarray(labels))
-    return sum(1 for _ in artifacts.read_labels(root)), sorted(codes)
+    return total, sorted(codes)
 
 
 def _refuse_two_labels(root: Path, keys: np.ndarray, labels: np.ndarray) -> None:
@@ -205,13 +207,14 @@ def _write(
             with bar("preprocess", total=total, unit="image") as moving:
                 for chunk in _decode(artifacts.read_labels(root), request):
                     pixel_file.append(chunk.pixels)
+                    used = [row.label for row, image in chunk.images if not isinstance(image, str)]
+                    label_file.append(np.array([codes[label] for label in used], np.int64))
+                    counts.update(used)
                     for row, image in chunk.images:
                         line += 1
                         if isinstance(image, str):
                             rejected.append(Rejection(row.image, line, image))
                             continue
-                        label_file.append(np.array([codes[row.label]], np.int64))
-                        counts[row.label] += 1
                         survey.add(row.image, image)
                         yield TensorRow(row.image, row.label, row.split, row.group, image.sha256)
                     moving.update(len(chunk.images))
@@ -241,14 +244,15 @@ def _chunks(rows: Iterator[tuple[int, LabelRow]]) -> Iterator[list[tuple[int, La
 
 
 def _decode_chunk(chunk: list[tuple[int, LabelRow]], read: Reader, form: Form) -> Chunk:
-    pixels: list[Pixels] = []
-    images: list[tuple[LabelRow, Facts | str]] = []
+    decoded: list[Decoded] = []
+    reasons: dict[int, str] = {}
     for index, row in chunk:
         try:
-            image = read(index, row, form)
+            decoded.append(read(index, row, form))
         except DataError as error:
-            images.append((row, str(error)))
-        else:
-            pixels.append(image.pixels)
-            images.append((row, health.facts(image)))
-    return Chunk(np.stack(pixels) if pixels else np.empty((0, form.channels, *form.size), np.uint8), images)
+            reasons[index] = str(error)
+    if not decoded:
+        return Chunk(np.empty((0, form.channels, *form.size), np.uint8), [(row, reasons[i]) for i, row in chunk])
+    pixels = np.stack([image.pixels for image in decoded])
+    facts = iter(health.facts(decoded, pixels))
+    return Chunk(pixels, [(row, reasons[index] if index in reasons else next(facts)) for index, row in chunk])
