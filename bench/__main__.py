@@ -5,13 +5,14 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import augment, memory, preprocess, repro, startup
+from bench import augment, listing, memory, preprocess, repro, startup
 from bench.table import Row, show
 
 BENCHMARKS = {
     "repro": repro.measure,
     "startup": startup.measure,
     "memory": memory.measure,
+    "listing": listing.measure,
     "augment": augment.measure,
     "preprocess": preprocess.measure,
 }
