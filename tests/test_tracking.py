@@ -253,7 +253,7 @@ def test_a_server_that_does_not_answer_costs_seconds_and_no_training(
         evaluate.main(root)
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("imagetrail: warning")]
     assert len(warnings) == 2, "one a stage"
-    assert "its figures are in metrics/ and plots/" in warnings[0]
+    assert "waits in .imagetrail/outbox" in warnings[0]
     assert "secret" not in warnings[0]
     assert time.monotonic() - begin < 60
     assert json.loads((root / "metrics/test.json").read_text())["n"] == 359

@@ -11,7 +11,7 @@ from pathlib import Path
 from imagetrail import artifacts
 from imagetrail.addresses import shown
 from imagetrail.errors import ImagetrailError, guard
-from imagetrail.tracking import store
+from imagetrail.tracking import outbox, store
 
 RUNS_PAGE = "http://127.0.0.1:5000/#/experiments/0/runs?workflowType=machine_learning"
 """The runs of the experiment Default; MLflow's own start page is for language models."""
@@ -28,11 +28,11 @@ def main() -> None:
 
 
 def report() -> None:
-    """Make sure that the model has a run, and print figures, files and the way to the MLflow UI."""
+    """Make sure that the model has a run and MLflow what it missed; print figures, files and the way to its UI."""
     root = Path()
     train, test = artifacts.read_metrics(root, "train"), artifacts.read_metrics(root, "test")
     card = artifacts.read_card(root)
-    if not _has_run(root, card["sha256"]):
+    if outbox.waiting(root) or not _has_run(root, card["sha256"]):
         from imagetrail.params import load_params
         from imagetrail.tracking.training import rebuild
 

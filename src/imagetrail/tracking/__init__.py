@@ -2,6 +2,8 @@
 
 store.py     which store, and its first start
 run.py       a run that never stops the training it describes
+calls.py     what is said of a run, as data
+outbox.py    what a store did not take, kept and sent later
 contents.py  what a run holds, logged from the files that the stages wrote
 models.py    the model as MLflow keeps it
 training.py  the doors for the stages: a run that is trained, evaluated, rebuilt, or stands for another

@@ -70,19 +70,12 @@ def text(value: Leaf) -> str:
 
 
 def log_params(run: Run, params: Params) -> None:
-    """The effective parameters; keys that the run already holds stay as `mlflow run` logged them, as typed."""
-    from mlflow.entities import Param
-
-    def log() -> None:
-        held = run.client.get_run(run.id).data.params
-        new = [Param(name, text(value)) for name, value in params.effective().items() if name not in held]
-        run.client.log_batch(run.id, params=new)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "params.yaml"
-            YAML().dump(params.model_dump(mode="json"), path)
-            run.client.log_artifact(run.id, str(path))
-
-    run.attempt(log)
+    """The effective parameters, and the canonical set as params.yaml."""
+    run.say("params", {name: text(value) for name, value in params.effective().items()})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        YAML().dump(params.model_dump(mode="json"), path)
+        run.log_files("", [path])
 
 
 def versions() -> dict[str, str]:
@@ -92,26 +85,22 @@ def versions() -> dict[str, str]:
 
 def log_environment(run: Run) -> None:
     """Git commit, dirty flag, patch and untracked files; every installed version."""
-    run.attempt(lambda: _log_environment(run))
-
-
-def _log_environment(run: Run) -> None:
     frozen = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()}, key=str.lower)
-    run.client.log_text(run.id, "\n".join(frozen) + "\n", "environment/requirements.txt")
+    run.say("text", {"path": "environment/requirements.txt", "text": "\n".join(frozen) + "\n"})
     state = read_state(run.root)
     if state is None:
-        run.client.set_tag(run.id, "git.dirty", "unknown: no commit")
+        run.say("tags", {"git.dirty": "unknown: no commit"})
         return
-    tags = {"mlflow.source.git.commit": state.commit, "mlflow.source.git.branch": state.branch}
-    for name, value in (tags | {"git.dirty": str(state.dirty).lower()}).items():
-        run.client.set_tag(run.id, name, value)
+    commit = {"mlflow.source.git.commit": state.commit, "mlflow.source.git.branch": state.branch}
+    run.say("tags", commit | {"git.dirty": str(state.dirty).lower()})
     _log_changes(run, state)
 
 
 def _log_changes(run: Run, state: GitState) -> None:
     left_out, size = [], 0
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Path(name) / "git"
+        folder.mkdir()
         if state.patch:
             (folder / "changes.patch").write_bytes(state.patch.encode("utf-8", errors="surrogateescape"))
         for path in state.untracked:
@@ -126,53 +115,34 @@ def _log_changes(run: Run, state: GitState) -> None:
         if left_out:
             (folder / "left_out.txt").write_text("\n".join(left_out) + "\n", encoding="utf-8")
         if any(folder.iterdir()):
-            run.client.log_artifacts(run.id, name, "git")
+            run.log_files("git", [folder])
 
 
 def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
     """The data set as an input of the run, with the digest of every row's pixels; its page and its lists."""
-
-    def log() -> None:
-        import mlflow
-        import numpy as np
-        from mlflow.data.code_dataset_source import CodeDatasetSource
-        from mlflow.data.meta_dataset import MetaDataset
-        from mlflow.types import Schema, TensorSpec
-
-        source = CodeDatasetSource({"source": params.download.source, "path": params.download.path})
-        schema = Schema([TensorSpec(np.dtype("uint8"), (-1, *dataset.shape[1:]))])
-        described = MetaDataset(source, dataset.source, dataset.sha256[:8], schema)  # type: ignore[abstract]  # it is not
-        mlflow.log_input(described, "training")
-        tensors = run.files / artifacts.TENSORS
-        for path in (
-            run.files / artifacts.PLOTS / "data.png",
-            *(tensors / name for name in ("dataset.json", "findings.csv", "rejected.csv")),
-        ):
-            run.client.log_artifact(run.id, str(path), "data")
-
-    run.attempt(log)
+    source = {"source": params.download.source, "path": params.download.path}
+    values = {"name": dataset.source, "digest": dataset.sha256[:8], "shape": dataset.shape[1:], "source": source}
+    run.say("dataset", values)
+    tensors = run.outputs / artifacts.TENSORS
+    lists = (tensors / name for name in ("dataset.json", "findings.csv", "rejected.csv"))
+    run.log_files("data", [run.outputs / artifacts.PLOTS / "data.png", *lists])
 
 
 def log_augmentation(run: Run, params: Params, train: Subset) -> None:
     """A picture of augmented train images, where the training augments."""
-    transforms, seed = params.train.augment, params.train.seed
-    if transforms is None:
+    if params.train.augment is None:
         return
+    from imagetrail import pictures
 
-    def log() -> None:
-        from imagetrail import pictures
-
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "augmented.png"
-            pictures.augmented(path, train, transforms, seed)
-            run.client.log_artifact(run.id, str(path), "training")
-
-    run.attempt(log)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "augmented.png"
+        pictures.augmented(path, train, params.train.augment, params.train.seed)
+        run.log_files("training", [path])
 
 
 def log_history(run: Run) -> None:
     """Every epoch of plots/history.csv, for a run that was not there when they passed."""
-    path = run.files / artifacts.PLOTS / "history.csv"
+    path = run.outputs / artifacts.PLOTS / "history.csv"
     if not path.is_file():
         return
     with path.open(encoding="utf-8", newline="") as file:
@@ -204,27 +174,24 @@ def evaluation_key(root: Path, params: Params) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def describe(run: Run, params: Params, dataset: Dataset) -> None:
-    """The run's description: what was trained on what, and what came out."""
+def describe(run: Run, params: Params, dataset: Dataset, *, tested: bool) -> None:
+    """The run's description: what was trained on what, and what came out, by the files.
 
-    def log() -> None:
-        latest = run.client.get_run(run.id).data
-        figures = [
-            f"**{label} {latest.metrics[name]:.4f}**"
-            for label, name in (("test accuracy", "test/accuracy"), ("validation accuracy", "model/val_accuracy"))
-            if name in latest.metrics
-        ]
-        count, channels, height, width = dataset.shape
-        parameters = (
-            f"{latest.metrics['model/parameters']:,.0f} parameters" if "model/parameters" in latest.metrics else ""
-        )
-        lines = [
-            ", ".join(figures),
-            f"{params.model.name}{f' ({parameters})' if parameters else ''} on {dataset.source}: {count:,} images of "
-            f"{channels}x{height}x{width} in {len(dataset.classes)} classes (digest `{dataset.sha256[:8]}`).",
-            f"`{params.train.optimizer.name}` lr {params.train.optimizer.lr:g}, batch {params.train.batch_size}, "
-            f"{params.train.epochs} epochs, seed {params.train.seed}, {params.train.precision}.",
-        ]
-        run.client.set_tag(run.id, "mlflow.note.content", "\n\n".join(filter(None, lines)))
-
-    run.attempt(log)
+    Args:
+        run: the run.
+        params: its parameters.
+        dataset: its data set.
+        tested: whether metrics/test.json is of this run's model.
+    """
+    trained = artifacts.read_metrics(run.outputs, "train")
+    figures = [f"**test accuracy {artifacts.read_metrics(run.outputs, 'test')['accuracy']:.4f}**"] if tested else []
+    figures += [f"**validation accuracy {trained['val_accuracy']:.4f}**"] if "val_accuracy" in trained else []
+    count, channels, height, width = dataset.shape
+    lines = [
+        ", ".join(figures),
+        f"{params.model.name} ({trained['parameters']:,} parameters) on {dataset.source}: {count:,} images of "
+        f"{channels}x{height}x{width} in {len(dataset.classes)} classes (digest `{dataset.sha256[:8]}`).",
+        f"`{params.train.optimizer.name}` lr {params.train.optimizer.lr:g}, batch {params.train.batch_size}, "
+        f"{params.train.epochs} epochs, seed {params.train.seed}, {params.train.precision}.",
+    ]
+    run.say("tags", {"mlflow.note.content": "\n\n".join(filter(None, lines))})

@@ -6,17 +6,21 @@ change its device.
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from imagetrail import classifier
 from imagetrail.classifier import Classifier, Probabilities
+from imagetrail.console import warn
 from imagetrail.errors import ArtifactError
 from imagetrail.images import Form
 from imagetrail.prediction import Predictor
 from imagetrail.tracking import store
-from imagetrail.tracking.run import Run
+
+if TYPE_CHECKING:
+    import mlflow
 
 PORTABLE, ON_CUDA = "model", "model-cuda"
 
@@ -42,26 +46,35 @@ class _ExportedOn:
             torch.export.save(program, file)
 
 
-def log_model(run: Run, classifier: Classifier, example: np.ndarray, device: torch.device) -> None:
-    """Log the classifier with signature, input example and pinned requirements; it ends on the CPU.
+def log(client: "mlflow.MlflowClient", run_id: str, folder: Path, example: Path, device: str) -> None:
+    """Log the classifier of a run with signature, input example and pinned requirements; once, however often called.
 
     Args:
-        run: the active run.
-        classifier: with its final weights.
-        example: uint8 [2,C,H,W]; with one image the number of images would be fixed in the program.
-        device: where it was trained; CUDA adds `model-cuda`.
+        client: of the store.
+        run_id: the run.
+        folder: models/, or a copy of it.
+        example: .npy file, uint8 [2,C,H,W]; with one image the number of images would be fixed in the program.
+        device: type of the device it was trained on; cuda adds `model-cuda`, where there is one.
     """
-    targets = [(PORTABLE, torch.device("cpu"))] + ([(ON_CUDA, device)] if device.type == "cuda" else [])
-    for name, target in targets:
-        run.attempt(lambda name=name, target=target: _log(classifier, example, name, target))  # type: ignore[misc]
-    classifier.cpu()
+    held = client.get_run(run_id).outputs
+    logged = [client.get_logged_model(output.model_id) for output in (held.model_outputs if held else ())]
+    names = {model.name for model in logged if model.status == "READY"}
+    targets = {PORTABLE: torch.device("cpu")}
+    if device == "cuda":
+        if torch.cuda.is_available():
+            targets[ON_CUDA] = torch.device("cuda")
+        else:
+            warn(f"run {run_id} gets no {ON_CUDA}: it was trained on CUDA and is sent by a machine without.")
+    for name, target in targets.items():
+        if name not in names:
+            _log(run_id, classifier.load(folder), np.load(example), name, target)
 
 
-def _log(classifier: Classifier, example: np.ndarray, name: str, device: torch.device) -> None:
+def _log(run_id: str, model: Classifier, example: np.ndarray, name: str, device: torch.device) -> None:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    card = classifier.card
+    card = model.card
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, card.channels, *card.image_size))]),
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(card.classes)))]),
@@ -70,7 +83,8 @@ def _log(classifier: Classifier, example: np.ndarray, name: str, device: torch.d
         artifact_path=None,
         name=name,
         flavor=_ExportedOn(device),
-        classifier=classifier,
+        run_id=run_id,
+        classifier=model,
         signature=signature,
         input_example=example,
         pip_requirements=[f"{library}=={version(library).split('+')[0]}" for library in ("mlflow", "torch", "numpy")],

@@ -1,10 +1,10 @@
-"""A run that never stops the training it describes: MLflow's first failure is said once, then it is left alone."""
+"""A run that never stops the training it describes: what the store does not take at once is kept and sent later."""
 
 import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,10 +13,12 @@ import psutil
 
 from imagetrail.addresses import shown
 from imagetrail.console import warn
-from imagetrail.tracking import store
+from imagetrail.tracking import outbox, store
+from imagetrail.tracking.calls import Call
 
 if TYPE_CHECKING:
     import mlflow
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 T = TypeVar("T")
 
@@ -33,52 +35,137 @@ PROCESS = "imagetrail.process"
 
 GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 """What MLflow calls a run that nobody named."""
+PATIENCE = 20
+"""A store that failed is asked again after so many times as long as the failure took, so that a training loses a
+twentieth of its time at most."""
+PAUSE = 5
+"""Seconds that it is left alone at least."""
 
 
 class Run:
-    """One MLflow run, or nothing where MLflow does not answer; every method then does nothing."""
+    """One MLflow run. Calls to a store that does not answer are kept in the outbox; questions are answered None."""
 
-    def __init__(self, root: Path, files: Path | None = None) -> None:
-        """Connect to the store of a checkout; `active` says whether that went well.
+    def __init__(self, root: Path, outputs: Path | None = None) -> None:
+        """Connect to the store of a checkout and send what waits for it.
 
         Args:
             root: the checkout, whose code and store the run belongs to.
-            files: where the stages' outputs lie, if not in the checkout.
+            outputs: where the stages' outputs lie, if not in the checkout.
         """
         self.root = root
-        self.files = root if files is None else files
-        self.id = ""
-        self.active = True
+        self.outputs = root if outputs is None else outputs
+        self.id: str | None = None
+        self.experiment_id = ""
+        self._model: str | None = None
+        self._name, self._tags, self._start, self._ends = "", dict[str, str](), _now(), False
         self._uri = store.uri(root)
-        prepared = self.attempt(lambda: store.prepare(root))
-        if prepared is not None:
-            import mlflow
+        self._client: mlflow.MlflowClient | None = None
+        self._entry: outbox.Entry | None = None
+        self._retry_at: float | None = None
+        self._warned = False
+        self._monitor: SystemMetricsMonitor | None = None
+        self._try(self._connect)
 
-            self._uri, self.experiment_id = prepared
-            self.client = mlflow.MlflowClient(self._uri)
+    # --- the store, there or not --------------------------------------------------------------------------------------
 
-    def attempt(self, action: Callable[[], T]) -> T | None:
-        """The action's result; None, and a warning once, where MLflow fails."""
-        if not self.active:
-            return None
+    @property
+    def reachable(self) -> bool:
+        """Whether the store answered when it was last asked."""
+        return self._retry_at is None
+
+    def ask(self, question: Callable[["mlflow.MlflowClient"], T]) -> T | None:
+        """What the store answers; None where it does not."""
+        return self._try(lambda: question(self._connected())) if self.reachable else None
+
+    def say(self, kind: str, values: Mapping[str, object], *files: Path) -> None:
+        """Say something of the run: at once, or, where the store does not answer, later."""
+        call = Call(kind, values, files)
+        if self._entry is None and self.reachable:
+            self._try(lambda: self._make(call))
+            if self.reachable:
+                return
+        self._keep(call)
+        if self._retry_at is not None and time.monotonic() >= self._retry_at:
+            self._send()
+
+    def _make(self, call: Call) -> None:
+        assert self.id is not None, "open() comes first"
+        outbox.perform(self._connected(), self.id, call)
+
+    def _connected(self) -> "mlflow.MlflowClient":
+        assert self._client is not None, "only while the store is reachable"
+        return self._client
+
+    def _connect(self) -> None:
+        import mlflow
+
+        self._uri, self.experiment_id = store.prepare(self.root)
+        self._client = mlflow.MlflowClient(self._uri)
+        outbox.send_waiting(self.root, self._uri, self._client, self.experiment_id)
+
+    def _try(self, action: Callable[[], T]) -> T | None:
+        """The action's result; None, and a warning the first time, where MLflow fails."""
+        begin = time.monotonic()
         try:
-            return action()
+            result = action()
         except Exception as error:  # whatever MLflow, SQLAlchemy or requests raise: tracking never stops a training
-            self.active = False
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            warn(
-                f"MLflow at {shown(self._uri)} failed ({shown(reason)}); work goes on without it, its "
-                "figures are in metrics/ and plots/."
-            )
+            self._retry_at = time.monotonic() + max(PAUSE, PATIENCE * (time.monotonic() - begin))
+            if not self._warned:
+                self._warned = True
+                reason = " ".join(str(error).split())[:300] or type(error).__name__
+                warn(
+                    f"MLflow at {shown(self._uri)} failed ({shown(reason)}); work goes on without it, and what it "
+                    "should hold waits in .imagetrail/outbox until the next stage, or `make repro`, finds it again."
+                )
             return None
+        self._retry_at = None
+        return result
+
+    def _keep(self, call: Call) -> None:
+        try:
+            if self._entry is None:
+                header = outbox.Header(
+                    outbox.store_key(self._uri), self.id, self._model, MODEL_SHA256, self._name, self._tags,
+                    self._start, self._ends,
+                )  # fmt: skip
+                self._entry = outbox.Entry.create(self.root, header)
+            self._entry.add(call)
+        except OSError as error:
+            warn(f"the {call.kind} of the run are lost: {outbox.FOLDER} cannot be written ({error.strerror}).")
+
+    def _send(self) -> None:
+        """Try to send what was kept; then calls are made at once again."""
+        entry = self._entry
+
+        def send() -> None:
+            if self._client is None:
+                self._connect()
+            if entry is not None:
+                self.id = entry.send(self._connected(), self.experiment_id)
+                entry.remove()
+
+        self._try(send)
+        if self.reachable:
+            self._entry = None
+            if self._monitor is not None:
+                self._watch()
+
+    # --- a run, from its beginning to its end -------------------------------------------------------------------------
 
     @contextmanager
-    def open(self, run_id: str | None, name: str, tags: Mapping[str, str], *, system_metrics: bool) -> Iterator[None]:
-        """Make this the active run of MLflow: an existing one by its id, else a new one; end it with the block.
+    def open(self, run_id: str | None, name: str, tags: Mapping[str, str]) -> Iterator[None]:
+        """Begin a run, or go on with one, and end it with the block.
 
         The run ends FINISHED, FAILED after an error, KILLED after Ctrl-C or SIGTERM.
         """
-        self.attempt(lambda: self._start(run_id, name, tags, system_metrics=system_metrics))
+        from mlflow.tracking.context.registry import resolve_tags
+
+        self._tags = dict(tags) if run_id is not None else resolve_tags(dict(tags))
+        self.id, self._name, self._start, self._ends = run_id, name, _now(), True
+        if self.reachable:
+            self._try(self._begin)
+        elif run_id is not None:
+            self.say("tags", self._tags)
         status = "FINISHED"
         try:
             yield
@@ -89,27 +176,63 @@ class Run:
             status = "FAILED"
             raise
         finally:
-            if self.id:
-                import mlflow
+            if self._monitor is not None and self.reachable:
+                self._try(self._monitor.finish)
+            self._monitor = None
+            self.say("end", {"status": status, "time": _now()})
+            self._close()
 
-                self.attempt(lambda: mlflow.end_run(status))
+    @contextmanager
+    def go_on(self, run_id: str | None, name: str, model_sha256: str) -> Iterator[None]:
+        """Add to a run whose end is another's; without an id, to the newest of a model, once the store can tell it."""
+        self.id, self._name, self._model = run_id, name, model_sha256
+        self._tags = {MODEL_SHA256: model_sha256}
+        self.say("tags", self._tags)
+        yield
+        self._close()
 
-    def _start(self, run_id: str | None, name: str, tags: Mapping[str, str], *, system_metrics: bool) -> None:
-        import mlflow
+    def _close(self) -> None:
+        """Leave what was kept to others, if the store does not answer by now."""
+        if self._entry is not None and self._retry_at is not None and time.monotonic() >= self._retry_at:
+            self._send()
+        if self._entry is not None:
+            self._entry.release()
 
-        os.environ.pop("MLFLOW_RUN_ID", None)  # given by its id; MLflow must not adopt it a second time
-        if system_metrics:
-            mlflow.set_system_metrics_sampling_interval(1)
-        if run_id is None:
-            started = mlflow.start_run(
-                experiment_id=self.experiment_id, run_name=name, tags=dict(tags), log_system_metrics=system_metrics
-            )
-        else:
-            started = mlflow.start_run(run_id=run_id, log_system_metrics=system_metrics)
-            if GENERATED_NAME.fullmatch(started.info.run_name or ""):
-                mlflow.set_tag("mlflow.runName", name)
-            mlflow.set_tags(dict(tags))
-        self.id = started.info.run_id
+    def _begin(self) -> None:
+        client = self._connected()
+        if self.id is None:
+            created = client.create_run(self.experiment_id, self._start, self._tags, self._name)
+            self.id = created.info.run_id
+            return
+        found = client.get_run(self.id)
+        client.update_run(self.id, status="RUNNING")
+        if GENERATED_NAME.fullmatch(found.info.run_name or ""):
+            client.update_run(self.id, name=self._name)
+        self.say("tags", self._tags)
+
+    def watch(self) -> None:
+        """Log the machine's load each second, until the run ends."""
+        if self.reachable:
+            self._try(self._watch)
+
+    def _watch(self) -> None:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._monitor = SystemMetricsMonitor(self.id, sampling_interval=1, resume_logging=True, tracking_uri=self._uri)
+        self._monitor.start()
+
+    # --- what is said -------------------------------------------------------------------------------------------------
+
+    def log_metrics(self, figures: Mapping[str, float | None], step: int = 0, *, of_model: bool = False) -> None:
+        """Log figures of one step in one call; None is left out. `of_model` ties them to the run's model."""
+        known = {name: value for name, value in figures.items() if value is not None}
+        self.say("metrics", {"figures": known, "step": step, "time": _now(), "of_model": of_model})
+
+    def log_files(self, folder: str, paths: Sequence[Path]) -> None:
+        """Put files, and what is in folders, into a folder of the run's artifacts; "" is the topmost."""
+        self.say("files", {"folder": folder}, *paths)
+
+    # --- other runs ---------------------------------------------------------------------------------------------------
 
     def adopted_id(self) -> str | None:
         """The run that `mlflow run` opened for us."""
@@ -118,30 +241,18 @@ class Run:
     def find(self, model_sha256: str, *, other_than: str = "") -> "mlflow.entities.Run | None":
         """The newest run of a model, in the experiment of new runs; not one that only stands for another."""
         query = f"tags.`{MODEL_SHA256}` = '{model_sha256}'"
-        found = self.attempt(
-            lambda: self.client.search_runs([self.experiment_id], query, order_by=["attributes.start_time DESC"])
+        found = self.ask(
+            lambda client: client.search_runs([self.experiment_id], query, order_by=["attributes.start_time DESC"])
         )
         return next((r for r in found or () if r.info.run_id != other_than and STANDS_IN not in r.data.tags), None)
 
-    def log_metrics(self, values: Mapping[str, float | None], step: int = 0, model_id: str | None = None) -> None:
-        """Log figures of one step in one call; None is left out."""
-        if not self.id:
-            return
-        from mlflow.entities import Metric
-
-        now = time.time_ns() // 1_000_000
-        metrics = [
-            Metric(name, value, now, step, model_id=model_id) for name, value in values.items() if value is not None
-        ]
-        self.attempt(lambda: self.client.log_batch(self.id, metrics=metrics))
-
     def close_dead_runs(self) -> None:
         """End, as KILLED, the runs of this machine whose process is gone: kill -9 and power cuts leave them RUNNING."""
-        runs = self.attempt(lambda: self.client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'"))
+        runs = self.ask(lambda client: client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'"))
         for run in runs or ():
             host, _, rest = run.data.tags.get(PROCESS, "").partition("|")
             if host == socket.gethostname() and rest and not _alive(rest):
-                self.attempt(lambda run=run: self.client.set_terminated(run.info.run_id, "KILLED"))  # type: ignore[misc]
+                self.ask(lambda client, run=run: client.set_terminated(run.info.run_id, "KILLED"))  # type: ignore[misc]
 
 
 def process_tag() -> str:
@@ -156,3 +267,8 @@ def _alive(process: str) -> bool:
         return f"{psutil.Process(int(pid)).create_time():.0f}" == started
     except (psutil.NoSuchProcess, ValueError):
         return False
+
+
+def _now() -> int:
+    """Milliseconds of Unix time, MLflow's."""
+    return time.time_ns() // 1_000_000

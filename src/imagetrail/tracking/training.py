@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,11 +13,13 @@ from torchinfo import summary
 
 from imagetrail import arrays, artifacts, classifier, devices
 from imagetrail.arrays import Subset
-from imagetrail.classifier import Classifier
 from imagetrail.params import Params
-from imagetrail.tracking import contents, models
+from imagetrail.tracking import contents
 from imagetrail.tracking.run import EVALUATION, MODEL_SHA256, PROCESS, SOURCE_RUN, STANDS_IN, Run, process_tag
 from imagetrail.training import Epoch, Trained
+
+if TYPE_CHECKING:
+    import mlflow
 
 EVALUATION_FOLDER = "evaluation"
 """Artifacts of a run that evaluate leaves: figures, predictions, pictures."""
@@ -36,15 +39,12 @@ class TrainingRun:
 
     def finish(self, trained: Trained) -> None:
         """Log what the training left in models/, metrics/ and plots/, and the model itself."""
-        self._run.attempt(lambda: self._finish(trained))
-
-    def _finish(self, trained: Trained) -> None:
-        model = trained.classifier
-        device = next(model.parameters()).device
-        self._run.attempt(lambda: self._run.client.set_tag(self._run.id, "device", devices.describe(device)))
-        _log_model_and_files(self._run, self._params, self._train, model, device)
-        _take_over_test_figures(self._run, self._params, model.card.sha256)
-        contents.describe(self._run, self._params, self._train.dataset)
+        run, card = self._run, trained.classifier.card
+        device = next(trained.classifier.parameters()).device
+        run.say("tags", {"device": devices.describe(device)})
+        _log_model_and_files(run, self._train, device.type)
+        tested = _take_over_test_figures(run, self._params, card.sha256)
+        contents.describe(run, self._params, self._train.dataset, tested=tested)
 
 
 @contextmanager
@@ -52,7 +52,8 @@ def training_run(root: Path, params: Params, train: Subset) -> Iterator[Training
     """Open the run of a training: the one that `mlflow run` opened, else a new one."""
     run = Run(root)
     run.close_dead_runs()
-    with run.open(run.adopted_id(), contents.run_name(root, params), _tags(process=True), system_metrics=True):
+    with run.open(run.adopted_id(), contents.run_name(root, params), _tags() | {PROCESS: process_tag()}):
+        run.watch()
         contents.log_params(run, params)
         contents.log_environment(run)
         contents.log_dataset(run, params, train.dataset)
@@ -67,11 +68,6 @@ def log_evaluation(root: Path, params: Params, subset: Subset) -> None:
     files. A run that holds figures of other rows or parameters keeps them, and a linked one is opened.
     """
     run = Run(root)
-    run.attempt(lambda: _log_evaluation(run, params, subset))
-
-
-def _log_evaluation(run: Run, params: Params, subset: Subset) -> None:
-    root = run.root
     sha256 = classifier.read_card(root / artifacts.MODELS).sha256
     run_id, links = run.adopted_id(), dict[str, str]()
     if run_id is None and (found := run.find(sha256)) is not None:
@@ -79,20 +75,18 @@ def _log_evaluation(run: Run, params: Params, subset: Subset) -> None:
             run_id = found.info.run_id
         else:
             links[SOURCE_RUN] = found.info.run_id
-    if not run.active:
-        return
-    if run_id is None:
+    if run_id is None and run.reachable:
         _rebuild(run, params, subset, None, links)
         return
-    with run.open(run_id, contents.run_name(root, params), {MODEL_SHA256: sha256}, system_metrics=False):
+    with run.go_on(run_id, contents.run_name(root, params), sha256):
         _log_test_figures(run, params)
-        contents.describe(run, params, subset.dataset)
+        contents.describe(run, params, subset.dataset, tested=True)
 
 
 def rebuild(root: Path, params: Params) -> None:
     """Make a new run of the files, where the store has none for their model: a fresh clone, a deleted run."""
     run = Run(root)
-    if run.active and run.find(classifier.read_card(root / artifacts.MODELS).sha256) is None:
+    if run.find(classifier.read_card(root / artifacts.MODELS).sha256) is None and run.reachable:
         _rebuild(run, params, arrays.open_subset(root, "train"), None, {})
 
 
@@ -111,7 +105,7 @@ def stand_for(root: Path, files: Path, params: Params) -> None:
     project_run = run.adopted_id()
     assert project_run is not None, "only called under `mlflow run`"
     sha256 = classifier.read_card(files / artifacts.MODELS).sha256
-    held = run.attempt(lambda: run.client.get_run(project_run).data)
+    held = run.ask(lambda client: client.get_run(project_run).data)
     if held is None or {"train/loss", "model/parameters"} <= held.metrics.keys():
         return
     train = arrays.open_subset(files, "train")
@@ -120,25 +114,26 @@ def stand_for(root: Path, files: Path, params: Params) -> None:
         _rebuild(run, params, train, project_run, {})
         return
     links = {SOURCE_RUN: source.info.run_id, MODEL_SHA256: sha256, STANDS_IN: "true"}
-    with run.open(project_run, contents.run_name(root, params), _tags() | links, system_metrics=False):
+    with run.open(project_run, contents.run_name(root, params), _tags() | links):
         contents.log_params(run, params)
         contents.log_environment(run)
         contents.log_dataset(run, params, train.dataset)
-        run.attempt(lambda: _copy_figures(run, source.info.run_id, ""))
+        _copy_figures(run, source.info.run_id, "")
+        tested = EVALUATION in held.tags or EVALUATION in source.data.tags
         if EVALUATION in source.data.tags and EVALUATION not in held.tags:
-            run.attempt(lambda: run.client.set_tag(run.id, EVALUATION, source.data.tags[EVALUATION]))
-        contents.describe(run, params, train.dataset)
+            run.say("tags", {EVALUATION: source.data.tags[EVALUATION]})
+        contents.describe(run, params, train.dataset, tested=tested)
 
 
 def explain_failure(root: Path, reason: str) -> None:
     """Say in the run that `mlflow run` opened why it has nothing to show."""
     run = Run(root)
     if (run_id := run.adopted_id()) is not None:
-        run.attempt(lambda: run.client.set_tag(run_id, "mlflow.note.content", reason))
+        run.ask(lambda client: client.set_tag(run_id, "mlflow.note.content", reason))
 
 
-def _tags(*, process: bool = False) -> dict[str, str]:
-    tags = contents.versions() | ({PROCESS: process_tag()} if process else {})
+def _tags() -> dict[str, str]:
+    tags = contents.versions()
     if experiment := os.environ.get("DVC_EXP_NAME"):
         tags["dvc.experiment"] = experiment
     return tags
@@ -146,33 +141,32 @@ def _tags(*, process: bool = False) -> dict[str, str]:
 
 def _rebuild(run: Run, params: Params, subset: Subset, run_id: str | None, links: dict[str, str]) -> None:
     tags = _tags() | links | {"imagetrail.rebuilt": "true"}
-    with run.open(run_id, contents.run_name(run.root, params), tags, system_metrics=False):
+    tested = (run.outputs / artifacts.METRICS / "test.json").is_file()
+    with run.open(run_id, contents.run_name(run.root, params), tags):
         contents.log_params(run, params)
         contents.log_environment(run)
         contents.log_dataset(run, params, subset.dataset)
         contents.log_augmentation(run, params, subset)
         contents.log_history(run)
-        model = classifier.load(run.files / artifacts.MODELS)
-        _log_model_and_files(run, params, subset, model, torch.device("cpu"))
-        if (run.files / artifacts.METRICS / "test.json").is_file():
+        _log_model_and_files(run, subset, "cpu")
+        if tested:
             _log_test_figures(run, params)
-        contents.describe(run, params, subset.dataset)
+        contents.describe(run, params, subset.dataset, tested=tested)
 
 
-def _log_model_and_files(run: Run, params: Params, subset: Subset, model: Classifier, device: torch.device) -> None:
-    card, files = model.card, run.files
-    shape = (2, card.channels, *card.image_size)
-    example = np.resize(subset.images[subset.rows[:2]], shape)
-    models.log_model(run, model, example, device)
+def _log_model_and_files(run: Run, subset: Subset, device: str) -> None:
+    files = run.outputs
+    model = classifier.load(files / artifacts.MODELS)
+    card = model.card
+    example = np.resize(subset.images[subset.rows[:2]], (2, card.channels, *card.image_size))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "example.npy"
+        np.save(path, example)
+        run.say("model", {"device": device}, files / artifacts.MODELS, path)
     text = str(summary(model, input_data=torch.from_numpy(example), verbose=0, depth=4, col_names=COLUMNS))
-
-    def log() -> None:
-        run.client.set_tag(run.id, MODEL_SHA256, card.sha256)
-        run.client.log_text(run.id, text + "\n", "model_summary.txt")
-        for path in (files / artifacts.METRICS / "train.json", files / artifacts.PLOTS / "history.csv"):
-            run.client.log_artifact(run.id, str(path), "training")
-
-    run.attempt(log)
+    run.say("tags", {MODEL_SHA256: card.sha256})
+    run.say("text", {"path": "model_summary.txt", "text": text + "\n"})
+    run.log_files("training", [files / artifacts.METRICS / "train.json", files / artifacts.PLOTS / "history.csv"])
     size = float((files / artifacts.MODELS / classifier.WEIGHTS).stat().st_size)
     kept = artifacts.read_metrics(files, "train")
     figures = {f"model/{name}": kept.get(name) for name in ("val_accuracy", "val_loss", "multiply_adds")}
@@ -183,57 +177,42 @@ COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
 
 
 def _log_test_figures(run: Run, params: Params) -> None:
-    files = run.files
-
-    def log() -> None:
-        held = run.client.get_run(run.id)
-        outputs = held.outputs.model_outputs if held.outputs else []
-        figures = contents.test_metrics(files)
-        if any(held.data.metrics.get(name) != value for name, value in figures.items()):
-            run.log_metrics(figures, model_id=outputs[0].model_id if outputs else None)
-        for path in [files / artifacts.METRICS / "test.json", *(files / artifacts.PLOTS).iterdir()]:
-            if path.name != "history.csv":
-                run.client.log_artifact(run.id, str(path), EVALUATION_FOLDER)
-        run.client.set_tag(run.id, EVALUATION, contents.evaluation_key(files, params))
-
-    run.attempt(log)
+    files, run_id = run.outputs, run.id
+    held = run.ask(lambda client: client.get_run(run_id).data.metrics) if run_id is not None else None
+    figures = contents.test_metrics(files)
+    if any((held or {}).get(name) != value for name, value in figures.items()):
+        run.log_metrics(figures, of_model=True)
+    plots = sorted(path for path in (files / artifacts.PLOTS).iterdir() if path.name != "history.csv")
+    run.log_files(EVALUATION_FOLDER, [files / artifacts.METRICS / "test.json", *plots])
+    run.say("tags", {EVALUATION: contents.evaluation_key(files, params)})
 
 
-def _take_over_test_figures(run: Run, params: Params, sha256: str) -> None:
+def _take_over_test_figures(run: Run, params: Params, sha256: str) -> bool:
     """A training that ends with an earlier model's bytes leaves evaluate nothing to do: take that run's figures."""
-    earlier = run.find(sha256, other_than=run.id)
-    if earlier is None or earlier.data.tags.get(EVALUATION) != contents.evaluation_key(run.files, params):
-        return
-
-    def log() -> None:
-        _copy_figures(run, earlier.info.run_id, "test/")
-        run.client.set_tag(run.id, EVALUATION, earlier.data.tags[EVALUATION])
-        run.client.set_tag(run.id, SOURCE_RUN, earlier.info.run_id)
-
-    run.attempt(log)
+    earlier = run.find(sha256, other_than=run.id or "")
+    if earlier is None or earlier.data.tags.get(EVALUATION) != contents.evaluation_key(run.outputs, params):
+        return False
+    _copy_figures(run, earlier.info.run_id, "test/")
+    run.say("tags", {EVALUATION: earlier.data.tags[EVALUATION], SOURCE_RUN: earlier.info.run_id})
+    return True
 
 
 def _copy_figures(run: Run, source_id: str, prefix: str) -> None:
     """Every value of the source's metrics that begin with `prefix` and the run lacks, its pictures, and its model."""
-    source = run.client.get_run(source_id)
-    held = run.client.get_run(run.id)
-    for name in source.data.metrics.keys() - held.data.metrics.keys():
-        if name.startswith(prefix) and not name.startswith("system/"):
-            run.client.log_batch(run.id, metrics=run.client.get_metric_history(source_id, name))
-    with tempfile.TemporaryDirectory() as folder:
-        present = {file.path for file in run.client.list_artifacts(source_id)}
-        for name in sorted({EVALUATION_FOLDER, "training", "model_summary.txt"} & present):
-            if prefix == "test/" and name != EVALUATION_FOLDER:
-                continue
-            path = Path(run.client.download_artifacts(source_id, name, folder))
-            if path.is_dir():
-                run.client.log_artifacts(run.id, str(path), name)
-            else:
-                run.client.log_artifact(run.id, str(path))
-    if (
-        not prefix
-        and source.outputs
-        and source.outputs.model_outputs
-        and not (held.outputs and held.outputs.model_outputs)
-    ):
-        run.client.log_outputs(run.id, source.outputs.model_outputs)
+
+    def copy(client: "mlflow.MlflowClient") -> None:
+        assert run.id is not None, "only while the store answers"
+        held, source = client.get_run(run.id), client.get_run(source_id)
+        for name in source.data.metrics.keys() - held.data.metrics.keys():
+            if name.startswith(prefix) and not name.startswith("system/"):
+                client.log_batch(run.id, metrics=client.get_metric_history(source_id, name))
+        present = {file.path for file in client.list_artifacts(source_id)}
+        wanted = {EVALUATION_FOLDER} if prefix else {EVALUATION_FOLDER, "training", "model_summary.txt"}
+        with tempfile.TemporaryDirectory() as folder:
+            for name in sorted(wanted & present):
+                path = Path(client.download_artifacts(source_id, name, folder))
+                run.log_files(name if path.is_dir() else "", [path])
+
+    run.ask(copy)
+    if not prefix:
+        run.say("models_of", {"run": source_id})

@@ -1,0 +1,177 @@
+"""What a store did not take: calls kept on disk in their order, and made when the store answers again.
+
+An entry is a folder for one run. It is locked by the process that fills it; what a dead process leaves is sent by the
+next one that reaches the store, and each call is made once, however often sending is interrupted.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from filelock import FileLock, Timeout
+
+from imagetrail import artifacts
+from imagetrail.console import warn
+from imagetrail.tracking.calls import Call, make
+
+if TYPE_CHECKING:
+    import mlflow
+
+FOLDER = Path(".imagetrail/outbox")
+ENTRY = "imagetrail.outbox"
+"""Tag: the entry that a run was opened for, so that a second attempt finds it."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """Which run an entry is for."""
+
+    store: str
+    """sha256 of the tracking URI, which itself may hold a secret."""
+    run_id: str | None
+    """None where the store never gave one."""
+    model: str | None
+    """Without an id: the newest run of this model, by the tag `tag`; None opens a new run."""
+    tag: str
+    name: str
+    tags: dict[str, str]
+    start: int
+    """Milliseconds of Unix time."""
+    ends: bool
+    """Whether whoever filled the entry was to end the run."""
+
+
+class Entry:
+    """The calls of one run that wait."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take an entry that exists; `create` makes one."""
+        self.folder = folder
+        self.abandoned = False  # whether the process that filled it is gone
+        self._lock = FileLock(folder / "lock")
+
+    @classmethod
+    def create(cls, root: Path, header: Header) -> Self:
+        """A new entry, locked by this process."""
+        folder = artifacts.workspace(root).resolve() / FOLDER / f"{time.time_ns():020d}-{os.getpid()}"
+        folder.mkdir(parents=True)
+        entry = cls(folder)
+        entry._lock.acquire()
+        artifacts.write_json(folder / "header.json", asdict(header))
+        return entry
+
+    def add(self, call: Call) -> None:
+        """Keep a call, with copies of its files."""
+        number = sum(1 for _ in self._lines())
+        files = []
+        for position, path in enumerate(call.files):
+            target = self.folder / f"{number:06d}-{position}" / path.name
+            target.parent.mkdir()
+            if path.is_dir():
+                shutil.copytree(path, target)
+            else:
+                shutil.copy(path, target)
+            files.append(target.relative_to(self.folder).as_posix())
+        line = json.dumps({"kind": call.kind, "values": dict(call.values), "files": files})
+        with (self.folder / "calls.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def send(self, client: "mlflow.MlflowClient", experiment_id: str) -> str:
+        """Make every call that waits, remove the entry, and return the run's id; raises what MLflow raises."""
+        run_id = self._run(client, experiment_id)
+        sent = self.folder / "sent"
+        done = int(sent.read_text()) if sent.is_file() else 0
+        calls = list(self._calls())
+        for number, call in enumerate(calls[done:], start=done + 1):
+            perform(client, run_id, call)
+            with artifacts.writing(sent) as temporary:
+                temporary.write_text(str(number))
+        if self.header.ends and not any(call.kind == "end" for call in calls) and self.abandoned:
+            client.set_terminated(run_id, "KILLED")
+        return run_id
+
+    def remove(self) -> None:
+        """Forget the entry; everything is sent."""
+        shutil.rmtree(self.folder)
+        self.release()
+
+    def release(self) -> None:
+        """Leave the entry to others."""
+        self._lock.release()
+
+    @property
+    def header(self) -> Header:
+        """Which run it is for."""
+        return Header(**json.loads((self.folder / "header.json").read_text(encoding="utf-8")))
+
+    def _run(self, client: "mlflow.MlflowClient", experiment_id: str) -> str:
+        """The run that the calls are for; opened, once, where the store never heard of it."""
+        header = self.header
+        if header.run_id is not None:
+            return header.run_id
+        tag, value = (header.tag, header.model) if header.model is not None else (ENTRY, self.folder.name)
+        found = client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", order_by=["start_time DESC"])
+        if found:
+            return str(found[0].info.run_id)
+        tags = header.tags | {ENTRY: self.folder.name}
+        opened = client.create_run(experiment_id, header.start, tags, header.name)
+        return str(opened.info.run_id)
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        path = self.folder / "calls.jsonl"
+        if path.is_file():
+            with path.open(encoding="utf-8") as file:
+                # A process killed while it wrote leaves a last line without its end.
+                yield from (json.loads(line) for line in file if line.endswith("\n"))
+
+    def _calls(self) -> Iterator[Call]:
+        for line in self._lines():
+            yield Call(line["kind"], line["values"], tuple(self.folder / name for name in line["files"]))
+
+
+def store_key(uri: str) -> str:
+    """What an entry remembers of its store."""
+    return hashlib.sha256(uri.encode()).hexdigest()
+
+
+def waiting(root: Path) -> list[Path]:
+    """The entries, oldest first; cheap, for those who only want to know whether there are any."""
+    return sorted((artifacts.workspace(root) / FOLDER).glob("*/header.json"))
+
+
+def send_waiting(root: Path, uri: str, client: "mlflow.MlflowClient", experiment_id: str) -> None:
+    """Send what dead processes left for this store, oldest first; raises what MLflow raises."""
+    for path in waiting(root):
+        entry = Entry(path.parent)
+        try:
+            entry._lock.acquire(timeout=0)
+        except (Timeout, OSError):
+            continue  # its process lives, or another has just sent it
+        try:
+            if path.is_file() and entry.header.store == store_key(uri):
+                entry.abandoned = True
+                entry.send(client, experiment_id)
+                entry.remove()
+        finally:
+            entry.release()
+
+
+def perform(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
+    """Make a call; one that the store refuses for what it is, not for how it feels, is said and passed over."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        make(client, run_id, call)
+    except MlflowException as error:
+        if error.get_http_status_code() not in (400, 404):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        warn(f"MLflow refused the {call.kind} of run {run_id} ({reason}); work goes on without them.")
