@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 
-.PHONY: repro test test-fast check format bench figures notebook lock setup
+.PHONY: repro test test-fast check format bench figures notebook lock server setup
 .DEFAULT_GOAL := repro
 
 # The five stages, where something changed; then what they reached.
@@ -28,6 +28,10 @@ setup: .venv/installed mlflow.db
 # The store begins here, before a parallel training or `mlflow ui` could begin it elsewhere.
 mlflow.db: | .venv/installed
 	@test -n "$$MLFLOW_TRACKING_URI" || $(BIN)/python -c "from pathlib import Path; from imagetrail.tracking import store; store.prepare(Path())"
+
+# MLflow on a PostgreSQL of its own, for this machine: make server PORT=5001
+server: setup
+	$(BIN)/imagetrail server $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(if $(ALLOWED_HOSTS),--allowed-hosts $(ALLOWED_HOSTS))
 
 # What CI runs, in two steps.
 check: .venv/installed

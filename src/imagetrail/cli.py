@@ -36,6 +36,12 @@ def _main() -> None:
         action = actions.add_parser(name, help=text)
         action.add_argument("name", metavar="NAME")
         action.set_defaults(command=command)
+    server = commands.add_parser("server", help="MLflow on PostgreSQL, on this machine; Ctrl-C ends it")
+    server.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
+    server.add_argument("--port", type=int, default=5000)
+    server.add_argument("--allowed-hosts", nargs="*", default=[], metavar="NAME:PORT",
+                        help="names under which other machines reach it")  # fmt: skip
+    server.set_defaults(command=_serve)
     arguments = parser.parse_args()
     arguments.command(arguments)
 
@@ -58,6 +64,14 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise DataError(
             f"{len(problems)} of {len(arguments.images)} images were not answered:\n  " + "\n  ".join(problems)
         )
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from imagetrail import server
+
+    address = f"http://{arguments.host}:{arguments.port}"
+    print(f"MLflow on PostgreSQL at {address}; in another terminal: export MLFLOW_TRACKING_URI={address}", flush=True)
+    server.serve(Path(), arguments.host, arguments.port, arguments.allowed_hosts)
 
 
 def _list_recipes(_: argparse.Namespace) -> None:

@@ -4,7 +4,8 @@ ImagetrailError           one sentence: the name, the value, the mend
 ├── ParamsError           params.yaml, an override or a recipe
 ├── DataError             the user's table, images or labels
 ├── ArtifactError         a file that a stage reads or writes
-└── TrainingError         a training that cannot start or go on
+├── TrainingError         a training that cannot start or go on
+└── ServerError           a server of ours that cannot start
 """
 
 import os
@@ -32,6 +33,10 @@ class ArtifactError(ImagetrailError):
 
 class TrainingError(ImagetrailError):
     """Training cannot start, or its loss is no longer a number."""
+
+
+class ServerError(ImagetrailError):
+    """A server that the user asked for cannot start or go on."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
