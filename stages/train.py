@@ -22,9 +22,7 @@ def main(root: Path = Path()) -> None:
     task = training.Task(card, start, train, val, root)
     with training_run(root, params, train) as run:
         trained = training.fit(task, params.train, resumable, run.log_epoch)
-        classifier.save(trained.classifier, root / artifacts.MODELS)
-        artifacts.write_json(root / artifacts.METRICS / "train.json", trained.metrics())
-        artifacts.write_rows(root / artifacts.PLOTS / "history.csv", training.Epoch._fields, trained.history)
+        trained.save(root)
         resumable.clear()
         run.finish(trained)
 

@@ -133,11 +133,11 @@ def test_overrides_turn_any_params_into_the_recipe(root: Path, name: str, start:
     """What `mlflow run -P recipe=NAME` hands to DVC, leaf by leaf, through DVC's own parser."""
     from dvc.utils.hydra import apply_overrides
 
-    from imagetrail.project import overrides
+    from imagetrail.overrides import of_arguments, pairs
 
     recipes.apply(root, start)
     apply_overrides(
-        root / "params.yaml", overrides(root, ["--train.seed", "3", "--recipe", name, "--train.epochs", ""])
+        root / "params.yaml", of_arguments(root, pairs(["--train.seed", "3", "--recipe", name, "--train.epochs", ""]))
     )
     found = YAML(typ="safe").load((root / "params.yaml").read_text())
     wanted = YAML(typ="safe").load(recipes.render(root, name))
@@ -147,10 +147,10 @@ def test_overrides_turn_any_params_into_the_recipe(root: Path, name: str, start:
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: f"{figure.recipe} {figure.data}")
 def test_every_figure_is_a_run_that_would_be_accepted(root: Path, figure: Figure) -> None:
-    from imagetrail.project import check, overrides
+    from imagetrail.overrides import check, of_arguments, pairs
 
     arguments = [part for name, value in figure.parameters.items() for part in (f"--{name}", value)]
-    params = check(root, overrides(root, ["--recipe", figure.recipe, *arguments]))
+    params = check(root, of_arguments(root, pairs(["--recipe", figure.recipe, *arguments])))
     assert params.train.epochs == recipes.params(root, figure.recipe).train.epochs
 
 

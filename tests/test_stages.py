@@ -300,9 +300,11 @@ def workspace_state(folder: Path) -> tuple[str, dict[str, bytes]]:
     return git(folder, "status", "--short"), contents(folder) | {"params.yaml": (folder / "params.yaml").read_bytes()}
 
 
-def project_run(folder: Path, *parameters: str, uri: str = ".", code: int = 0) -> subprocess.CompletedProcess[str]:
+def project_run(
+    folder: Path, *parameters: str, uri: str = ".", entry: str = "main", code: int = 0
+) -> subprocess.CompletedProcess[str]:
     pairs = [part for parameter in parameters for part in ("-P", parameter)]
-    return run(folder, "mlflow", "run", uri, "--env-manager", "local", *pairs, code=code)
+    return run(folder, "mlflow", "run", uri, "--entry-point", entry, "--env-manager", "local", *pairs, code=code)
 
 
 def test_mlflow_run_is_one_run_and_leaves_the_workspace_alone(reproduced: Path) -> None:

@@ -67,7 +67,14 @@ def of_training(root: Path, card: Card, train: Subset, val: Subset, options: Tra
     decisive = [asdict(card), train.dataset.sha256, options.model_dump(mode="json"), torch.__version__]
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
     digest.update(train.rows.tobytes() + b"|" + val.rows.tobytes())
+    digest.update(source_sha256().encode())
+    return Checkpoints(artifacts.workspace(root) / FOLDER / digest.hexdigest()[:32])
+
+
+def source_sha256() -> str:
+    """sha256 of the package's own source files, with their names."""
+    digest = hashlib.sha256()
     package = Path(__file__).parent
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    return Checkpoints(artifacts.workspace(root) / FOLDER / digest.hexdigest()[:32])
+    return digest.hexdigest()

@@ -3,26 +3,27 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from imagetrail.errors import DataError, guard
+from imagetrail.errors import DataError, ParamsError, guard
 from imagetrail.prediction import Prediction
 
 
 def main() -> None:
     """Entry point of the console script."""
-    guard(_main)
+    guard(lambda: run(sys.argv[1:]))
 
 
-def _main() -> None:
+def run(arguments: Sequence[str]) -> None:
+    """A command with its arguments; raises what `guard` turns into one line and an exit code."""
     parser = argparse.ArgumentParser(prog="imagetrail", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     predict = commands.add_parser("predict", help="label image files with a trained model")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
-    predict.add_argument(
-        "--run", metavar="ID", help="a run's id, or a models:/ URI; default: the model in models/", default=None
-    )
+    predict.add_argument("--run", metavar="ID", help="a run's id, or a models:/ URI; default: the champion of "
+                         "evaluate.registry, or the model in models/ where that is null")  # fmt: skip
     predict.add_argument("--json", action="store_true", help="all probabilities, as JSON")
     predict.set_defaults(command=_predict)
     recipe = commands.add_parser("recipe", help="classic systems: list, show, put into params.yaml")
@@ -36,25 +37,61 @@ def _main() -> None:
         action = actions.add_parser(name, help=text)
         action.add_argument("name", metavar="NAME")
         action.set_defaults(command=command)
+    sweep = commands.add_parser("sweep", help="many trainings, compared on validation rows")
+    sweep.add_argument("space", nargs="?", default="default", metavar="SPACE", help="a file of sweeps/")
+    sweep.add_argument("--trials", type=int, default=20)
+    sweep.add_argument("--workers", type=int, default=1, help="processes that train at the same time")
+    sweep.add_argument("--folds", type=int, default=0, help="cross-validate params.yaml instead, in so many folds")
+    sweep.add_argument(
+        "-S", "--set-param", action="append", default=[], type=_pair, metavar="NAME=VALUE", dest="changes",
+        help="a parameter of all trials, as for dvc exp run",
+    )  # fmt: skip
+    sweep.add_argument("--apply", action="store_true", help="put the winner into params.yaml")
+    sweep.set_defaults(command=_sweep)
+    compare = commands.add_parser("compare", help="runs on the same test images: what differs, and whether by chance")
+    compare.add_argument(
+        "runs", nargs="+", metavar="RUN", help="id, its beginning, name, or champion:NAME; two or more"
+    )
+    compare.add_argument("--json", action="store_true", help="everything, as JSON")
+    compare.add_argument("--page", type=Path, metavar="FILE", help="also write an HTML page with the images")
+    compare.set_defaults(command=_compare)
     server = commands.add_parser("server", help="MLflow on PostgreSQL, on this machine; Ctrl-C ends it")
     server.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
     server.add_argument("--port", type=int, default=5000)
     server.add_argument("--allowed-hosts", nargs="*", default=[], metavar="NAME:PORT",
                         help="names under which other machines reach it")  # fmt: skip
     server.set_defaults(command=_serve)
-    arguments = parser.parse_args()
-    arguments.command(arguments)
+    parsed = parser.parse_args(arguments)
+    parsed.command(parsed)
+
+
+def sweep_arguments(given: Mapping[str, str]) -> list[str]:
+    """The command `sweep` of what `mlflow run . -e sweep -P …` names: its own options, and parameters."""
+    own = {"trials", "workers", "folds"}
+    options = [part for name, value in given.items() if name in own for part in (f"--{name}", value)]
+    changes = [
+        part for name, value in given.items() if name not in own | {"space"} for part in ("-S", f"{name}={value}")
+    ]
+    return ["sweep", *([given["space"]] if "space" in given else []), *options, *changes]
+
+
+def _pair(typed: str) -> tuple[str, str]:
+    name, equals, value = typed.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{typed!r} must be NAME=VALUE")
+    return name, value
 
 
 def _predict(arguments: argparse.Namespace) -> None:
     from imagetrail import artifacts, prediction
 
-    if arguments.run is None:
+    reference = arguments.run or _champion(Path())
+    if reference is None:
         predictor = prediction.from_files(artifacts.MODELS)
     else:
         from imagetrail.tracking.models import load
 
-        predictor = load(Path(), arguments.run)
+        predictor = load(Path(), reference)
     predictions, problems = prediction.predict(predictor, arguments.images)
     if arguments.json:
         print(json.dumps([asdict(p) for p in predictions], indent=2, ensure_ascii=False))
@@ -64,6 +101,43 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise DataError(
             f"{len(problems)} of {len(arguments.images)} images were not answered:\n  " + "\n  ".join(problems)
         )
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    from imagetrail.sweeps import study
+
+    if arguments.apply and arguments.folds:
+        raise ParamsError(
+            "--apply has no effect with --folds, which tries params.yaml as it is; leave one of them out."
+        )
+    request = study.Request(
+        arguments.space, arguments.folds, arguments.trials, arguments.workers, dict(arguments.changes)
+    )
+    outcome = study.run(Path(), request)
+    print(outcome.summary())
+    if arguments.apply:
+        outcome.apply(Path())
+        print("params.yaml holds the winner; `dvc repro` trains and tests it.")
+
+
+def _champion(root: Path) -> str | None:
+    """The model that predicts where none is named: None means the one in models/."""
+    from imagetrail.params import load_params
+
+    name = load_params(root).evaluate.registry
+    return None if name is None else f"models:/{name}@champion"
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from imagetrail import comparison_report
+
+    if len(arguments.runs) < 2:
+        raise ParamsError(f"compare takes two runs or more, not {arguments.runs[0]!r} alone.")
+    report = comparison_report.report(Path(), arguments.runs)
+    print(report.json() if arguments.json else report.text())
+    if arguments.page is not None:
+        report.page(arguments.page, Path())
+        print(f"\nThe page is {arguments.page}.", file=sys.stderr)
 
 
 def _serve(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ ImagetrailError           one sentence: the name, the value, the mend
 ├── DataError             the user's table, images or labels
 ├── ArtifactError         a file that a stage reads or writes
 ├── TrainingError         a training that cannot start or go on
+├── GateError             a model that does not reach what evaluate.gate asks for
 └── ServerError           a server of ours that cannot start
 """
 
@@ -33,6 +34,14 @@ class ArtifactError(ImagetrailError):
 
 class TrainingError(ImagetrailError):
     """Training cannot start, or its loss is no longer a number."""
+
+
+class GateError(ImagetrailError):
+    """The model does not reach what evaluate.gate asks for."""
+
+
+class Stopped(Exception):  # noqa: N818  # no error, and no ImagetrailError
+    """A training that is ended on purpose before its last epoch, since it is not worth going on."""
 
 
 class ServerError(ImagetrailError):

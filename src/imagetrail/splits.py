@@ -75,7 +75,13 @@ def split_rows(root: Path, options: Split) -> tuple[dict[arrays.Rows, Indices], 
     return {name: np.flatnonzero(sides == number) for number, name in enumerate(SIDES)}, leaks
 
 
-def _read(root: Path, classes: list[str], options: Split) -> Table:
+def belonging(root: Path) -> tuple[Indices, Indices]:
+    """(labels, units) of every row of data/tensors, both int64 [N]; equal units belong together. See Table."""
+    table = _read(root, artifacts.read_dataset(root).classes, None)
+    return table.labels, table.units
+
+
+def _read(root: Path, classes: list[str], options: Split | None) -> Table:
     codes = {name: code for code, name in enumerate(classes)}
     orders = ("", *SIDES)
     labels, pixels, groups, stated, draws = array("q"), array("Q"), array("Q"), bytearray(), array("d")
@@ -84,7 +90,7 @@ def _read(root: Path, classes: list[str], options: Split) -> Table:
         pixels.append(int(row.pixel_sha256[:16], 16))
         groups.append(_number(row.group) if row.group else 0)
         stated.append(orders.index(row.split))
-        if options.by == "hash":
+        if options is not None and options.by == "hash":
             # Nothing but the row itself decides, so that it stays where it is when others come.
             text = f"group {row.group}" if row.group else row.pixel_sha256
             draws.extend(_number(f"{options.seed + part} {text}") / 2**64 for part in (0, 1))

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from imagetrail import console, costs, devices, optimisation, pretrained
+from imagetrail import artifacts, console, costs, devices, optimisation, pretrained
+from imagetrail import classifier as classifiers
 from imagetrail.arrays import Indices, Subset
 from imagetrail.augment import Augmentation
 from imagetrail.checkpoints import Checkpoints
@@ -60,6 +61,12 @@ class Trained:
             "parameters": self.classifier.card.parameters,
             "multiply_adds": self.multiply_adds,
         }
+
+    def save(self, root: Path) -> None:
+        """Write models/, plots/history.csv and metrics/train.json, the last of them last."""
+        classifiers.save(self.classifier, root / artifacts.MODELS)
+        artifacts.write_rows(root / artifacts.PLOTS / "history.csv", Epoch._fields, self.history)
+        artifacts.write_json(root / artifacts.METRICS / "train.json", self.metrics())
 
 
 OnEpoch = Callable[[Epoch, float | None], None]

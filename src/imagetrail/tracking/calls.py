@@ -95,6 +95,25 @@ def _models_of(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
         client.log_outputs(run_id, source.model_outputs)
 
 
+def _register(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
+    """Make the run's model a version of a registered model, once, and give it the alias."""
+    from mlflow.exceptions import MlflowException
+
+    name = call.values["name"]
+    outputs = client.get_run(run_id).outputs
+    if not outputs or not outputs.model_outputs:
+        return  # the model was refused, which has been said
+    model_id = outputs.model_outputs[0].model_id
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    version = versions[0] if versions else client.create_model_version(name, f"models:/{model_id}", run_id)
+    client.set_registered_model_alias(name, call.values["alias"], version.version)
+
+
 def _end(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
     client.set_terminated(run_id, call.values["status"], call.values["time"])
 
@@ -108,5 +127,6 @@ MAKERS: Mapping[str, Callable[["mlflow.MlflowClient", str, Call], None]] = {
     "dataset": _dataset,
     "model": _model,
     "models_of": _models_of,
+    "register": _register,
     "end": _end,
 }

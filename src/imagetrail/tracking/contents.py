@@ -170,7 +170,8 @@ def evaluation_key(root: Path, params: Params) -> str:
     """What the test figures follow from besides the model: parameters, data and rows; a short sha256."""
     dataset = artifacts.read_dataset(root)
     rows = artifacts.file_sha256(root / artifacts.SPLIT / "test.npy")
-    parts = [params.evaluate.model_dump(mode="json"), dataset.sha256, rows]
+    figures = params.evaluate.model_dump(mode="json", exclude={"gate", "registry"})
+    parts = [figures, dataset.sha256, rows]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -13,6 +13,7 @@ import psutil
 
 from imagetrail.addresses import shown
 from imagetrail.console import warn
+from imagetrail.errors import Stopped
 from imagetrail.tracking import outbox, store
 from imagetrail.tracking.calls import Call
 
@@ -26,10 +27,14 @@ MODEL_SHA256 = "imagetrail.model_sha256"
 """Tag: sha256 of model.safetensors; how evaluate, and later trainings, find the run of a model."""
 EVALUATION = "imagetrail.evaluation"
 """Tag: what the test figures of the run were computed with; see contents.evaluation_key."""
+GATE = "imagetrail.gate"
+"""Tag: `passed`, or why the model does not pass evaluate.gate."""
 SOURCE_RUN = "imagetrail.source_run_id"
 """Tag: the run that this one stands beside or stands for."""
 STANDS_IN = "imagetrail.cached"
 """Tag: DVC had nothing to train, and the figures are those of SOURCE_RUN."""
+PARENT = "mlflow.parentRunId"
+"""Tag: the run that this one is a part of, by MLflow's own name."""
 PROCESS = "imagetrail.process"
 """Tag: host, process id and start time of the process that trains."""
 
@@ -156,7 +161,7 @@ class Run:
     def open(self, run_id: str | None, name: str, tags: Mapping[str, str]) -> Iterator[None]:
         """Begin a run, or go on with one, and end it with the block.
 
-        The run ends FINISHED, FAILED after an error, KILLED after Ctrl-C or SIGTERM.
+        The run ends FINISHED, FAILED after an error, KILLED after Ctrl-C, SIGTERM or where it was Stopped.
         """
         from mlflow.tracking.context.registry import resolve_tags
 
@@ -169,7 +174,7 @@ class Run:
         status = "FINISHED"
         try:
             yield
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, Stopped):
             status = "KILLED"
             raise
         except BaseException:
@@ -251,7 +256,7 @@ class Run:
         runs = self.ask(lambda client: client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'"))
         for run in runs or ():
             host, _, rest = run.data.tags.get(PROCESS, "").partition("|")
-            if host == socket.gethostname() and rest and not _alive(rest):
+            if host == socket.gethostname() and rest and not alive(rest):
                 self.ask(lambda client, run=run: client.set_terminated(run.info.run_id, "KILLED"))  # type: ignore[misc]
 
 
@@ -261,7 +266,8 @@ def process_tag() -> str:
     return f"{socket.gethostname()}|{process.pid}|{process.create_time():.0f}"
 
 
-def _alive(process: str) -> bool:
+def alive(process: str) -> bool:
+    """Whether the process of this machine with this id and start time still runs."""
     pid, _, started = process.partition("|")
     try:
         return f"{psutil.Process(int(pid)).create_time():.0f}" == started

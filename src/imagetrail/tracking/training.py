@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torchinfo import summary
 
-from imagetrail import arrays, artifacts, classifier, devices
+from imagetrail import arrays, artifacts, classifier, comparison, devices, gate
 from imagetrail.arrays import Subset
+from imagetrail.errors import GateError
 from imagetrail.params import Params
-from imagetrail.tracking import contents
-from imagetrail.tracking.run import EVALUATION, MODEL_SHA256, PROCESS, SOURCE_RUN, STANDS_IN, Run, process_tag
+from imagetrail.tracking import contents, registry
+from imagetrail.tracking.run import EVALUATION, GATE, MODEL_SHA256, PROCESS, SOURCE_RUN, STANDS_IN, Run, process_tag
 from imagetrail.training import Epoch, Trained
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ class TrainingRun:
     def __init__(self, run: Run, params: Params, train: Subset) -> None:
         """Describe the training that is about to begin."""
         self._run, self._params, self._train = run, params, train
+
+    @property
+    def id(self) -> str | None:
+        """The run's id; None where the store has not given one yet."""
+        return self._run.id
 
     def log_epoch(self, epoch: Epoch, images_per_second: float | None) -> None:
         """Log an epoch's figures, and the speed where it was measured."""
@@ -52,7 +58,33 @@ def training_run(root: Path, params: Params, train: Subset) -> Iterator[Training
     """Open the run of a training: the one that `mlflow run` opened, else a new one."""
     run = Run(root)
     run.close_dead_runs()
-    with run.open(run.adopted_id(), contents.run_name(root, params), _tags() | {PROCESS: process_tag()}):
+    with _training(run, params, train, run.adopted_id(), contents.run_name(root, params), {}) as training:
+        yield training
+
+
+@contextmanager
+def child_run(
+    root: Path, outputs: Path, params: Params, train: Subset, name: str, tags: dict[str, str]
+) -> Iterator[TrainingRun]:
+    """Open a new run for a training that is a part of another run, which the tag PARENT names.
+
+    Args:
+        root: the checkout.
+        outputs: a folder with the training's outputs, not the checkout's.
+        params: of the training.
+        train: its train rows.
+        name: of the run.
+        tags: what ties it to the other.
+    """
+    with _training(Run(root, outputs), params, train, None, name, tags) as training:
+        yield training
+
+
+@contextmanager
+def _training(
+    run: Run, params: Params, train: Subset, run_id: str | None, name: str, tags: dict[str, str]
+) -> Iterator[TrainingRun]:
+    with run.open(run_id, name, _tags() | tags | {PROCESS: process_tag()}):
         run.watch()
         contents.log_params(run, params)
         contents.log_environment(run)
@@ -62,11 +94,16 @@ def training_run(root: Path, params: Params, train: Subset) -> Iterator[Training
 
 
 def log_evaluation(root: Path, params: Params, subset: Subset) -> None:
-    """Add the test figures to the run of the model that they belong to.
+    """Add the test figures to the run of the model that they belong to, and what the gate says of them.
 
     That is the run that `mlflow run` opened, else the newest run with the model's sha256, else one rebuilt from the
     files. A run that holds figures of other rows or parameters keeps them, and a linked one is opened.
+
+    Raises:
+        GateError: the model does not reach what evaluate.gate asks for; everything is logged.
+        ArtifactError: the gate's baseline cannot be read.
     """
+    problems = _gate(root, params)
     run = Run(root)
     sha256 = classifier.read_card(root / artifacts.MODELS).sha256
     run_id, links = run.adopted_id(), dict[str, str]()
@@ -76,11 +113,36 @@ def log_evaluation(root: Path, params: Params, subset: Subset) -> None:
         else:
             links[SOURCE_RUN] = found.info.run_id
     if run_id is None and run.reachable:
-        _rebuild(run, params, subset, None, links)
-        return
-    with run.go_on(run_id, contents.run_name(root, params), sha256):
-        _log_test_figures(run, params)
-        contents.describe(run, params, subset.dataset, tested=True)
+        _rebuild(run, params, subset, None, links, problems)
+    else:
+        with run.go_on(run_id, contents.run_name(root, params), sha256):
+            _log_test_figures(run, params)
+            _log_gate(run, params, problems)
+            contents.describe(run, params, subset.dataset, tested=True)
+    if problems:
+        raise GateError(f"the model does not pass evaluate.gate: {'; '.join(problems)}. Its figures are in metrics/.")
+
+
+def _gate(root: Path, params: Params) -> list[str] | None:
+    """Why the model does not pass the gate; None where there is no gate."""
+    asked = params.evaluate.gate
+    if asked is None:
+        return None
+    baseline, against = asked.baseline, None
+    if baseline == registry.CHAMPION:
+        assert params.evaluate.registry is not None, "params.py asks for it"
+        baseline = registry.champion(root, params.evaluate.registry)
+    if baseline is not None:
+        ours = comparison.read(root / artifacts.PLOTS / "predictions.csv")
+        against = comparison.compare(registry.answers(root, baseline), ours)
+    return gate.problems(artifacts.read_metrics(root, "test"), asked, against)
+
+
+def _log_gate(run: Run, params: Params, problems: list[str] | None) -> None:
+    if problems is not None:
+        run.say("tags", {GATE: "; ".join(problems) or "passed"})
+    if problems == [] and params.evaluate.registry is not None:
+        run.say("register", {"name": params.evaluate.registry, "alias": registry.CHAMPION})
 
 
 def rebuild(root: Path, params: Params) -> None:
@@ -139,7 +201,10 @@ def _tags() -> dict[str, str]:
     return tags
 
 
-def _rebuild(run: Run, params: Params, subset: Subset, run_id: str | None, links: dict[str, str]) -> None:
+def _rebuild(
+    run: Run, params: Params, subset: Subset, run_id: str | None, links: dict[str, str],
+    problems: list[str] | None = None,
+) -> None:  # fmt: skip
     tags = _tags() | links | {"imagetrail.rebuilt": "true"}
     tested = (run.outputs / artifacts.METRICS / "test.json").is_file()
     with run.open(run_id, contents.run_name(run.root, params), tags):
@@ -151,6 +216,7 @@ def _rebuild(run: Run, params: Params, subset: Subset, run_id: str | None, links
         _log_model_and_files(run, subset, "cpu")
         if tested:
             _log_test_figures(run, params)
+            _log_gate(run, params, problems)
         contents.describe(run, params, subset.dataset, tested=tested)
 
 

@@ -1,0 +1,121 @@
+"""Search spaces: files of sweeps/, each parameter by its dotted name with a range or a list of choices."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from imagetrail.errors import ParamsError, nearest
+from imagetrail.params import Leaf
+
+if TYPE_CHECKING:
+    import optuna
+
+FOLDER = Path("sweeps")
+TRIED = ("model.", "train.")
+"""Sections that a trial may change: it runs the training alone, on the tensors and the split that are there."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Dimension(_Model):
+    """How one parameter is drawn: from `low` to `high`, both included, or out of `choices`."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool | None = None
+    """Draw the logarithm evenly, as for learning rates."""
+    step: int | float | None = None
+    """Distance of the values that may be drawn; null draws any."""
+    choices: Annotated[list[Leaf], Field(min_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        is_range = self.low is not None and self.high is not None and self.choices is None
+        if not is_range and (self.choices is None or self.model_fields_set != {"choices"}):
+            raise ValueError("must have low and high, with log or step, or choices alone")
+        if is_range and not self.low < self.high:  # type: ignore[operator]
+            raise ValueError(f"low = {self.low} must be below high = {self.high}")
+        if self.log and (self.step is not None or self.low <= 0):  # type: ignore[operator]
+            raise ValueError("log needs low above 0, and no step")
+        return self
+
+    def draw(self, trial: "optuna.Trial", name: str) -> Leaf:
+        """A value for a trial."""
+        if self.choices is not None:  # Optuna takes no lists, JSON does
+            return self.value(trial.suggest_categorical(name, [json.dumps(choice) for choice in self.choices]))
+        assert self.low is not None and self.high is not None
+        if isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(self.step, float):
+            return trial.suggest_int(name, self.low, self.high, step=self.step or 1, log=bool(self.log))
+        return self.value(trial.suggest_float(name, self.low, self.high, step=self.step, log=bool(self.log)))
+
+    def value(self, kept: str | float) -> Leaf:
+        """A parameter of a trial, as Optuna keeps it, as params.yaml takes it."""
+        if self.choices is not None:
+            chosen: Leaf = json.loads(str(kept))
+            return chosen
+        if self.step is not None and isinstance(kept, float):
+            return float(f"{kept:.12g}")  # 0.3, not 0.30000000000000004
+        return kept
+
+
+class Space(_Model):
+    """A file of sweeps/."""
+
+    about: str
+    """What it is, in a few words."""
+    objective: Literal["val_accuracy", "val_loss"]
+    """Figure of the kept epoch: the accuracy is maximised, the loss minimised."""
+    parameters: Annotated[dict[str, Dimension], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _train_alone(self) -> Self:
+        check_names(self.parameters)
+        return self
+
+    def draw(self, trial: "optuna.Trial") -> dict[str, Leaf]:
+        """A value for every parameter."""
+        return {name: dimension.draw(trial, name) for name, dimension in self.parameters.items()}
+
+    def values(self, kept: Mapping[str, str | float]) -> dict[str, Leaf]:
+        """The parameters of a trial, as Optuna keeps them, as params.yaml takes them."""
+        return {name: self.parameters[name].value(value) for name, value in kept.items()}
+
+
+def check_names(names: object) -> None:
+    """Raise ValueError for a parameter that the training alone does not follow from."""
+    assert hasattr(names, "__iter__")
+    for name in names:
+        if not str(name).startswith(TRIED):
+            raise ValueError(
+                f"{name} is not of the sections model and train, and a trial trains on the tensors and the split that "
+                "are there; set it in params.yaml"
+            )
+
+
+def read(root: Path, name: str) -> Space:
+    """A search space by its name.
+
+    Raises:
+        ParamsError: there is no such file, or it is wrong.
+    """
+    names = sorted(path.stem for path in (root / FOLDER).glob("*.yaml"))
+    if name not in names:
+        raise ParamsError(f"{name!r} is no file of {FOLDER}; {nearest(name, names)}")
+    path = FOLDER / f"{name}.yaml"
+    try:
+        return Space.model_validate(YAML(typ="safe").load((root / path).read_text(encoding="utf-8")))
+    except YAMLError as error:
+        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+            for problem in error.errors()
+        ]
+        raise ParamsError(f"{path} is not a search space: " + "; ".join(dict.fromkeys(lines))) from None

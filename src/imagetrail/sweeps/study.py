@@ -1,0 +1,271 @@
+"""A sweep as a whole: its workers, its run in MLflow with the trials below it, and the winner."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optuna.trial import FrozenTrial, TrialState
+
+import imagetrail
+from imagetrail import artifacts, checkpoints, console, overrides
+from imagetrail.errors import ImagetrailError, ParamsError
+from imagetrail.params import Leaf, Params
+from imagetrail.sweeps import space as spaces
+from imagetrail.sweeps.space import Space
+from imagetrail.sweeps.worker import FAILURE, FOLD, PROCESS, RUN, Plan, open_study, taken
+from imagetrail.tracking import contents
+from imagetrail.tracking.run import Run, alive
+
+if TYPE_CHECKING:
+    import optuna
+
+FOLDER = Path(".imagetrail/sweeps")
+DATABASE = Path(".imagetrail/sweeps.db")
+PARENT_RUN = "parent_run"
+"""Noted beside a study: its run in MLflow."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for."""
+
+    space: str
+    """Name of a file of sweeps/."""
+    folds: int
+    """Folds of cross-validation, which takes the parameters as they are; 0 searches the space."""
+    trials: int
+    workers: int
+    changes: Mapping[str, str]
+    """Parameters of the sections model and train that all trials have, by dotted name, as they are typed; or recipe."""
+
+
+def run(root: Path, request: Request) -> "Outcome":
+    """Run a sweep, or go on with the one of the same parameters, data and code.
+
+    Raises:
+        ParamsError: a parameter, the space or the request is wrong; nothing has run.
+        ImagetrailError: the pipeline's first stages fail, or every trial did.
+    """
+    changes = overrides.of_arguments(root, request.changes)
+    params = _check(root, request, changes)
+    _dvc_repro(root, "split")
+    plan = _plan(root, request, changes, params)
+    study = open_study(plan, 0)
+    _replace_interrupted(study, plan)
+    tracked = Run(root)
+    tracked.close_dead_runs()
+    known = study.user_attrs.get(PARENT_RUN)
+    name = f"{request.folds}-fold cross-validation" if request.folds else f"sweep {request.space}"
+    with tracked.open(tracked.adopted_id() or known, name, contents.versions() | {"imagetrail.sweep": plan.study}):
+        if tracked.id is not None:
+            study.set_user_attr(PARENT_RUN, tracked.id)
+        contents.log_params(tracked, params)
+        contents.log_environment(tracked)
+        _work(root, replace(plan, parent=tracked.id), study)
+        outcome = Outcome.of(study, plan)
+        outcome.log(tracked, study)
+    return outcome
+
+
+def _check(root: Path, request: Request, changes: Sequence[str]) -> Params:
+    if request.trials < 1 or request.workers < 1 or request.folds == 1 or request.folds < 0:
+        raise ParamsError(
+            f"trials = {request.trials}, workers = {request.workers} and folds = {request.folds}: at least one of the "
+            "first two, and 2 folds or none."
+        )
+    try:
+        spaces.check_names([change.lstrip("+~").partition("=")[0] for change in changes])
+    except ValueError as error:
+        raise ParamsError(f"{error}.") from None
+    params = overrides.check(root, changes)
+    if params.split.val == 0:
+        raise ParamsError("split.val = 0 leaves no rows to choose by; set it above 0 for a sweep.")
+    return params
+
+
+def _plan(root: Path, request: Request, changes: Sequence[str], params: Params) -> Plan:
+    """The sweep's name follows from all that its figures follow from, so that equal ones go on and others begin."""
+    space = None if request.folds else spaces.read(root, request.space)
+    rows = [artifacts.file_sha256(root / artifacts.SPLIT / f"{side}.npy") for side in ("train", "val")]
+    described = None if space is None else space.model_dump(mode="json", exclude_unset=True)
+    decisive = [
+        params.model_dump(mode="json", exclude={"machine", "evaluate"}), described, request.folds, rows,
+        artifacts.read_dataset(root).sha256, checkpoints.source_sha256(),
+    ]  # fmt: skip
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
+    workspace = artifacts.workspace(root).resolve()
+    (workspace / DATABASE).parent.mkdir(exist_ok=True)
+    return Plan(
+        root=str(root.resolve()),
+        study=f"{request.space if space else f'{request.folds}-folds'}-{digest}",
+        storage=f"sqlite:///{workspace / DATABASE}",
+        parent=None,
+        changes=list(changes),
+        space=described,
+        folds=request.folds,
+        trials=request.folds or request.trials,
+        workers=request.workers,
+    )
+
+
+def _replace_interrupted(study: "optuna.Study", plan: Plan) -> None:
+    """Queue again what dead processes left; their checkpoints are found, since the parameters are the same."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        _, _, process = trial.user_attrs.get(PROCESS, "||").partition("|")
+        if not alive(process):
+            study.tell(trial.number, state=TrialState.FAIL)
+            study.enqueue_trial(trial.params)
+    if plan.folds and not study.get_trials(deepcopy=False):
+        for fold in range(plan.folds):
+            study.enqueue_trial({FOLD: fold})
+
+
+def _work(root: Path, plan: Plan, study: "optuna.Study") -> None:
+    """Start the workers and show how far they are; whatever happens, none is left."""
+    folder = artifacts.workspace(root).resolve() / FOLDER / plan.study
+    folder.mkdir(parents=True, exist_ok=True)
+    plan.write(folder / "plan.json")
+    source = str(Path(imagetrail.__file__).parents[1])
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    if plan.workers > 1:  # threads that spin while they wait starve the other workers' threads
+        environment.setdefault("OMP_WAIT_POLICY", "passive")
+    processes, logs = [], [folder / f"worker-{number}.log" for number in range(plan.workers)]
+    try:
+        for number, log in enumerate(logs):
+            with log.open("wb") as output:
+                command = [sys.executable, "-m", "imagetrail.sweeps.worker", str(folder / "plan.json"), str(number)]
+                processes.append(subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=output))
+        with console.bar("sweep", total=plan.trials, unit="trial") as moving:
+            while any(process.poll() is None for process in processes):
+                moving.update(_done(study) - moving.n)
+                time.sleep(0.5)
+            moving.update(_done(study) - moving.n)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+    for process, log in zip(processes, logs, strict=True):
+        if process.returncode:
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise ImagetrailError(f"a worker of the sweep ended with {process.returncode} ({lines[-1:]}); see {log}.")
+
+
+def _done(study: "optuna.Study") -> int:
+    return sum(t.state.is_finished() for t in taken(study.get_trials(deepcopy=False)))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep found."""
+
+    plan: Plan
+    trials: list[FrozenTrial]
+    """Those that count, in the order in which they began."""
+    best: FrozenTrial
+
+    @classmethod
+    def of(cls, study: "optuna.Study", plan: Plan) -> "Outcome":
+        """The state of a study.
+
+        Raises:
+            ImagetrailError: no trial came to its end.
+        """
+        trials = taken(study.get_trials(deepcopy=False))
+        if not any(trial.state == TrialState.COMPLETE for trial in trials):
+            reason = next((trial.user_attrs[FAILURE] for trial in trials if FAILURE in trial.user_attrs), "none began")
+            raise ImagetrailError(f"no trial of the sweep came to its end; the first: {reason}")
+        return cls(plan, trials, study.best_trial)
+
+    @property
+    def best_values(self) -> Mapping[str, Leaf]:
+        """The winner's parameters by dotted name; none after cross-validation."""
+        return {} if self.plan.space is None else Space.model_validate(self.plan.space).values(self.best.params)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The sweep's own metrics."""
+        values = [
+            trial.value for trial in self.trials if trial.state == TrialState.COMPLETE and trial.value is not None
+        ]
+        if self.plan.folds:
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            return {"folds/val_accuracy_mean": statistics.mean(values), "folds/val_accuracy_std": spread}
+        assert self.best.value is not None
+        counts = {state.name.lower(): sum(t.state == state for t in self.trials) for state in TrialState}
+        return {"sweep/best": self.best.value} | {
+            f"sweep/{name}": float(counts[name]) for name in ("complete", "pruned", "fail")
+        }
+
+    def apply(self, root: Path) -> None:
+        """Put the winner's parameters into params.yaml, comments kept."""
+        overrides.apply(root, [*self.plan.changes, *overrides.of_values(self.best_values)])
+
+    def summary(self) -> str:
+        """For a person."""
+        if self.plan.folds:
+            mean, spread = self.figures.values()
+            return f"{self.plan.folds} folds: validation accuracy {mean:.4f} ± {spread:.4f} (standard deviation)."
+        objective = str((self.plan.space or {})["objective"])
+        lines = [f"  {name}: {contents.text(value)}" for name, value in self.best_values.items()]
+        counts = ", ".join(f"{int(v)} {n.removeprefix('sweep/')}" for n, v in self.figures.items() if n != "sweep/best")
+        first = f"best of {len(self.trials)} trials ({counts}): {objective} {self.best.value:.4f}"
+        return "\n".join([f"{first} in trial {self.best.number}", *lines])
+
+    def log(self, run: Run, study: "optuna.Study") -> None:
+        """Put figures, the table of trials and pictures into the sweep's run."""
+        for trial in self.trials:
+            if trial.value is not None and not self.plan.folds:
+                run.log_metrics({"sweep/objective": trial.value}, step=trial.number)
+        run.log_metrics(self.figures)
+        run.say("text", {"path": "sweep/trials.csv", "text": self._table()})
+        run.say("text", {"path": "sweep/plan.json", "text": json.dumps(self.plan.space or {"folds": self.plan.folds})})
+        tags = {"mlflow.note.content": self.summary()}
+        if not self.plan.folds and RUN in self.best.user_attrs:
+            tags["imagetrail.best_run_id"] = self.best.user_attrs[RUN]
+        run.say("tags", tags)
+        with tempfile.TemporaryDirectory() as folder:
+            if pictures := _draw(study, self, Path(folder)):
+                run.log_files("sweep", pictures)
+
+    def _table(self) -> str:
+        names = sorted({name for trial in self.trials for name in trial.params})
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["trial", "state", "value", *names, "run", "reason"])
+        for trial in self.trials:
+            values = [trial.params.get(name, "") for name in names]
+            notes = [trial.user_attrs.get(name, "") for name in (RUN, FAILURE)]
+            writer.writerow(
+                [trial.number, trial.state.name, "" if trial.value is None else trial.value, *values, *notes]
+            )
+        return text.getvalue()
+
+
+def _draw(study: "optuna.Study", outcome: Outcome, folder: Path) -> list[Path]:
+    """history.png, and importance.png where there is enough to tell it from."""
+    from imagetrail.sweeps import pictures
+
+    drawn = [pictures.history(folder / "history.png", outcome.trials, minimised=outcome.plan.minimised)]
+    complete = [trial for trial in outcome.trials if trial.state == TrialState.COMPLETE]
+    if not outcome.plan.folds and len(complete) > 1 and len({trial.value for trial in complete}) > 1:
+        drawn.append(pictures.importance(folder / "importance.png", study))
+    return drawn
+
+
+def _dvc_repro(root: Path, target: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro", target], cwd=root, check=False)
+    if done.returncode:
+        raise ImagetrailError(f"`dvc repro {target}` ended with {done.returncode}; its own message stands above.")

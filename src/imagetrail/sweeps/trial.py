@@ -1,0 +1,60 @@
+"""One training of a sweep, with a run of its own and outputs that do not touch the workspace's."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from imagetrail import artifacts, checkpoints, classifier, training
+from imagetrail.arrays import Subset
+from imagetrail.params import Params
+from imagetrail.tracking.training import child_run
+from imagetrail.training import Epoch, Trained
+
+
+def train(
+    root: Path, params: Params, rows: tuple[Subset, Subset], name: str, tags: dict[str, str],
+    on_epoch: Callable[[Epoch, str | None], None],
+) -> Trained:  # fmt: skip
+    """Train as the stage `train` does, on tensors that are there.
+
+    Args:
+        root: the repository's root.
+        params: of this training.
+        rows: train and validation.
+        name: of the run.
+        tags: of the run.
+        on_epoch: told of every epoch, with the run's id where there is one; raises Stopped to end the training.
+
+    Raises:
+        ImagetrailError: as stage `train`.
+        Stopped: `on_epoch` raised it.
+    """
+    subset, val = rows
+    weights = artifacts.read_weights(root)
+    card = classifier.new_card(params.model, weights, params.train.normalisation, subset)
+    resumable = checkpoints.of_training(root, card, subset, val, params.train)
+    start = None if weights is None else weights.path(root, params.download.weights)
+    task = training.Task(card, start, subset, val, root)
+    with _outputs(root) as outputs, child_run(root, outputs, params, subset, name, tags) as run:
+
+        def report(epoch: Epoch, images_per_second: float | None) -> None:
+            run.log_epoch(epoch, images_per_second)
+            on_epoch(epoch, run.id)
+
+        trained = training.fit(task, params.train, resumable, report)
+        trained.save(outputs)
+        resumable.clear()
+        run.finish(trained)
+        return trained
+
+
+@contextmanager
+def _outputs(root: Path) -> Iterator[Path]:
+    """A temporary folder that looks like a repository after `split`; its pixels are the repository's."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "data").symlink_to((root / "data").resolve())
+        (folder / artifacts.PLOTS).mkdir()
+        (folder / artifacts.PLOTS / "data.png").symlink_to((root / artifacts.PLOTS / "data.png").resolve())
+        yield folder

@@ -1,0 +1,156 @@
+"""A process of a sweep: runs trials until there are enough of them. `python -m imagetrail.sweeps.worker PLAN`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import optuna
+from filelock import FileLock
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from imagetrail import arrays, artifacts, overrides
+from imagetrail.console import warn
+from imagetrail.errors import ImagetrailError, Stopped, guard
+from imagetrail.params import Params
+from imagetrail.sweeps import folds, trial
+from imagetrail.sweeps.space import Space
+from imagetrail.tracking.contents import text
+from imagetrail.tracking.run import PARENT, process_tag
+from imagetrail.training import Epoch
+
+FAILURE, PROCESS, RUN = "failure", "process", "run"
+"""What is noted beside a trial: why it failed, who runs it, its run in MLflow."""
+FOLD = "fold"
+"""The one parameter of a trial of cross-validation."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the workers of a sweep share."""
+
+    root: str
+    study: str
+    """Name in the store of studies, and folder below .imagetrail/sweeps."""
+    storage: str
+    parent: str | None
+    """The sweep's run."""
+    changes: list[str]
+    """Overrides of params.yaml that all trials have."""
+    space: dict[str, object] | None
+    folds: int
+    """Folds of cross-validation; 0 where a space is searched."""
+    trials: int
+    workers: int
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """From JSON."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        artifacts.write_json(path, asdict(self))
+
+    @property
+    def minimised(self) -> bool:
+        """Whether less is better."""
+        return self.space is not None and self.space["objective"] == "val_loss"
+
+
+def taken(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that count: not those that wait, nor those that were interrupted, which have failed for no reason."""
+    return [
+        t for t in trials
+        if t.state != TrialState.WAITING and (t.state != TrialState.FAIL or FAILURE in t.user_attrs)
+    ]  # fmt: skip
+
+
+def open_study(plan: Plan, number: int) -> optuna.Study:
+    """The study, made if it is new.
+
+    Args:
+        plan: the sweep.
+        number: of the worker, so that each draws its own random numbers.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        storage=plan.storage,
+        study_name=plan.study,
+        direction="minimize" if plan.minimised else "maximize",
+        sampler=optuna.samplers.TPESampler(seed=number, constant_liar=plan.workers > 1),
+        pruner=optuna.pruners.NopPruner() if plan.folds else optuna.pruners.MedianPruner(n_startup_trials=5),
+        load_if_exists=True,
+    )
+
+
+def work(plan: Plan, number: int) -> None:
+    """Run trials until there are enough."""
+    root, study = Path(plan.root), open_study(plan, number)
+    space = None if plan.space is None else Space.model_validate(plan.space)
+    while True:
+        with FileLock(artifacts.workspace(root) / ".imagetrail/sweeps.lock"):  # the last one is not begun twice
+            waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            if len(taken(study.get_trials(deepcopy=False))) + len(waiting) >= plan.trials and not waiting:
+                return
+            begun = study.ask()
+            begun.set_user_attr(PROCESS, process_tag())
+        try:
+            value = _run(root, plan, space, begun)
+        except Stopped:
+            study.tell(begun, state=TrialState.PRUNED)
+        except ImagetrailError as error:
+            begun.set_user_attr(FAILURE, str(error))
+            study.tell(begun, state=TrialState.FAIL)
+            warn(f"trial {begun.number} failed: {error}")
+        else:
+            study.tell(begun, value)
+
+
+def _run(root: Path, plan: Plan, space: Space | None, begun: Trial) -> float:
+    """The objective of a trial."""
+    if space is None:
+        fold = begun.suggest_int(FOLD, 0, plan.folds - 1)
+        params = overrides.check(root, plan.changes)
+        rows = folds.subsets(root, fold, plan.folds, params.split.seed)
+        name, values = f"fold {fold + 1} of {plan.folds}", {"imagetrail.fold": f"{fold + 1}/{plan.folds}"}
+    else:
+        drawn = space.draw(begun)
+        params = overrides.check(root, [*plan.changes, *overrides.of_values(drawn)])
+        rows = arrays.open_subset(root, "train"), arrays.open_subset(root, "val")
+        shown = (f"{key.rpartition('.')[2]}={_short(value)}" for key, value in drawn.items())
+        name, values = f"trial {begun.number} {' '.join(shown)}", {"imagetrail.trial": str(begun.number)}
+    tags = {**values, "imagetrail.sweep": plan.study} | ({} if plan.parent is None else {PARENT: plan.parent})
+
+    def report(epoch: Epoch, run_id: str | None) -> None:
+        begun.set_user_attr(RUN, run_id)
+        _report(begun, plan, params, epoch)
+
+    trained = trial.train(root, params, rows, name, tags, report)
+    value = trained.kept.val_loss if plan.minimised else trained.kept.val_accuracy
+    assert value is not None, "study.py refuses a split without validation rows"
+    return value
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else text(value)  # type: ignore[arg-type]  # a leaf
+
+
+def _report(begun: Trial, plan: Plan, params: Params, epoch: Epoch) -> None:
+    """Tell the study of an epoch; stop where the median of the others was better at that point."""
+    value = epoch.val_loss if plan.minimised else epoch.val_accuracy
+    assert value is not None
+    begun.report(value, epoch.epoch)
+    if epoch.epoch < params.train.epochs and begun.should_prune():
+        raise Stopped
+
+
+def main() -> None:
+    """Entry point of the process."""
+    work(Plan.read(Path(sys.argv[1])), int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    guard(main)

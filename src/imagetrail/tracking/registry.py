@@ -1,0 +1,87 @@
+"""What other runs answered for the test images, and the registered model that is the champion."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagetrail import comparison
+from imagetrail.comparison import Answers
+from imagetrail.errors import ArtifactError
+from imagetrail.tracking import store
+
+if TYPE_CHECKING:
+    import mlflow
+
+CHAMPION = "champion"
+"""Alias of the registered model that passed the gate last."""
+PREDICTIONS = "evaluation/predictions.csv"
+
+
+def answers(root: Path, run_id: str) -> Answers:
+    """What a run's model answered for the test images.
+
+    Raises:
+        ArtifactError: the store has no such run, or it holds no answers.
+    """
+    with _asked(root, f"the run {run_id!r} has no {PREDICTIONS}") as client, tempfile.TemporaryDirectory() as folder:
+        return comparison.read(Path(client.download_artifacts(run_id, PREDICTIONS, folder)))
+
+
+def find(root: Path, reference: str) -> "mlflow.entities.Run":
+    """A run by its id, the beginning of its id, its name, or `champion:NAME` of the registry.
+
+    Raises:
+        ArtifactError: there is none, or there are several.
+    """
+    with _asked(root, f"{reference!r} is no run") as client:
+        if reference.startswith(f"{CHAMPION}:"):
+            run_id = champion(root, reference.partition(":")[2])
+            if run_id is None:
+                raise ArtifactError(f"{reference!r}: no model has passed the gate yet; set evaluate.registry.")
+            return client.get_run(run_id)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        found = [
+            run
+            for run in client.search_runs(experiments, max_results=10_000)
+            if run.info.run_id.startswith(reference) or run.info.run_name == reference
+        ]
+        if len(found) != 1:
+            several = "; ".join(f"{run.info.run_id} ({run.info.run_name})" for run in found[:5])
+            raise ArtifactError(
+                f"{reference!r} fits {len(found)} runs: {several}; give more of the id."
+                if found
+                else f"{reference!r} is the id or name of no run; `mlflow ui` lists them."
+            )
+        return found[0]
+
+
+def champion(root: Path, name: str) -> str | None:
+    """The id of the run whose model is the champion; None where there is none yet.
+
+    Raises:
+        ArtifactError: the store does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with _asked(root, f"the champion of {name!r} cannot be asked for") as client:
+        try:
+            return str(client.get_model_version_by_alias(name, CHAMPION).run_id)
+        except MlflowException as error:
+            if error.get_http_status_code() in (400, 404):  # no such model, no such alias
+                return None
+            raise
+
+
+@contextmanager
+def _asked(root: Path, problem: str) -> "Iterator[mlflow.MlflowClient]":
+    """A client; what MLflow raises becomes one sentence."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.prepare(root)
+        yield mlflow.MlflowClient()
+    except (MlflowException, OSError) as error:
+        raise ArtifactError(f"{problem} ({' '.join(str(error).split())[:200]}); `mlflow ui` lists the runs.") from None
