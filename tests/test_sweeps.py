@@ -199,11 +199,25 @@ def test_a_trial_that_is_worse_than_the_others_is_pruned_and_one_that_fails_is_s
     assert "trial 7 failed: " in capsys.readouterr().err
 
 
+def write_small_space(root: Path) -> None:
+    """A space whose trials take seconds."""
+    tree = {
+        "about": "small networks",
+        "objective": "val_accuracy",
+        "parameters": {
+            "train.optimizer.lr": {"low": 0.001, "high": 0.1, "log": True},
+            "model.widths": {"choices": [[8], [8, 8]]},
+        },
+    }
+    YAML().dump(tree, root / "sweeps/small.yaml")
+
+
 @slow
 @quiet
 def test_a_sweep_that_was_killed_goes_on(reproduced: Path) -> None:  # noqa: F811
-    command = [sys.executable, "-m", "stages", "sweep", "--trials", "4", "--workers", "2", "--train.epochs", "3",
-               "--train.threads", "1"]  # fmt: skip
+    write_small_space(reproduced)
+    command = [sys.executable, "-m", "stages", "sweep", "--space", "small", "--trials", "4", "--workers", "2",
+               "--train.epochs", "3", "--train.threads", "1"]  # fmt: skip
     environment = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW_", "DVC_"))}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     store.prepare(reproduced)  # so that the test does not begin it beside the sweep
@@ -237,7 +251,8 @@ def test_a_sweep_that_was_killed_goes_on(reproduced: Path) -> None:  # noqa: F81
 @slow
 @quiet
 def test_mlflow_runs_a_sweep_whose_winner_is_applied(reproduced: Path) -> None:  # noqa: F811
-    project_run(reproduced, "trials=2", "train.epochs=1", entry="sweep")
+    write_small_space(reproduced)
+    project_run(reproduced, "space=small", "trials=2", "train.epochs=1", entry="sweep")
     runs = mlflow_runs(reproduced)
     (parent,) = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
     children = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
@@ -255,7 +270,7 @@ def test_mlflow_runs_a_sweep_whose_winner_is_applied(reproduced: Path) -> None: 
     assert {line["run"] for line in lines} == {r.info.run_id for r in children}
 
     before = (reproduced / "params.yaml").read_text()
-    text = run(reproduced, "imagetrail", "sweep", "--trials", "2", "-S", "train.epochs=1", "--apply").stdout
+    text = run(reproduced, "imagetrail", "sweep", "small", "--trials", "2", "-S", "train.epochs=1", "--apply").stdout
     assert "best of 2 trials" in text, "nothing was run again"
     assert len(mlflow_runs(reproduced)) == 3
     after = (reproduced / "params.yaml").read_text()
