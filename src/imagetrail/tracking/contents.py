@@ -10,6 +10,7 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from imagetrail import artifacts, recipes
 from imagetrail.arrays import Subset
@@ -65,8 +66,16 @@ def _short(parameter: str) -> str:
 
 
 def text(value: Leaf) -> str:
-    """A parameter as MLflow shows it, which YAML reads back as the same value."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """A parameter as MLflow shows it, which YAML reads back as the same value: text is quoted where it must be."""
+    return value if isinstance(value, str) and _is_plain(value) else json.dumps(value, ensure_ascii=False)
+
+
+def _is_plain(value: str) -> bool:
+    """Whether YAML reads the text as itself, not as a number, a list or nothing at all."""
+    try:
+        return bool(YAML(typ="safe").load(value) == value)
+    except YAMLError:
+        return False
 
 
 def log_params(run: Run, params: Params) -> None:
