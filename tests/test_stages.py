@@ -177,6 +177,29 @@ def test_a_pulled_clone_gets_its_run_from_make_repro(reproduced: Path, tmp_path:
     assert rebuilt.data.metrics["test/accuracy"] == json.loads((pulled / "metrics/test.json").read_text())["accuracy"]
 
 
+def test_a_pulled_clone_gets_its_run_from_mlflow_run(reproduced: Path, tmp_path: Path) -> None:
+    """Also where the local source is absent: DVC is told that it may be."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    write_photos(photos)
+    overrides = [*OWN_DATA, *SMALL, "-S", f"download.path={photos}"]
+    run(reproduced, "dvc", "exp", "run", *overrides)
+    run(reproduced, "dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
+    run(reproduced, "dvc", "push", "--quiet")
+    run(reproduced, "git", "commit", "--quiet", "-am", "photos and a remote")
+    git(reproduced, "clone", "--quiet", ".", str(tmp_path / "pulled"))
+    pulled = tmp_path / "pulled"
+    (pulled / ".venv").symlink_to(BIN.parent)
+    run(pulled, "dvc", "pull", "--quiet")
+    assert ran(project_run(pulled).stdout) == []
+    (rebuilt,) = mlflow_runs(pulled)
+    accuracy = json.loads((pulled / "metrics/test.json").read_text())["accuracy"]
+    assert rebuilt.data.metrics["test/accuracy"] == accuracy
+    assert rebuilt.inputs.dataset_inputs[0].dataset.name == "csv"
+    shutil.rmtree(photos)
+    assert ran(run(pulled, "dvc", "repro", "--allow-missing").stdout) == []
+
+
 # --- one's own data ---------------------------------------------------------------------------------------------------
 
 
@@ -480,14 +503,19 @@ def test_queued_experiments_meet_in_one_table_with_their_own_code(reproduced: Pa
     changed = original.replace("nn.ReLU()", "nn.GELU()")
     assert changed != original
     layers.write_text(changed)
-    run(reproduced, "dvc", "exp", "run", "--queue", *SMALL)
+    for seed in ("0", "1"):
+        run(reproduced, "dvc", "exp", "run", "--queue", *SMALL, "-S", f"train.seed={seed}")
     layers.write_text(original)
-    run(reproduced, "dvc", "exp", "run", "--queue", *SMALL)
-    run_queue(reproduced, jobs=2)
-    first, second = mlflow_runs(reproduced)
-    assert {first.info.status, second.info.status} == {"FINISHED"}
-    assert first.data.params == second.data.params
-    assert first.data.metrics["train/loss"] != second.data.metrics["train/loss"], "the queued code was not used"
+    for seed in ("0", "1"):
+        run(reproduced, "dvc", "exp", "run", "--queue", *SMALL, "-S", f"train.seed={seed}")
+    assert not (reproduced / "mlflow.db").exists(), "the first start is four at once"
+    run_queue(reproduced, jobs=4)
+    logged = mlflow_runs(reproduced)
+    assert [r.info.status for r in logged] == ["FINISHED"] * 4
+    assert sorted(r.data.params["train.seed"] for r in logged) == ["0", "0", "1", "1"]
+    assert all("test/accuracy" in r.data.metrics and r.outputs.model_outputs for r in logged)
+    losses = {r.data.metrics["train/loss"] for r in logged}
+    assert len(losses) == 4, "the queued code was not used"
 
 
 # --- what is left behind ----------------------------------------------------------------------------------------------
