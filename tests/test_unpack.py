@@ -6,6 +6,7 @@ import io
 import lzma
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -138,6 +139,24 @@ def test_a_bomb_is_stopped_before_the_disk_fills(place: Path, make: Callable[...
     assert archive.stat().st_size < 10**5
     with pytest.raises(DataError, match="unpacks to more than 100 times its size"):
         unpack(archive, place / "out", "the archive")
+    assert left(place) == set()
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_that_would_fill_the_memory_is_not_read(place: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("long")
+    info.type, info.size = kind, 2**30
+    with gzip.open(place / "a", "wb", compresslevel=1) as file:
+        file.write(info.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(64):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="a header of 1,073,741,824 bytes"):
+            unpack(place / "a", place / "out", "long.tar.gz")
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
     assert left(place) == set()
 
 

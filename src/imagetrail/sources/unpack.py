@@ -116,8 +116,22 @@ def _zip_members(archive: Path, called: str) -> Iterator[_Member]:
                     yield _Member(name, reader)
 
 
+class _Header(tarfile.TarInfo):
+    """A tar's header; those that only name the next one are read whole into memory, so they must be short."""
+
+    def _proc_member(self, opened: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in NAMING and self.size > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes, and names are shorter")
+        member: tarfile.TarInfo = super()._proc_member(opened)  # type: ignore[misc]  # tarfile's own hook
+        return member
+
+
+NAMING = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+LONGEST_HEADER = 2**16
+
+
 def _tar_members(archive: Path, called: str) -> Iterator[_Member]:
-    with tarfile.open(archive, "r|*") as opened:
+    with tarfile.open(archive, "r|*", tarinfo=_Header) as opened:
         for count, info in enumerate(opened):
             _check_count(count, called)
             opened.members = []  # type: ignore[attr-defined] # tarfile would remember every member
