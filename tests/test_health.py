@@ -19,3 +19,14 @@ def test_a_thumbnail_is_the_mean_of_equal_parts(channels: int, height: int, widt
         ):  # elsewhere Pillow gives whole pixels to a part
             assert np.abs(ours - np.asarray(box)).max() <= 0.51
         assert ours.mean() == pytest.approx(image.mean(), abs=0.6), "every pixel has the same weight"
+
+
+def test_images_that_are_alike_from_afar_alone_are_no_near_duplicates() -> None:
+    """Thumbnails find pairs; the images decide."""
+    y, x = np.mgrid[:32, :32]
+    checks, stripes = ((x + y) % 2 * 2 - 1) * 60, (x % 2 * 2 - 1) * 60  # both vanish in a thumbnail
+    slope = 70 + 3 * x
+    pixels = np.stack([slope + checks, slope + stripes, (slope + checks) * 0.9]).astype(np.uint8)[:, np.newaxis]
+    thumbnails = health._normal(health._thumbnails(pixels).reshape(3, -1).astype(np.float32))
+    assert (thumbnails @ thumbnails.T).min() > health.ALIKE, "from afar all three are"
+    assert [(row, other) for row, other, _ in health._alike(pixels, thumbnails)] == [(2, 0)]
