@@ -217,6 +217,26 @@ def test_sending_that_is_interrupted_doubles_nothing(
     is_whole(root, server, tmp_path.name, tested=True)
 
 
+def test_an_entry_that_cannot_be_sent_keeps_no_training_from_the_store(
+    root: Path, line: Line, server: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as one of another version, which knows other calls."""
+    line.switch("down")
+    train.main(root)
+    line.switch("up")
+    (waiting,) = outbox.waiting(root)
+    calls = waiting.parent / "calls.jsonl"
+    calls.write_text(calls.read_text().replace('"kind": "text"', '"kind": "telegram"'))
+    train.main(root)
+    assert "cannot be sent (KeyError: 'telegram')" in capsys.readouterr().err
+    assert outbox.waiting(root) == [waiting]
+    import mlflow
+
+    client = mlflow.MlflowClient(f"http://127.0.0.1:{server}")
+    experiment = client.get_experiment_by_name(tmp_path.name)
+    assert "FINISHED" in {run.info.status for run in client.search_runs([experiment.experiment_id])}
+
+
 def test_what_a_killed_training_left_is_sent_and_the_run_marked(
     root: Path, line: Line, server: int, tmp_path: Path
 ) -> None:

@@ -160,6 +160,9 @@ def send_waiting(root: Path, uri: str, client: "mlflow.MlflowClient", experiment
                 entry.abandoned = True
                 entry.send(client, experiment_id)
                 entry.remove()
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            # No fault of the store: an entry of another version, say, which must not keep trainings from it for ever.
+            warn(f"{path.parent} cannot be sent ({type(error).__name__}: {error}); remove it if it is of no use.")
         finally:
             entry.release()
 
