@@ -52,12 +52,21 @@ def _no_network(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment() -> Iterator[None]:
+    """Neither the developer's settings nor what another test left: MLflow keeps its tracking URI in the environment.
+
+    Cleaned after a test too, for the fixtures of the next module, which begin before its tests.
+    """
+    _forget_settings()
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    yield
+    _forget_settings()
+
+
+def _forget_settings() -> None:
     for name in list(os.environ):
         if name.startswith(("MLFLOW_", "DVC_", "IMAGETRAIL_")) and name != "IMAGETRAIL_TEST_DATA":
-            monkeypatch.delenv(name)
-    # MLflow creates these as it is imported; a test must not see another's.
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+            del os.environ[name]
 
 
 @pytest.fixture
