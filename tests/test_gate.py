@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY, set_params
 from test_stages import BIN, browser, first_repro, mlflow_runs, reproduced, run, wait_for  # noqa: F401  # fixtures
 
-from imagetrail.errors import ArtifactError, GateError
+from imagetrail.errors import GateError
 from imagetrail.tracking import registry
 from stages import download, evaluate, preprocess, split, train
 
@@ -78,8 +78,11 @@ def test_predict_takes_the_champion_by_default(history: Path, tmp_path: Path) ->
 
 def test_a_baseline_that_is_no_run_fails_the_stage(history: Path) -> None:
     set_params(history, evaluate__gate=NOTHING | {"baseline": "f" * 32})
-    with pytest.raises(ArtifactError, match=r"the run 'f+' has no evaluation/predictions\.csv"):
+    with pytest.raises(GateError, match=r"the run 'f+' has no evaluation/predictions\.csv"):
         evaluate.main(history)
+    last = mlflow_runs(history)[-1]
+    assert "has no evaluation/predictions.csv" in last.data.tags["imagetrail.gate"]
+    assert "test/accuracy" in last.data.metrics, "the figures are logged all the same"
 
 
 def test_runs_are_compared_as_table_json_and_page(history: Path, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class Entry:
             os.fsync(file.fileno())
 
     def send(self, client: "mlflow.MlflowClient", experiment_id: str) -> str:
-        """Make every call that waits, remove the entry, and return the run's id; raises what MLflow raises."""
+        """Make every call that waits and return the run's id; raises what MLflow raises."""
         run_id = self._run(client, experiment_id)
         sent = self.folder / "sent"
         done = int(sent.read_text()) if sent.is_file() else 0

@@ -169,7 +169,7 @@ class Run:
         self.id, self._name, self._start, self._ends = run_id, name, _now(), True
         if self.reachable:
             self._try(self._begin)
-        elif run_id is not None:
+        if not self.reachable and run_id is not None:
             self.say("tags", self._tags)
         status = "FINISHED"
         try:

@@ -13,7 +13,7 @@ from torchinfo import summary
 
 from imagetrail import arrays, artifacts, classifier, comparison, devices, gate
 from imagetrail.arrays import Subset
-from imagetrail.errors import GateError
+from imagetrail.errors import GateError, ImagetrailError
 from imagetrail.params import Params
 from imagetrail.tracking import contents, registry
 from imagetrail.tracking.run import EVALUATION, GATE, MODEL_SHA256, PROCESS, SOURCE_RUN, STANDS_IN, Run, process_tag
@@ -100,8 +100,7 @@ def log_evaluation(root: Path, params: Params, subset: Subset) -> None:
     files. A run that holds figures of other rows or parameters keeps them, and a linked one is opened.
 
     Raises:
-        GateError: the model does not reach what evaluate.gate asks for; everything is logged.
-        ArtifactError: the gate's baseline cannot be read.
+        GateError: the model does not reach what evaluate.gate asks for, or that cannot be told; everything is logged.
     """
     problems = _gate(root, params)
     run = Run(root)
@@ -129,12 +128,15 @@ def _gate(root: Path, params: Params) -> list[str] | None:
     if asked is None:
         return None
     baseline, against = asked.baseline, None
-    if baseline == registry.CHAMPION:
-        assert params.evaluate.registry is not None, "params.py asks for it"
-        baseline = registry.champion(root, params.evaluate.registry)
-    if baseline is not None:
-        ours = comparison.read(root / artifacts.PLOTS / "predictions.csv")
-        against = comparison.compare(registry.answers(root, baseline), ours)
+    try:
+        if baseline == registry.CHAMPION:
+            assert params.evaluate.registry is not None, "params.py asks for it"
+            baseline = registry.champion(root, params.evaluate.registry)
+        if baseline is not None:
+            ours = comparison.read(root / artifacts.PLOTS / "predictions.csv")
+            against = comparison.compare(registry.answers(root, baseline), ours)
+    except ImagetrailError as error:  # a gate that cannot see stays shut, and the figures are logged all the same
+        return [str(error).rstrip(".")]
     return gate.problems(artifacts.read_metrics(root, "test"), asked, against)
 
 
