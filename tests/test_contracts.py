@@ -118,7 +118,7 @@ def test_the_package_knows_no_stage_and_no_stage_another() -> None:
 
 def test_lower_layers_do_not_import_higher_ones() -> None:
     layers = [
-        {"errors", "console", "signatures"},
+        {"errors", "console", "signatures", "programs"},
         {"addresses"},
         {"params", "artifacts", "arrays", "parquet", "drawing"},
         {
@@ -142,7 +142,7 @@ def test_lower_layers_do_not_import_higher_ones() -> None:
         {"training", "evaluation", "pictures", "prediction", "comparison", "gate"},
         {"tracking", "git"},
         {"overrides"},
-        {"pipeline", "project", "sweeps", "postgres", "server", "comparison_report"},
+        {"pipeline", "project", "sweeps", "postgres", "server", "comparison_report", "reproduction"},
         {"cli"},
     ]
     level = {name: number for number, names in enumerate(layers) for name in names}

@@ -263,7 +263,7 @@ def test_mlflow_runs_a_sweep_whose_winner_is_applied(reproduced: Path) -> None: 
 
     client = mlflow.MlflowClient(f"sqlite:///{reproduced.resolve()}/mlflow.db")
     names = {file.path for file in client.list_artifacts(parent.info.run_id, "sweep")}
-    assert {"sweep/history.png", "sweep/trials.csv", "sweep/plan.json"} <= names
+    assert {"sweep/history.png", "sweep/trials.csv", "sweep/request.json"} <= names
     table = Path(client.download_artifacts(parent.info.run_id, "sweep/trials.csv"))
     with table.open(newline="") as file:
         lines = list(csv.DictReader(file))

@@ -25,6 +25,8 @@ METRICS = Path("metrics")
 PLOTS = Path("plots")
 WEIGHTS = RAW / "weights.json"
 """Which pretrained weights `download` found; see Weights."""
+CHECKPOINTS = Path(".imagetrail/checkpoints")
+"""In the workspace, outside DVC's outputs."""
 REJECTED = Path("data/rejected.csv")
 FINDINGS = Path("data/findings.csv")
 """Where a failing preprocess leaves its lists: outside DVC's outputs, so that `dvc checkout` restores those unasked."""
@@ -260,18 +262,21 @@ def read_weights(root: Path) -> Weights | None:
         return None if values is None else Weights(**values)
 
 
+def read_json(path: Path, made_by: str) -> dict[str, Any]:
+    """A file of JSON that a stage made, as it is."""
+    with reading(path, made_by):
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return values
+
+
 def read_card(root: Path) -> dict[str, Any]:
     """models/model.json as it is, for those who do not need torch; see classifier.Card."""
-    with reading(root / MODELS / "model.json", "train") as path:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return card
+    return read_json(root / MODELS / "model.json", "train")
 
 
 def read_metrics(root: Path, stage: Literal["train", "test"]) -> dict[str, Any]:
     """metrics/train.json or metrics/test.json."""
-    with reading(root / METRICS / f"{stage}.json", "train" if stage == "train" else "evaluate") as path:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return metrics
+    return read_json(root / METRICS / f"{stage}.json", "train" if stage == "train" else "evaluate")
 
 
 def file_sha256(path: Path) -> str:

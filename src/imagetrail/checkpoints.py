@@ -24,9 +24,6 @@ from imagetrail.params import Train
 KEPT = 2
 
 
-FOLDER = Path(".imagetrail/checkpoints")
-
-
 class Checkpoints:
     """The checkpoints of one training."""
 
@@ -68,7 +65,7 @@ def of_training(root: Path, card: Card, train: Subset, val: Subset, options: Tra
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
     digest.update(train.rows.tobytes() + b"|" + val.rows.tobytes())
     digest.update(source_sha256().encode())
-    return Checkpoints(artifacts.workspace(root) / FOLDER / digest.hexdigest()[:32])
+    return Checkpoints(artifacts.workspace(root) / artifacts.CHECKPOINTS / digest.hexdigest()[:32])
 
 
 def source_sha256() -> str:

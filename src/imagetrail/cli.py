@@ -55,6 +55,11 @@ def run(arguments: Sequence[str]) -> None:
     compare.add_argument("--json", action="store_true", help="everything, as JSON")
     compare.add_argument("--page", type=Path, metavar="FILE", help="also write an HTML page with the images")
     compare.set_defaults(command=_compare)
+    reproduce = commands.add_parser("reproduce", help="make a run again from what MLflow holds of it, and compare")
+    reproduce.add_argument("run", metavar="RUN", help="id, its beginning, name, or champion:NAME")
+    reproduce.add_argument("--tolerance", type=float, default=0.01,
+                           help="within which figures are equal where bits differ; default: 0.01")  # fmt: skip
+    reproduce.set_defaults(command=_reproduce)
     server = commands.add_parser("server", help="MLflow on PostgreSQL, on this machine; Ctrl-C ends it")
     server.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
     server.add_argument("--port", type=int, default=5000)
@@ -138,6 +143,15 @@ def _compare(arguments: argparse.Namespace) -> None:
     if arguments.page is not None:
         report.page(arguments.page, Path())
         print(f"\nThe page is {arguments.page}.", file=sys.stderr)
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from imagetrail.reproduction.reproduce import reproduce
+
+    answer = reproduce(Path(), arguments.run, arguments.tolerance)
+    print(answer.text())
+    if answer.verdict.word == "different":
+        raise SystemExit(1)
 
 
 def _serve(arguments: argparse.Namespace) -> None:

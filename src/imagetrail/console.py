@@ -38,6 +38,11 @@ def progress(items: Iterable[T], *, total: int | None, description: str, unit: s
             moving.update()
 
 
+def say(message: str) -> None:
+    """One line on stderr about what goes on now."""
+    tqdm.write(f"imagetrail: {message}", file=sys.stderr)
+
+
 def warn(message: str) -> None:
     """One line on stderr about something that does not stop the work."""
-    tqdm.write(f"imagetrail: warning: {message}", file=sys.stderr)
+    say(f"warning: {message}")

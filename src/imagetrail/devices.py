@@ -1,8 +1,10 @@
 """Where torch computes, and how it is kept repeatable."""
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -23,10 +25,20 @@ def choose(name: str) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """The device in words, with what decides the last bits: the GPU's name, or CPU and threads."""
+    """The device in words, with what decides the last bits: the GPU's name, or the CPU's and its instructions."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{_cpu_name()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _cpu_name() -> str:
+    """As Linux knows it, elsewhere what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
 
 
 @contextmanager

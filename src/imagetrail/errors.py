@@ -6,6 +6,7 @@ ImagetrailError           one sentence: the name, the value, the mend
 ├── ArtifactError         a file that a stage reads or writes
 ├── TrainingError         a training that cannot start or go on
 ├── GateError             a model that does not reach what evaluate.gate asks for
+├── ReproductionError     a run that cannot be repeated
 └── ServerError           a server of ours that cannot start
 """
 
@@ -38,6 +39,10 @@ class TrainingError(ImagetrailError):
 
 class GateError(ImagetrailError):
     """The model does not reach what evaluate.gate asks for."""
+
+
+class ReproductionError(ImagetrailError):
+    """A run that cannot be repeated, since something that it was made of is missing or is no longer what it was."""
 
 
 class Stopped(Exception):  # noqa: N818  # no error, and no ImagetrailError

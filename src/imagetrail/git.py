@@ -1,8 +1,11 @@
 """The state of the code that made a run: commit, patch and untracked files."""
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from imagetrail import artifacts
 
 EXCLUDED = (":(exclude)dvc.lock", ":(exclude)metrics")
 """What the pipeline itself writes and git keeps: a run changes it, and is not changed by it."""
@@ -18,6 +21,8 @@ class GitState:
     """Binary-safe difference of the working tree to the commit; empty where there is none."""
     untracked: list[Path]
     """Files that git neither has nor ignores, from the root."""
+    changed: Mapping[str, str | None]
+    """sha256 of every file that the commit lacks or has otherwise, by its path; None where it is gone."""
 
     @property
     def dirty(self) -> bool:
@@ -28,18 +33,50 @@ class GitState:
 def read_state(root: Path) -> GitState | None:
     """The state of the repository at `root`; None where there is none, or no commit yet."""
     try:
-        commit = _git(root, "rev-parse", "--verify", "HEAD").strip()
-        untracked = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", ".", *EXCLUDED)
+        commit = output(root, "rev-parse", "--verify", "HEAD").strip()
+        untracked = _names(root, "ls-files", "--others", "--exclude-standard")
+        changed = sorted({*untracked, *_names(root, "diff", "--name-only", "HEAD")})
         return GitState(
             commit=commit,
-            branch=_git(root, "rev-parse", "--abbrev-ref", "HEAD").strip(),
-            patch=_git(root, "diff", "--binary", "HEAD", "--", ".", *EXCLUDED),
-            untracked=[Path(name) for name in untracked.split("\0") if name],
+            branch=output(root, "rev-parse", "--abbrev-ref", "HEAD").strip(),
+            patch=output(root, "diff", "--binary", "HEAD", "--", ".", *EXCLUDED),
+            untracked=[Path(name) for name in untracked],
+            changed={name: sha256(root / name) for name in changed},
         )
     except (subprocess.CalledProcessError, FileNotFoundError):
         return None
 
 
-def _git(root: Path, *arguments: str) -> str:
+def sha256(path: Path) -> str | None:
+    """Of a file's bytes, or of where a link leads; None where there is neither."""
+    if path.is_symlink():
+        return f"link to {path.readlink()}"
+    return artifacts.file_sha256(path) if path.is_file() else None
+
+
+def output(root: Path, *arguments: str) -> str:
+    """What git says.
+
+    Raises:
+        subprocess.CalledProcessError: it fails; `stderr` has its words.
+        FileNotFoundError: there is no git.
+    """
     done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True)
     return done.stdout.decode("utf-8", errors="surrogateescape")
+
+
+def answer(root: Path, *arguments: str) -> str | None:
+    """What git says, or None where it fails, which answers many a question."""
+    try:
+        return output(root, *arguments)
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return None
+
+
+def ignores(root: Path, folder: str) -> bool:
+    """Whether git leaves alone what lies in a folder of the repository."""
+    return answer(root, "check-ignore", "--quiet", f"{folder}/x") is not None
+
+
+def _names(root: Path, *arguments: str) -> list[str]:
+    return [name for name in output(root, *arguments, "-z", "--", ".", *EXCLUDED).split("\0") if name]

@@ -5,14 +5,12 @@ place and what was there is put back: MLflow makes a shallow clone of a git URI,
 """
 
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from imagetrail import artifacts, overrides
+from imagetrail import artifacts, git, overrides, programs
 from imagetrail.errors import ImagetrailError
 from imagetrail.params import PARAMS_FILE, Params
 
@@ -36,13 +34,13 @@ def main(root: Path, arguments: Sequence[str]) -> None:
 
 def _run(root: Path, changes: Sequence[str]) -> None:
     params = overrides.check(root, changes)
-    if _git(root, "rev-parse", "--verify", "--quiet", "HEAD") is None or _is_shallow(root):
+    if git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD") is None or _is_shallow(root):
         with _in_place(root, changes):
-            _dvc(root, "repro")
+            programs.run(root, "dvc", "repro")
             _settle(root, root, params)
         return
     name = f"mlflow-{os.environ['MLFLOW_RUN_ID'][:8]}" if "MLFLOW_RUN_ID" in os.environ else None
-    _dvc(root, "exp", "run", "--temp", *(["--name", name] if name else []), *_carried(root, params),
+    programs.run(root, "dvc", "exp", "run", "--temp", *(["--name", name] if name else []), *_carried(root, params),
          *(f"--set-param={change}" for change in changes))  # fmt: skip
     if name:
         with _files_of(root, name) as folder:
@@ -50,7 +48,7 @@ def _run(root: Path, changes: Sequence[str]) -> None:
 
 
 def _is_shallow(root: Path) -> bool:
-    return (_git(root, "rev-parse", "--is-shallow-repository") or "").strip() == "true"
+    return (git.answer(root, "rev-parse", "--is-shallow-repository") or "").strip() == "true"
 
 
 @contextmanager
@@ -68,7 +66,7 @@ def _in_place(root: Path, changes: Sequence[str]) -> Iterator[None]:
             with artifacts.writing(root / name) as temporary:
                 temporary.write_bytes(content)
         if had_outputs:
-            _dvc(root, "checkout", "--quiet")
+            programs.run(root, "dvc", "checkout", "--quiet")
 
 
 def _carried(root: Path, params: Params) -> list[str]:
@@ -77,7 +75,7 @@ def _carried(root: Path, params: Params) -> list[str]:
     Raises:
         ImagetrailError: one of them lies outside the repository by a relative path, which the copy would miss.
     """
-    paths = (_git(root, "ls-files", "--others", "--exclude-standard", "-z") or "").split("\0")
+    paths = (git.answer(root, "ls-files", "--others", "--exclude-standard", "-z") or "").split("\0")
     places = {"download.path": params.download.path}
     if params.model.weights is not None:
         places["download.weights"] = params.download.weights
@@ -89,7 +87,7 @@ def _carried(root: Path, params: Params) -> list[str]:
                 f"{name} = {place!r} leaves the repository, so a temporary copy of it would not find the files; give "
                 "an absolute path, or put them into the repository."
             )
-        if inside and _git(root, "check-ignore", "--quiet", f"{place}/x") is not None:
+        if inside and git.ignores(root, place):
             paths += [path.as_posix() for path in sorted((root / folder).iterdir()) if path.name != ".gitkeep"]
     return [f"--copy-paths={path}" for path in paths if path]
 
@@ -102,7 +100,7 @@ def _files_of(root: Path, experiment: str) -> Iterator[Path]:
     names = [artifacts.MODELS, artifacts.METRICS, artifacts.PLOTS, artifacts.TENSORS, artifacts.SPLIT]
     with tempfile.TemporaryDirectory() as folder:
         # An experiment that changes nothing leaves no ref: its files are those of the commit.
-        commit = _git(root, "for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}") or "HEAD"
+        commit = git.answer(root, "for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}") or "HEAD"
         files = DVCFileSystem(str(root), rev=commit.strip())
         for name in names:
             files.get(name.as_posix(), str(Path(folder) / name), recursive=True)
@@ -115,22 +113,3 @@ def _settle(root: Path, files: Path, params: Params) -> None:
         from imagetrail.tracking.training import stand_for
 
         stand_for(root, files, params)
-
-
-def _dvc(root: Path, *arguments: str) -> None:
-    process = subprocess.Popen([sys.executable, "-m", "dvc", *arguments], cwd=root)
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        process.wait()  # DVC got the signal too and cleans up
-        raise
-    if code:
-        raise ImagetrailError(f"`dvc {arguments[0]}` ended with {code}; the stage's own message stands above.")
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """Git's output, or None where it fails."""
-    try:
-        return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
-    except (subprocess.CalledProcessError, FileNotFoundError):
-        return None

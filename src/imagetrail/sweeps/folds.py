@@ -1,6 +1,8 @@
 """The rows of cross-validation: train and validation rows dealt anew, what belongs together in one fold."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -8,6 +10,24 @@ from sklearn.model_selection import StratifiedGroupKFold
 from imagetrail import arrays, splits
 from imagetrail.arrays import Subset
 from imagetrail.errors import DataError
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One of the parts that validate in turn; as text `1/3` for the first of three."""
+
+    index: int
+    """From 0."""
+    of: int
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """The fold that a run's tag names."""
+        number, _, of = text.partition("/")
+        return cls(int(number) - 1, int(of))
+
+    def __str__(self) -> str:
+        return f"{self.index + 1}/{self.of}"
 
 
 def subsets(root: Path, fold: int, folds: int, seed: int) -> tuple[Subset, Subset]:

@@ -11,27 +11,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial, TrialState
 
 import imagetrail
-from imagetrail import artifacts, checkpoints, console, overrides
+from imagetrail import artifacts, checkpoints, console, overrides, programs
 from imagetrail.errors import ImagetrailError, ParamsError
 from imagetrail.params import Leaf, Params
 from imagetrail.sweeps import space as spaces
 from imagetrail.sweeps.space import Space
-from imagetrail.sweeps.worker import FAILURE, FOLD, PROCESS, RUN, Plan, open_study, taken
+from imagetrail.sweeps.worker import FAILURE, FOLD_INDEX, PROCESS, RUN, Plan, open_study, taken
 from imagetrail.tracking import contents
-from imagetrail.tracking.run import Run, alive
+from imagetrail.tracking.run import SWEEP, Run, alive
 
 if TYPE_CHECKING:
     import optuna
 
 FOLDER = Path(".imagetrail/sweeps")
 DATABASE = Path(".imagetrail/sweeps.db")
+REQUEST = "sweep/request.json"
+"""Artifact: what was asked for; see Request."""
 PARENT_RUN = "parent_run"
 """Noted beside a study: its run in MLflow."""
 
@@ -59,7 +61,7 @@ def run(root: Path, request: Request) -> "Outcome":
     """
     changes = overrides.of_arguments(root, request.changes)
     params = _check(root, request, changes)
-    _dvc_repro(root, "split")
+    programs.run(root, "dvc", "repro", "split")
     plan = _plan(root, request, changes, params)
     study = open_study(plan, 0)
     _replace_interrupted(study, plan)
@@ -67,11 +69,15 @@ def run(root: Path, request: Request) -> "Outcome":
     tracked.close_dead_runs()
     known = study.user_attrs.get(PARENT_RUN)
     name = f"{request.folds}-fold cross-validation" if request.folds else f"sweep {request.space}"
-    with tracked.open(tracked.adopted_id() or known, name, contents.versions() | {"imagetrail.sweep": plan.study}):
+    with tracked.open(tracked.adopted_id() or known, name, contents.versions() | {SWEEP: plan.study}):
         if tracked.id is not None:
             study.set_user_attr(PARENT_RUN, tracked.id)
         contents.log_params(tracked, params)
         contents.log_environment(tracked)
+        contents.log_dataset(tracked, params, artifacts.read_dataset(root))
+        tracked.say("text", {"path": REQUEST, "text": json.dumps(asdict(request), indent=2) + "\n"})
+        if not request.folds:
+            tracked.log_files("sweep", [root / spaces.FOLDER / f"{request.space}.yaml"])
         _work(root, replace(plan, parent=tracked.id), study)
         outcome = Outcome.of(study, plan)
         outcome.log(tracked, study)
@@ -128,7 +134,7 @@ def _replace_interrupted(study: "optuna.Study", plan: Plan) -> None:
             study.enqueue_trial(trial.params)
     if plan.folds and not study.get_trials(deepcopy=False):
         for fold in range(plan.folds):
-            study.enqueue_trial({FOLD: fold})
+            study.enqueue_trial({FOLD_INDEX: fold})
 
 
 def _work(root: Path, plan: Plan, study: "optuna.Study") -> None:
@@ -231,7 +237,6 @@ class Outcome:
                 run.log_metrics({"sweep/objective": trial.value}, step=trial.number)
         run.log_metrics(self.figures)
         run.say("text", {"path": "sweep/trials.csv", "text": self._table()})
-        run.say("text", {"path": "sweep/plan.json", "text": json.dumps(self.plan.space or {"folds": self.plan.folds})})
         tags = {"mlflow.note.content": self.summary()}
         if not self.plan.folds and RUN in self.best.user_attrs:
             tags["imagetrail.best_run_id"] = self.best.user_attrs[RUN]
@@ -263,9 +268,3 @@ def _draw(study: "optuna.Study", outcome: Outcome, folder: Path) -> list[Path]:
     if not outcome.plan.folds and len(complete) > 1 and len({trial.value for trial in complete}) > 1:
         drawn.append(pictures.importance(folder / "importance.png", study))
     return drawn
-
-
-def _dvc_repro(root: Path, target: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro", target], cwd=root, check=False)
-    if done.returncode:
-        raise ImagetrailError(f"`dvc repro {target}` ended with {done.returncode}; its own message stands above.")

@@ -1,5 +1,9 @@
-"""One training of a sweep, with a run of its own and outputs that do not touch the workspace's."""
+"""One training of a sweep, with a run of its own and outputs that do not touch the workspace's.
 
+`python -m imagetrail.sweeps.trial 2/3` trains the second of three folds of params.yaml alone.
+"""
+
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +11,11 @@ from pathlib import Path
 
 from imagetrail import artifacts, checkpoints, classifier, training
 from imagetrail.arrays import Subset
-from imagetrail.params import Params
+from imagetrail.errors import guard
+from imagetrail.params import Params, load_params
+from imagetrail.sweeps import folds
+from imagetrail.sweeps.folds import Fold
+from imagetrail.tracking.run import FOLD
 from imagetrail.tracking.training import child_run
 from imagetrail.training import Epoch, Trained
 
@@ -49,6 +57,15 @@ def train(
         return trained
 
 
+def train_fold(
+    root: Path, params: Params, fold: Fold, tags: dict[str, str], on_epoch: Callable[[Epoch, str | None], None]
+) -> Trained:
+    """One training of cross-validation; arguments and errors as `train`."""
+    rows = folds.subsets(root, fold.index, fold.of, params.split.seed)
+    name = f"fold {fold.index + 1} of {fold.of}"
+    return train(root, params, rows, name, tags | {FOLD: str(fold)}, on_epoch)
+
+
 @contextmanager
 def _outputs(root: Path) -> Iterator[Path]:
     """A temporary folder that looks like a repository after `split`; its pixels are the repository's."""
@@ -58,3 +75,12 @@ def _outputs(root: Path) -> Iterator[Path]:
         (folder / artifacts.PLOTS).mkdir()
         (folder / artifacts.PLOTS / "data.png").symlink_to((root / artifacts.PLOTS / "data.png").resolve())
         yield folder
+
+
+def main() -> None:
+    """Entry point of the process."""
+    train_fold(Path(), load_params(Path()), Fold.read(sys.argv[1]), {}, lambda epoch, run_id: None)
+
+
+if __name__ == "__main__":
+    guard(main)

@@ -14,16 +14,17 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from imagetrail import arrays, artifacts, overrides
 from imagetrail.console import warn
 from imagetrail.errors import ImagetrailError, Stopped, guard
-from imagetrail.params import Params
-from imagetrail.sweeps import folds, trial
+from imagetrail.params import Leaf, Params
+from imagetrail.sweeps import trial
+from imagetrail.sweeps.folds import Fold
 from imagetrail.sweeps.space import Space
 from imagetrail.tracking.contents import text
-from imagetrail.tracking.run import PARENT, process_tag
+from imagetrail.tracking.run import PARENT, SWEEP, TRIAL, process_tag
 from imagetrail.training import Epoch
 
 FAILURE, PROCESS, RUN = "failure", "process", "run"
 """What is noted beside a trial: why it failed, who runs it, its run in MLflow."""
-FOLD = "fold"
+FOLD_INDEX = "fold"
 """The one parameter of a trial of cross-validation."""
 
 
@@ -111,24 +112,22 @@ def work(plan: Plan, number: int) -> None:
 
 def _run(root: Path, plan: Plan, space: Space | None, begun: Trial) -> float:
     """The objective of a trial."""
-    if space is None:
-        fold = begun.suggest_int(FOLD, 0, plan.folds - 1)
-        params = overrides.check(root, plan.changes)
-        rows = folds.subsets(root, fold, plan.folds, params.split.seed)
-        name, values = f"fold {fold + 1} of {plan.folds}", {"imagetrail.fold": f"{fold + 1}/{plan.folds}"}
-    else:
-        drawn = space.draw(begun)
-        params = overrides.check(root, [*plan.changes, *overrides.of_values(drawn)])
-        rows = arrays.open_subset(root, "train"), arrays.open_subset(root, "val")
-        shown = (f"{key.rpartition('.')[2]}={_short(value)}" for key, value in drawn.items())
-        name, values = f"trial {begun.number} {' '.join(shown)}", {"imagetrail.trial": str(begun.number)}
-    tags = {**values, "imagetrail.sweep": plan.study} | ({} if plan.parent is None else {PARENT: plan.parent})
+    drawn: dict[str, Leaf] = {} if space is None else space.draw(begun)
+    params = overrides.check(root, [*plan.changes, *overrides.of_values(drawn)])
+    tags = {SWEEP: plan.study} | ({} if plan.parent is None else {PARENT: plan.parent})
 
     def report(epoch: Epoch, run_id: str | None) -> None:
         begun.set_user_attr(RUN, run_id)
         _report(begun, plan, params, epoch)
 
-    trained = trial.train(root, params, rows, name, tags, report)
+    if space is None:
+        fold = Fold(begun.suggest_int(FOLD_INDEX, 0, plan.folds - 1), plan.folds)
+        trained = trial.train_fold(root, params, fold, tags, report)
+    else:
+        rows = arrays.open_subset(root, "train"), arrays.open_subset(root, "val")
+        shown = (f"{key.rpartition('.')[2]}={_short(value)}" for key, value in drawn.items())
+        name = f"trial {begun.number} {' '.join(shown)}"
+        trained = trial.train(root, params, rows, name, tags | {TRIAL: str(begun.number)}, report)
     value = trained.kept.val_loss if plan.minimised else trained.kept.val_accuracy
     assert value is not None, "study.py refuses a split without validation rows"
     return value

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import platform
 import tempfile
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from imagetrail.artifacts import Dataset
 from imagetrail.errors import ParamsError
 from imagetrail.git import GitState, read_state
 from imagetrail.params import Leaf, Params
-from imagetrail.tracking.run import Run
+from imagetrail.tracking.run import COMMIT, PARAMS_SHA256, Run
 
 LIBRARIES = ("torch", "torchvision", "mlflow", "dvc", "numpy", "pillow", "scikit-learn")
 UNTRACKED_LIMIT = 10 * 2**20
@@ -84,6 +85,7 @@ def log_params(run: Run, params: Params) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
         YAML().dump(params.model_dump(mode="json"), path)
+        run.say("tags", {PARAMS_SHA256: artifacts.file_sha256(path)})
         run.log_files("", [path])
 
 
@@ -93,14 +95,14 @@ def versions() -> dict[str, str]:
 
 
 def log_environment(run: Run) -> None:
-    """Git commit, dirty flag, patch and untracked files; every installed version."""
+    """Git commit, dirty flag, patch and untracked files, with the sha256 of each; every installed version."""
     frozen = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()}, key=str.lower)
     run.say("text", {"path": "environment/requirements.txt", "text": "\n".join(frozen) + "\n"})
     state = read_state(run.root)
     if state is None:
         run.say("tags", {"git.dirty": "unknown: no commit"})
         return
-    commit = {"mlflow.source.git.commit": state.commit, "mlflow.source.git.branch": state.branch}
+    commit = {COMMIT: state.commit, "mlflow.source.git.branch": state.branch}
     run.say("tags", commit | {"git.dirty": str(state.dirty).lower()})
     _log_changes(run, state)
 
@@ -110,6 +112,8 @@ def _log_changes(run: Run, state: GitState) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "git"
         folder.mkdir()
+        if state.dirty:
+            (folder / "changed.json").write_text(json.dumps(state.changed, indent=2) + "\n", encoding="utf-8")
         if state.patch:
             (folder / "changes.patch").write_bytes(state.patch.encode("utf-8", errors="surrogateescape"))
         for path in state.untracked:
@@ -122,7 +126,7 @@ def _log_changes(run: Run, state: GitState) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
         if left_out:
-            (folder / "left_out.txt").write_text("\n".join(left_out) + "\n", encoding="utf-8")
+            (folder / "left_out.txt").write_bytes(os.fsencode("\n".join(left_out) + "\n"))
         if any(folder.iterdir()):
             run.log_files("git", [folder])
 

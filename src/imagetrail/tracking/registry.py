@@ -1,7 +1,7 @@
 """What other runs answered for the test images, and the registered model that is the champion."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 """Alias of the registered model that passed the gate last."""
+REPRODUCTION = "imagetrail.reproduction"
+"""Tag: what the last `imagetrail reproduce` of the run said."""
 PREDICTIONS = "evaluation/predictions.csv"
 
 
@@ -25,7 +27,7 @@ def answers(root: Path, run_id: str) -> Answers:
     Raises:
         ArtifactError: the store has no such run, or it holds no answers.
     """
-    with _asked(root, f"the run {run_id!r} has no {PREDICTIONS}") as client, tempfile.TemporaryDirectory() as folder:
+    with asked(root, f"the run {run_id!r} has no {PREDICTIONS}") as client, tempfile.TemporaryDirectory() as folder:
         return comparison.read(Path(client.download_artifacts(run_id, PREDICTIONS, folder)))
 
 
@@ -35,7 +37,7 @@ def find(root: Path, reference: str) -> "mlflow.entities.Run":
     Raises:
         ArtifactError: there is none, or there are several.
     """
-    with _asked(root, f"{reference!r} is no run") as client:
+    with asked(root, f"{reference!r} is no run") as client:
         if reference.startswith(f"{CHAMPION}:"):
             run_id = champion(root, reference.partition(":")[2])
             if run_id is None:
@@ -65,7 +67,7 @@ def champion(root: Path, name: str) -> str | None:
     """
     from mlflow.exceptions import MlflowException
 
-    with _asked(root, f"the champion of {name!r} cannot be asked for") as client:
+    with asked(root, f"the champion of {name!r} cannot be asked for") as client:
         try:
             return str(client.get_model_version_by_alias(name, CHAMPION).run_id)
         except MlflowException as error:
@@ -74,9 +76,21 @@ def champion(root: Path, name: str) -> str | None:
             raise
 
 
+def tag(root: Path, run_id: str, tags: Mapping[str, str]) -> None:
+    """Tag a run.
+
+    Raises:
+        ArtifactError: the store does not answer.
+    """
+    with asked(root, f"the run {run_id!r} cannot be tagged") as client:
+        for name, value in tags.items():
+            client.set_tag(run_id, name, value)
+
+
 @contextmanager
-def _asked(root: Path, problem: str) -> "Iterator[mlflow.MlflowClient]":
-    """A client; what MLflow raises becomes one sentence."""
+def asked(root: Path, problem: str) -> "Iterator[mlflow.MlflowClient]":
+    """A client; what MLflow raises becomes an ArtifactError of one sentence, which begins with `problem`."""
+    store.configure()
     import mlflow
     from mlflow.exceptions import MlflowException
 

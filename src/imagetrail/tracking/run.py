@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 MODEL_SHA256 = "imagetrail.model_sha256"
 """Tag: sha256 of model.safetensors; how evaluate, and later trainings, find the run of a model."""
+PARAMS_SHA256 = "imagetrail.params_sha256"
+"""Tag: sha256 of the run's params.yaml."""
 EVALUATION = "imagetrail.evaluation"
 """Tag: what the test figures of the run were computed with; see contents.evaluation_key."""
 GATE = "imagetrail.gate"
@@ -35,6 +37,10 @@ STANDS_IN = "imagetrail.cached"
 """Tag: DVC had nothing to train, and the figures are those of SOURCE_RUN."""
 PARENT = "mlflow.parentRunId"
 """Tag: the run that this one is a part of, by MLflow's own name."""
+COMMIT = "mlflow.source.git.commit"
+"""Tag: by MLflow's own name."""
+SWEEP, TRIAL, FOLD = "imagetrail.sweep", "imagetrail.trial", "imagetrail.fold"
+"""Tags: the study that a run is of; which trial of it, or, as `1/3`, which fold of a cross-validation."""
 PROCESS = "imagetrail.process"
 """Tag: host, process id and start time of the process that trains."""
 
@@ -102,9 +108,9 @@ class Run:
         return self._client
 
     def _connect(self) -> None:
-        import mlflow
-
         self._uri, self.experiment_id = store.prepare(self.root)
+        import mlflow  # only now: it reads its settings when it is imported
+
         self._client = mlflow.MlflowClient(self._uri)
         outbox.send_waiting(self.root, self._uri, self._client, self.experiment_id)
 

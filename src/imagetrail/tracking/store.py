@@ -25,10 +25,20 @@ SETTINGS = {
 }
 
 
+def configure() -> None:
+    """Put SETTINGS in force; before MLflow is imported, which reads some of them then."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
 def uri(root: Path) -> str:
     """The tracking URI for a checkout at `root`, which may be DVC's temporary copy of the repository."""
-    workspace = artifacts.workspace(root).resolve()
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace / DATABASE}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or local(artifacts.workspace(root))
+
+
+def local(root: Path) -> str:
+    """The tracking URI of a checkout's own store."""
+    return f"sqlite:///{root.resolve() / DATABASE}"
 
 
 def prepare(root: Path) -> tuple[str, str]:
@@ -38,8 +48,7 @@ def prepare(root: Path) -> tuple[str, str]:
     its run. In a local store an experiment gets an absolute artifact location: MLflow's own would be relative to
     whatever folder the first process started in. A lock lets parallel first starts create one database.
     """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
+    configure()
     import mlflow
     from filelock import FileLock
 
@@ -54,7 +63,7 @@ def prepare(root: Path) -> tuple[str, str]:
     lock = workspace / ".imagetrail" / "store.lock"
     lock.parent.mkdir(exist_ok=True)
     with FileLock(lock):
-        if tracking_uri == f"sqlite:///{workspace / DATABASE}":
+        if tracking_uri == local(workspace):
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
             SqlAlchemyStore(

@@ -1,0 +1,38 @@
+"""Programs of the environment that work in the user's sight."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from imagetrail.errors import ImagetrailError
+
+
+def run(
+    root: Path, module: str, *arguments: str, python: str = sys.executable, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run `python -m MODULE ARGUMENTS`; its output passes through.
+
+    Args:
+        root: folder to run in.
+        module: such as `dvc`.
+        arguments: of the program.
+        python: the interpreter.
+        environment: variables of the process; None takes ours.
+
+    Raises:
+        ImagetrailError: it ended with another code than 0.
+    """
+    process = subprocess.Popen([python, "-m", module, *arguments], cwd=root, env=environment)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # it got the signal too, and cleans up
+        raise
+    except SystemExit:  # SIGTERM was for us alone
+        process.terminate()
+        process.wait()
+        raise
+    if code:
+        shown = " ".join([module, *arguments[:1]])
+        raise ImagetrailError(f"`{shown}` ended with {code}; its own message stands above.")

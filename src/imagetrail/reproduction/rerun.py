@@ -1,0 +1,59 @@
+"""What made a run, run again in its checkout, with a store of its own."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from imagetrail import programs
+from imagetrail.errors import ReproductionError
+from imagetrail.tracking.record import Record
+from imagetrail.tracking.run import EVALUATION, FOLD, MODEL_SHA256, SWEEP, TRIAL
+
+REPRO = ("repro", "--quiet", "--force", "--no-commit")
+"""Every stage runs, whatever a cache holds, and none fills one; stages are heard, DVC's advice is not."""
+
+
+def check(record: Record) -> None:
+    """Raise a ReproductionError where there is nothing to compare: the run never came to its end."""
+    is_sweep = SWEEP in record.tags and TRIAL not in record.tags and FOLD not in record.tags
+    if MODEL_SHA256 not in record.tags and not (is_sweep and record.figures):
+        raise ReproductionError(f"the run {record.id} ({record.name}) came to no end, so there is nothing to compare.")
+
+
+def data(checkout: Path, python: Path) -> None:
+    """Download and preprocess.
+
+    Raises:
+        ImagetrailError: a stage fails; its own message stands above.
+    """
+    _run(checkout, python, "dvc", *REPRO, "preprocess")
+
+
+def figures(checkout: Path, python: Path, record: Record) -> None:
+    """What follows from the data: the training and its evaluation, a trial, a fold, or a whole sweep.
+
+    Raises:
+        ImagetrailError: a stage fails; its own message stands above.
+    """
+    single = (*REPRO, "--single-item")
+    if FOLD in record.tags:
+        _run(checkout, python, "dvc", *single, "split")
+        _run(checkout, python, "imagetrail.sweeps.trial", record.tags[FOLD])
+    elif SWEEP in record.tags and TRIAL not in record.tags:
+        asked = record.json("sweep/request.json")
+        names = ["space", "trials", "workers"] if not asked["folds"] else ["folds", "workers"]
+        _run(checkout, python, "stages", "sweep", *(part for name in names for part in (f"--{name}", str(asked[name]))))
+    else:
+        _run(checkout, python, "dvc", *single, "split", "train", *(["evaluate"] if EVALUATION in record.tags else []))
+
+
+def _run(checkout: Path, python: Path, module: str, *arguments: str) -> None:
+    programs.run(checkout, module, *arguments, python=str(python), environment=_environment(checkout, python))
+
+
+def _environment(checkout: Path, python: Path) -> dict[str, str]:
+    """The checkout's package and store, and the interpreter that DVC's stages find as `python`."""
+    foreign = ("MLFLOW_", "DVC_", "IMAGETRAIL_", "VIRTUAL_ENV")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    paths: Sequence[str] = [str(python.parent), os.environ.get("PATH", "")]
+    return kept | {"PATH": os.pathsep.join(paths), "PYTHONPATH": str(checkout.resolve() / "src")}

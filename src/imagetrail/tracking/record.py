@@ -1,0 +1,105 @@
+"""What the store holds of a run, read back: all that it takes to repeat the run and to compare the two."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagetrail.errors import ReproductionError
+from imagetrail.tracking import registry, store
+from imagetrail.tracking.run import PARENT
+
+if TYPE_CHECKING:
+    import mlflow
+
+FILES = ("params.yaml", "git", "environment", "data/dataset.json", "sweep/request.json")
+"""Artifacts that are read."""
+OF_THE_MACHINE = ("system/", "speed/")
+"""Metrics that no repetition has alike."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run as the store holds it."""
+
+    id: str
+    name: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    """As MLflow shows them."""
+    figures: Mapping[str, Mapping[int, float]]
+    """Every metric's value at each step, but for those of the machine."""
+    digest: str | None
+    """Of the data set: the first 8 digits of its sha256. None where the run is no training."""
+    files: Path
+    """Folder with those of FILES that the run has."""
+
+    def json(self, name: str) -> dict[str, Any]:
+        """One of its files.
+
+        Raises:
+            ReproductionError: the run does not hold it, or it is damaged.
+        """
+        try:
+            values: dict[str, Any] = json.loads((self.files / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise ReproductionError(
+                f"the run {self.id} holds no {name}, or a damaged one; it cannot be repeated."
+            ) from None
+        return values
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """The version of every package that was installed; the project itself is code, not environment.
+
+        Raises:
+            ReproductionError: the run does not hold them.
+        """
+        path = self.files / "environment/requirements.txt"
+        if not path.is_file():
+            raise ReproductionError(f"the run {self.id} holds no environment/requirements.txt; it cannot be repeated.")
+        lines = (line.partition("==") for line in path.read_text(encoding="utf-8").split())
+        return {name: version for name, _, version in lines if name != "imagetrail"}
+
+
+def read(root: Path, reference: str, folder: Path) -> Record:
+    """The record of a run of this checkout's store.
+
+    Args:
+        root: the checkout.
+        reference: as registry.find takes it.
+        folder: where its files go.
+
+    Raises:
+        ArtifactError: the store has no such run, or does not answer.
+    """
+    found = registry.find(root, reference)
+    with registry.asked(root, f"the run {found.info.run_id} cannot be read") as client:
+        return _record(client, found, folder)
+
+
+def only_run(root: Path, folder: Path) -> Record:
+    """The record of the one run, its parts aside, in a checkout's own store, whatever MLFLOW_TRACKING_URI says."""
+    store.configure()
+    import mlflow
+
+    client = mlflow.MlflowClient(store.local(root))
+    (found,) = (run for run in client.search_runs(["0"]) if PARENT not in run.data.tags)
+    return _record(client, found, folder)
+
+
+def _record(client: "mlflow.MlflowClient", run: "mlflow.entities.Run", folder: Path) -> Record:
+    for name in FILES:
+        parent = name.rpartition("/")[0]
+        (folder / parent).mkdir(parents=True, exist_ok=True)
+        if name in {file.path for file in client.list_artifacts(run.info.run_id, parent or None)}:
+            client.download_artifacts(run.info.run_id, name, str(folder / parent))
+    names = [name for name in run.data.metrics if not name.startswith(OF_THE_MACHINE)]
+    figures = {
+        name: {metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, name)}
+        for name in names
+    }
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    digest = inputs[0].dataset.digest if inputs else None
+    return Record(run.info.run_id, run.info.run_name or "", run.data.tags, run.data.params, figures, digest, folder)
