@@ -33,7 +33,7 @@ class Answer:
         """The verdict in a line."""
         match self.verdict.word:
             case "bit-identical":
-                return f"bit-identical: the model and all {self.verdict.figures} figures"
+                return f"bit-identical: {self.verdict.compared}"
             case "equal":
                 return f"equal within {self.tolerance:g}, not bit-identical; first, {self.verdict.first}"
             case "different":
@@ -43,7 +43,9 @@ class Answer:
         """For a person."""
         around = self.verdict.surroundings
         lines = [f"{self.run.name} ({self.run.id[:8]}): {self.sentence}."]
-        lines += [f"  {line}" for line in around] or ["  device, threads, Python and all packages are as they were"]
+        lines += [f"  {line}" for line in around or ()]
+        if around == []:
+            lines.append("  device, threads, Python and all packages are as they were")
         if self.verdict.word != "bit-identical":
             lines.append(f"  the repetition lies in {self.folder}")
         return "\n".join(lines)
@@ -92,10 +94,11 @@ def _checkpoints(folder: Path) -> Iterator[None]:
 
 
 def _repeat(before: Record, folder: Path, python: Path, tolerance: float, files: Path) -> Verdict:
+    logged = verdict.logged_data(before)
     say("making its data again")
     rerun.data(folder, python)
-    if (difference := verdict.of_data(before, folder)) is not None:
-        return Verdict("different", difference, [], 0)
+    if (difference := verdict.of_data(logged, folder)) is not None:
+        return Verdict("different", difference, None, "the data")
     say("the data are the run's; making its figures again")
     rerun.figures(folder, python, before)
     return verdict.of_runs(before, record.only_run(folder, files), tolerance)

@@ -22,25 +22,31 @@ class Verdict(NamedTuple):
     """`equal` is within the tolerance."""
     first: str | None
     """The first thing that differs, in the order in which a run comes to them; None where nothing does."""
-    surroundings: list[str]
-    """What differs of device, threads, Python and packages."""
-    figures: int
-    """How many values were compared."""
+    surroundings: list[str] | None
+    """What differs of device, threads, Python and packages; None where it did not come to that."""
+    compared: str
+    """What was."""
 
 
-def of_data(before: Record, checkout: Path) -> str | None:
-    """How the data differ from the run's; None where they do not.
+def logged_data(before: Record) -> dict[str, Any]:
+    """The run's dataset.json.
 
     Raises:
-        ReproductionError: the run does not say what its data were.
+        ReproductionError: the run does not hold it, or not the one that it logged.
     """
-    then = before.json("data/dataset.json")
-    now: dict[str, Any] = artifacts.read_json(checkout / artifacts.TENSORS / "dataset.json", "preprocess")
-    if before.digest is None or not str(then.get("sha256")).startswith(before.digest):
+    described = before.json("data/dataset.json")
+    sha256 = str(described.get("sha256"))
+    if before.digest is None or not sha256.startswith(before.digest):
         raise ReproductionError(
-            f"data/dataset.json of run {before.id} is not what it logged: sha256 {str(then.get('sha256'))[:8]}, and "
-            f"the digest of its MLflow input is {before.digest}."
+            f"data/dataset.json of run {before.id} is not what it logged: sha256 {sha256[:8]}, and the digest of its "
+            f"MLflow input is {before.digest}."
         )
+    return described
+
+
+def of_data(then: dict[str, Any], checkout: Path) -> str | None:
+    """How the data in a checkout differ from those of a run's dataset.json; None where they do not."""
+    now: dict[str, Any] = artifacts.read_json(checkout / artifacts.TENSORS / "dataset.json", "preprocess")
     if then["sha256"] == now["sha256"]:
         return None
     for field in ("source", "classes", "shape", "counts"):
@@ -62,14 +68,15 @@ def of_runs(before: Record, after: Record, tolerance: float) -> Verdict:
     first = next(_differences(before, after), None)
     surroundings = list(_surroundings(before, after))
     count = sum(map(len, before.figures.values()))
+    compared = f"the model and all {count} figures" if MODEL_SHA256 in before.tags else f"all {count} figures"
     if first is None:
-        return Verdict("bit-identical", None, surroundings, count)
+        return Verdict("bit-identical", None, surroundings, compared)
     near = all(
         name in after.figures
         and math.isclose(_last(steps), _last(after.figures[name]), rel_tol=tolerance, abs_tol=tolerance)
         for name, steps in before.figures.items()
     )
-    return Verdict("equal" if near else "different", first, surroundings, count)
+    return Verdict("equal" if near else "different", first, surroundings, compared)
 
 
 def _last(steps: Mapping[int, float]) -> float:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FILES = ("params.yaml", "git", "environment", "data/dataset.json", "sweep/request.json")
 """Artifacts that are read."""
+NO_PACKAGES = ("imagetrail", "pip")
+"""The project itself is code, not environment; and pip brings the others in, but takes no part."""
 OF_THE_MACHINE = ("system/", "speed/")
 """Metrics that no repetition has alike."""
 
@@ -51,7 +53,7 @@ class Record:
 
     @property
     def packages(self) -> dict[str, str]:
-        """The version of every package that was installed; the project itself is code, not environment.
+        """The version of every package that was installed, but for NO_PACKAGES.
 
         Raises:
             ReproductionError: the run does not hold them.
@@ -60,7 +62,7 @@ class Record:
         if not path.is_file():
             raise ReproductionError(f"the run {self.id} holds no environment/requirements.txt; it cannot be repeated.")
         lines = (line.partition("==") for line in path.read_text(encoding="utf-8").split())
-        return {name: version for name, _, version in lines if name != "imagetrail"}
+        return {name: version for name, _, version in lines if name not in NO_PACKAGES}
 
 
 def read(root: Path, reference: str, folder: Path) -> Record:
