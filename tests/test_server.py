@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from conftest import need, set_params
@@ -20,6 +21,7 @@ from test_stages import BIN, free_port
 from imagetrail import postgres
 from imagetrail.errors import ServerError
 from imagetrail.server import serve
+from imagetrail.tracking import move
 from stages import download, evaluate, preprocess, split, train
 
 pytestmark = [
@@ -98,3 +100,73 @@ def test_a_port_that_is_taken_is_said(root: Path) -> None:
                               text=True, check=False, timeout=120)  # fmt: skip
     assert done.returncode == 2
     assert "in use" in done.stderr
+
+
+# --- a local store moved there ----------------------------------------------------------------------------------------
+
+
+def described(client, experiments: list[str]) -> dict[str, tuple]:
+    """What a store holds of its runs, by id."""
+    return {
+        run.info.run_id: (
+            run.info.run_name, run.info.status, run.info.start_time, run.data.params, run.data.metrics, run.data.tags,
+            run.inputs.dataset_inputs[0].dataset.digest,
+            [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/loss")],
+            sorted(file.path for file in client.list_artifacts(run.info.run_id)),
+        )
+        for run in client.search_runs(experiments)
+    }  # fmt: skip
+
+
+def test_a_local_store_is_moved_there_with_its_models(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    set_params(root, train__epochs=2, model__widths=[8], machine__jobs=1, evaluate__registry="digits",
+               evaluate__gate={"accuracy": 0.01, "recall": None, "ece": None, "baseline": None})  # fmt: skip
+    for stage in (download, preprocess, split, train, evaluate):
+        stage.main(root)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "other things")
+    set_params(root, train__epochs=1)
+    train.main(root)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+    local = mlflow.MlflowClient(f"sqlite:///{root}/mlflow.db")
+    experiments = [experiment.experiment_id for experiment in local.search_experiments()]
+    before = described(local, experiments)
+    assert len(before) == 2
+    probabilities = mlflow.pyfunc.load_model("models:/digits@champion").predict(PIXELS)
+
+    def move(*arguments: str, code: int) -> str:
+        done = subprocess.run([BIN / "imagetrail", "move-store", *arguments], cwd=root, capture_output=True, text=True,
+                              check=False, timeout=120)  # fmt: skip
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    assert move(code=0).startswith("2 runs are on the server now")
+    assert "has runs already; a store can only be moved into an empty database" in move(code=2)
+    (root / "mlruns").rename(root / "mlruns.old")
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with running(root, port):
+        client = mlflow.MlflowClient(address)
+        assert described(client, experiments) == before
+        mlflow.set_tracking_uri(address)
+        moved = mlflow.pyfunc.load_model("models:/digits@champion").predict(PIXELS)
+        np.testing.assert_array_equal(moved, probabilities)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)  # and it goes on there: new runs, experiments and versions
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "new things")
+        train.main(root)
+        evaluate.main(root)
+        assert client.get_model_version_by_alias("digits", "champion").version == "2"
+        assert len(client.search_experiments()) == 3
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8)
+
+
+def test_a_database_that_is_not_there_is_said(root: Path) -> None:
+    (root / "mlflow.db").touch()
+    with pytest.raises(ServerError, match=r"postgresql\+psycopg://\S*127.0.0.1:\d+/mlflow cannot take the store"):
+        move.move(root, f"postgresql+psycopg://me:secret@127.0.0.1:{free_port()}/mlflow")
+    (root / "mlflow.db").unlink()
+    with pytest.raises(ServerError, match=r"mlflow.db does not exist, so there is nothing to move"):
+        move.move(root, "postgresql+psycopg://127.0.0.1/mlflow")

@@ -66,6 +66,10 @@ def run(arguments: Sequence[str]) -> None:
     server.add_argument("--allowed-hosts", nargs="*", default=[], metavar="NAME:PORT",
                         help="names under which other machines reach it")  # fmt: skip
     server.set_defaults(command=_serve)
+    moving = commands.add_parser("move-store", help="copy mlflow.db and mlruns/ into the server's store, ids kept")
+    moving.add_argument("database", nargs="?", metavar="DATABASE", help="postgresql+psycopg://… of another server; "
+                        "default: that of `imagetrail server`")  # fmt: skip
+    moving.set_defaults(command=_move_store)
     parsed = parser.parse_args(arguments)
     parsed.command(parsed)
 
@@ -160,6 +164,19 @@ def _serve(arguments: argparse.Namespace) -> None:
     address = f"http://{arguments.host}:{arguments.port}"
     print(f"MLflow on PostgreSQL at {address}; in another terminal: export MLFLOW_TRACKING_URI={address}", flush=True)
     server.serve(Path(), arguments.host, arguments.port, arguments.allowed_hosts)
+
+
+def _move_store(arguments: argparse.Namespace) -> None:
+    if arguments.database is None:
+        from imagetrail import server
+
+        runs = server.take_store(Path())
+        print(f"{runs} runs are on the server now; mlflow.db and mlruns/ are still here, for you to remove.")
+    else:
+        from imagetrail.tracking import move
+
+        runs = move.move(Path(), arguments.database)
+        print(f"{runs} runs are in the database now; copy what is in mlruns/ to where the server keeps its artifacts.")
 
 
 def _list_recipes(_: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """`imagetrail server`: MLflow on a PostgreSQL of its own, artifacts on disk; for this machine alone by default."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,3 +49,18 @@ def serve(root: Path, host: str, port: int, allowed_hosts: Sequence[str]) -> Non
             process.send_signal(signal.SIGTERM)
             process.wait(postgres.PATIENCE)
     raise ServerError(f"MLflow ended with {code}; its own words stand above.")
+
+
+def take_store(root: Path) -> int:
+    """Copy the local store, mlflow.db and mlruns/, into the server's own, which is not running; returns its runs.
+
+    Raises:
+        ServerError: PostgreSQL does not start, or the server has runs already.
+    """
+    from imagetrail.tracking import move, store
+
+    workspace = artifacts.workspace(root).resolve()
+    with postgres.running(workspace / FOLDER / "postgres") as database:
+        runs = move.move(root, database)
+    shutil.copytree(workspace / store.ARTIFACTS, workspace / FOLDER / "artifacts", dirs_exist_ok=True)
+    return runs

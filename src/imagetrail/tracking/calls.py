@@ -110,7 +110,9 @@ def _register(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    version = versions[0] if versions else client.create_model_version(name, f"models:/{model_id}", run_id)
+    version = (
+        versions[0] if versions else client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
+    )
     client.set_registered_model_alias(name, call.values["alias"], version.version)
 
 
