@@ -16,12 +16,13 @@ import numpy as np
 import psutil
 import pytest
 from conftest import need, set_params
-from test_stages import BIN, free_port
+from test_stages import BIN, MAKE, first_repro, free_port, reproduced, run  # noqa: F401
+from test_sweeps import write_small_space
 
 from imagetrail import postgres
 from imagetrail.errors import ServerError
 from imagetrail.server import serve
-from imagetrail.tracking import move
+from imagetrail.tracking import move, outbox
 from stages import download, evaluate, preprocess, split, train
 
 pytestmark = [
@@ -86,6 +87,33 @@ def test_the_pipeline_runs_against_it_and_finds_its_runs_again(root: Path, monke
         assert mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model").metadata.metadata["classes"] == list(
             "0123456789"
         )
+
+
+def test_a_sweep_runs_with_a_server_and_without(reproduced: Path) -> None:  # noqa: F811
+    """Its parts find each other when what both had to say is sent."""
+    import mlflow
+
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    write_small_space(reproduced)
+    sweep = ("imagetrail", "sweep", "small", "--trials", "2", "--workers", "2", "-S", "train.epochs=1")
+    assert "best of 2 trials" in run(reproduced, *sweep, MLFLOW_TRACKING_URI=address).stdout
+    assert len(outbox.waiting(reproduced)) == 3
+    with running(reproduced, port):
+        client = mlflow.MlflowClient(address)
+        run(reproduced, *MAKE, "repro", MLFLOW_TRACKING_URI=address)
+        assert outbox.waiting(reproduced) == []
+        run(reproduced, *sweep, "-S", "train.seed=1", MLFLOW_TRACKING_URI=address)
+        runs = [found for found in client.search_runs(["0"]) if "imagetrail.sweep" in found.data.tags]
+        assert {found.info.status for found in runs} == {"FINISHED"}
+        parents = {found.info.run_id: found for found in runs if "imagetrail.trial" not in found.data.tags}
+        assert len(parents) == 2
+        parts = [found for found in runs if found.info.run_id not in parents]
+        assert len(parts) == 4
+        for part in parts:
+            parent = parents[part.data.tags["mlflow.parentRunId"]]
+            assert parent.data.tags["imagetrail.sweep"] == part.data.tags["imagetrail.sweep"]
+            assert parent.data.metrics["sweep/complete"] == 2
 
 
 def test_others_are_let_in_by_name_alone(root: Path) -> None:

@@ -13,7 +13,7 @@ from imagetrail.errors import ReproductionError
 from imagetrail.params import PARAMS_FILE, leaves
 from imagetrail.tracking.contents import text
 from imagetrail.tracking.record import Record
-from imagetrail.tracking.run import COMMIT, PARAMS_SHA256
+from imagetrail.tracking.tags import COMMIT, PARAMS_SHA256
 
 
 def make(root: Path, record: Record, folder: Path) -> None:

@@ -13,6 +13,7 @@ from imagetrail.reproduction import checkout, environment, rerun, verdict
 from imagetrail.reproduction.verdict import Verdict
 from imagetrail.tracking import record, registry
 from imagetrail.tracking.record import Record
+from imagetrail.tracking.tags import REPRODUCTION
 
 FOLDER = Path(".imagetrail/reproductions")
 TOLERANCE = 0.01
@@ -75,7 +76,7 @@ def reproduce(root: Path, reference: str, tolerance: float = TOLERANCE) -> Answe
         with _checkpoints(folder):
             found = _repeat(before, folder, python, tolerance, Path(name) / "after")
         answer = Answer(before, found, tolerance, folder)
-        registry.tag(root, before.id, {registry.REPRODUCTION: answer.sentence})
+        registry.tag(root, before.id, {REPRODUCTION: answer.sentence})
     if found.word == "bit-identical":
         checkout.remove(root, folder)
     return answer

@@ -7,7 +7,7 @@ from pathlib import Path
 from imagetrail import programs
 from imagetrail.errors import ReproductionError
 from imagetrail.tracking.record import Record
-from imagetrail.tracking.run import EVALUATION, FOLD, MODEL_SHA256, SWEEP, TRIAL
+from imagetrail.tracking.tags import EVALUATION, FOLD, MODEL_SHA256, SWEEP, TRIAL
 
 REPRO = ("repro", "--quiet", "--force", "--no-commit")
 """Every stage runs, whatever a cache holds, and none fills one; stages are heard, DVC's advice is not."""

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from imagetrail import artifacts
 from imagetrail.errors import ReproductionError
 from imagetrail.tracking.record import Record
-from imagetrail.tracking.run import MODEL_SHA256
+from imagetrail.tracking.tags import MODEL_SHA256
 
 Word = Literal["bit-identical", "equal", "different"]
 ORDER = ("train", "val", "model", "test", "sweep", "folds")

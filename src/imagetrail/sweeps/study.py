@@ -25,7 +25,8 @@ from imagetrail.sweeps import space as spaces
 from imagetrail.sweeps.space import Space
 from imagetrail.sweeps.worker import FAILURE, FOLD_INDEX, PROCESS, RUN, Plan, open_study, taken
 from imagetrail.tracking import contents
-from imagetrail.tracking.run import SWEEP, Run, alive
+from imagetrail.tracking.run import Run, alive
+from imagetrail.tracking.tags import SWEEP
 
 if TYPE_CHECKING:
     import optuna
@@ -78,7 +79,8 @@ def run(root: Path, request: Request) -> "Outcome":
         tracked.say("text", {"path": REQUEST, "text": json.dumps(asdict(request), indent=2) + "\n"})
         if not request.folds:
             tracked.log_files("sweep", [root / spaces.FOLDER / f"{request.space}.yaml"])
-        _work(root, replace(plan, parent=tracked.id), study)
+        plan = replace(plan, parent=tracked.id)
+        _work(root, plan, study)
         outcome = Outcome.of(study, plan)
         outcome.log(tracked, study)
     return outcome
@@ -238,9 +240,12 @@ class Outcome:
         run.log_metrics(self.figures)
         run.say("text", {"path": "sweep/trials.csv", "text": self._table()})
         tags = {"mlflow.note.content": self.summary()}
-        if not self.plan.folds and RUN in self.best.user_attrs:
-            tags["imagetrail.best_run_id"] = self.best.user_attrs[RUN]
+        best = self.best.user_attrs.get(RUN)  # None too where the store was away
+        if not self.plan.folds and best is not None:
+            tags["imagetrail.best_run_id"] = best
         run.say("tags", tags)
+        if self.plan.parent is None:
+            run.say("family", {"sweep": self.plan.study})
         with tempfile.TemporaryDirectory() as folder:
             if pictures := _draw(study, self, Path(folder)):
                 run.log_files("sweep", pictures)

@@ -15,7 +15,7 @@ from imagetrail.errors import guard
 from imagetrail.params import Params, load_params
 from imagetrail.sweeps import folds
 from imagetrail.sweeps.folds import Fold
-from imagetrail.tracking.run import FOLD
+from imagetrail.tracking.tags import FOLD
 from imagetrail.tracking.training import child_run
 from imagetrail.training import Epoch, Trained
 

@@ -19,7 +19,8 @@ from imagetrail.sweeps import trial
 from imagetrail.sweeps.folds import Fold
 from imagetrail.sweeps.space import Space
 from imagetrail.tracking.contents import text
-from imagetrail.tracking.run import PARENT, SWEEP, TRIAL, process_tag
+from imagetrail.tracking.run import process_tag
+from imagetrail.tracking.tags import PARENT, SWEEP, TRIAL
 from imagetrail.training import Epoch
 
 FAILURE, PROCESS, RUN = "failure", "process", "run"

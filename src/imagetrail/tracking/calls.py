@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from imagetrail.tracking.tags import FOLD, PARENT, SWEEP, TRIAL
+
 if TYPE_CHECKING:
     import mlflow
 
@@ -116,6 +118,17 @@ def _register(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
     client.set_registered_model_alias(name, call.values["alias"], version.version)
 
 
+def _family(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
+    """Put the parts of a sweep under its run, where the store had no id to give when they began."""
+    experiment = client.get_run(run_id).info.experiment_id
+    runs = client.search_runs([experiment], f"tags.`{SWEEP}` = '{call.values['sweep']}'")
+    parts = [run for run in runs if {TRIAL, FOLD} & run.data.tags.keys()]
+    for parent in (run for run in runs if run not in parts):
+        for part in parts:
+            if PARENT not in part.data.tags:
+                client.set_tag(part.info.run_id, PARENT, parent.info.run_id)
+
+
 def _end(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
     client.set_terminated(run_id, call.values["status"], call.values["time"])
 
@@ -130,5 +143,6 @@ MAKERS: Mapping[str, Callable[["mlflow.MlflowClient", str, Call], None]] = {
     "model": _model,
     "models_of": _models_of,
     "register": _register,
+    "family": _family,
     "end": _end,
 }

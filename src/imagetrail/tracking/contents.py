@@ -19,7 +19,8 @@ from imagetrail.artifacts import Dataset
 from imagetrail.errors import ParamsError
 from imagetrail.git import GitState, read_state
 from imagetrail.params import Leaf, Params
-from imagetrail.tracking.run import COMMIT, PARAMS_SHA256, Run
+from imagetrail.tracking.run import Run
+from imagetrail.tracking.tags import COMMIT, PARAMS_SHA256
 
 LIBRARIES = ("torch", "torchvision", "mlflow", "dvc", "numpy", "pillow", "scikit-learn")
 UNTRACKED_LIMIT = 10 * 2**20

@@ -19,13 +19,12 @@ from filelock import FileLock, Timeout
 from imagetrail import artifacts
 from imagetrail.console import warn
 from imagetrail.tracking.calls import Call, make
+from imagetrail.tracking.tags import ENTRY, MODEL_SHA256
 
 if TYPE_CHECKING:
     import mlflow
 
 FOLDER = Path(".imagetrail/outbox")
-ENTRY = "imagetrail.outbox"
-"""Tag: the entry that a run was opened for, so that a second attempt finds it."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,7 @@ class Header:
     run_id: str | None
     """None where the store never gave one."""
     model: str | None
-    """Without an id: the newest run of this model, by the tag `tag`; None opens a new run."""
-    tag: str
+    """Without an id: the newest run of this model, by its sha256; None opens a new run."""
     name: str
     tags: dict[str, str]
     start: int
@@ -117,7 +115,7 @@ class Entry:
         header = self.header
         if header.run_id is not None:
             return header.run_id
-        tag, value = (header.tag, header.model) if header.model is not None else (ENTRY, self.folder.name)
+        tag, value = (MODEL_SHA256, header.model) if header.model is not None else (ENTRY, self.folder.name)
         found = client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", order_by=["start_time DESC"])
         if found:
             return str(found[0].info.run_id)

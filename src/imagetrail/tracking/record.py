@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagetrail.errors import ReproductionError
 from imagetrail.tracking import registry, store
-from imagetrail.tracking.run import PARENT
+from imagetrail.tracking.tags import PARENT
 
 if TYPE_CHECKING:
     import mlflow

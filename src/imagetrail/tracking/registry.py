@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 """Alias of the registered model that passed the gate last."""
-REPRODUCTION = "imagetrail.reproduction"
-"""Tag: what the last `imagetrail reproduce` of the run said."""
 PREDICTIONS = "evaluation/predictions.csv"
 
 

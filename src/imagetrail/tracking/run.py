@@ -16,33 +16,13 @@ from imagetrail.console import warn
 from imagetrail.errors import Stopped
 from imagetrail.tracking import outbox, store
 from imagetrail.tracking.calls import Call
+from imagetrail.tracking.tags import MODEL_SHA256, PROCESS, STANDS_IN
 
 if TYPE_CHECKING:
     import mlflow
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 T = TypeVar("T")
-
-MODEL_SHA256 = "imagetrail.model_sha256"
-"""Tag: sha256 of model.safetensors; how evaluate, and later trainings, find the run of a model."""
-PARAMS_SHA256 = "imagetrail.params_sha256"
-"""Tag: sha256 of the run's params.yaml."""
-EVALUATION = "imagetrail.evaluation"
-"""Tag: what the test figures of the run were computed with; see contents.evaluation_key."""
-GATE = "imagetrail.gate"
-"""Tag: `passed`, or why the model does not pass evaluate.gate."""
-SOURCE_RUN = "imagetrail.source_run_id"
-"""Tag: the run that this one stands beside or stands for."""
-STANDS_IN = "imagetrail.cached"
-"""Tag: DVC had nothing to train, and the figures are those of SOURCE_RUN."""
-PARENT = "mlflow.parentRunId"
-"""Tag: the run that this one is a part of, by MLflow's own name."""
-COMMIT = "mlflow.source.git.commit"
-"""Tag: by MLflow's own name."""
-SWEEP, TRIAL, FOLD = "imagetrail.sweep", "imagetrail.trial", "imagetrail.fold"
-"""Tags: the study that a run is of; which trial of it, or, as `1/3`, which fold of a cross-validation."""
-PROCESS = "imagetrail.process"
-"""Tag: host, process id and start time of the process that trains."""
 
 GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 """What MLflow calls a run that nobody named."""
@@ -136,7 +116,7 @@ class Run:
         try:
             if self._entry is None:
                 header = outbox.Header(
-                    outbox.store_key(self._uri), self.id, self._model, MODEL_SHA256, self._name, self._tags,
+                    outbox.store_key(self._uri), self.id, self._model, self._name, self._tags,
                     self._start, self._ends,
                 )  # fmt: skip
                 self._entry = outbox.Entry.create(self.root, header)

@@ -16,7 +16,18 @@ from imagetrail.arrays import Subset
 from imagetrail.errors import GateError, ImagetrailError
 from imagetrail.params import Params
 from imagetrail.tracking import contents, registry
-from imagetrail.tracking.run import EVALUATION, GATE, MODEL_SHA256, PROCESS, SOURCE_RUN, STANDS_IN, Run, process_tag
+from imagetrail.tracking.run import Run, process_tag
+from imagetrail.tracking.tags import (
+    EVALUATION,
+    GATE,
+    MODEL_SHA256,
+    PARENT,
+    PROCESS,
+    REBUILT,
+    SOURCE_RUN,
+    STANDS_IN,
+    SWEEP,
+)
 from imagetrail.training import Epoch, Trained
 
 if TYPE_CHECKING:
@@ -66,7 +77,7 @@ def training_run(root: Path, params: Params, train: Subset) -> Iterator[Training
 def child_run(
     root: Path, outputs: Path, params: Params, train: Subset, name: str, tags: dict[str, str]
 ) -> Iterator[TrainingRun]:
-    """Open a new run for a training that is a part of another run, which the tag PARENT names.
+    """Open a new run for a training that is a part of a sweep, whose run the tag PARENT names where the store told it.
 
     Args:
         root: the checkout.
@@ -76,8 +87,13 @@ def child_run(
         name: of the run.
         tags: what ties it to the other.
     """
-    with _training(Run(root, outputs), params, train, None, name, tags) as training:
-        yield training
+    run = Run(root, outputs)
+    with _training(run, params, train, None, name, tags) as training:
+        try:
+            yield training
+        finally:
+            if PARENT not in tags and SWEEP in tags:
+                run.say("family", {"sweep": tags[SWEEP]})
 
 
 @contextmanager
@@ -207,7 +223,7 @@ def _rebuild(
     run: Run, params: Params, subset: Subset, run_id: str | None, links: dict[str, str],
     problems: list[str] | None = None,
 ) -> None:  # fmt: skip
-    tags = _tags() | links | {"imagetrail.rebuilt": "true"}
+    tags = _tags() | links | {REBUILT: "true"}
     tested = (run.outputs / artifacts.METRICS / "test.json").is_file()
     with run.open(run_id, contents.run_name(run.root, params), tags):
         contents.log_params(run, params)
