@@ -17,6 +17,7 @@ import pytest
 from conftest import REPOSITORY, set_params
 
 from imagetrail.tracking import outbox
+from imagetrail.tracking.run import Run
 from imagetrail.tracking.training import TrainingRun
 from stages import download, evaluate, preprocess, split, train
 
@@ -266,3 +267,21 @@ train.main(Path())
     assert run.info.status == "KILLED"
     assert [m.step for m in client.get_metric_history(run.info.run_id, "val/loss")] == [1, 2]
     assert outbox.waiting(root) == []
+
+
+def test_a_run_whose_beginning_fails_keeps_its_tags(root: Path, server: int, line: Line, tmp_path: Path) -> None:
+    """As under `mlflow run`, which has opened it, where the server goes away before the stage says its first word."""
+    import mlflow
+
+    begun = Run(root)
+    client = mlflow.MlflowClient(f"http://127.0.0.1:{server}")
+    run_id = client.create_run(begun.experiment_id).info.run_id
+    line.switch("down")
+    with begun.open(run_id, "a name", {"kept": "yes"}):
+        pass
+    assert outbox.waiting(root)
+    line.switch("up")
+    Run(root)
+    assert outbox.waiting(root) == []
+    _, run = the_run(server, tmp_path.name)
+    assert (run.data.tags["kept"], run.info.status) == ("yes", "FINISHED")
