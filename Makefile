@@ -44,7 +44,7 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 
 test: setup
-	$(BIN)/python -m pytest tests --run-slow
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests --run-slow --numprocesses 2 --dist loadfile
 
 test-fast: setup
 	$(BIN)/python -m pytest tests
