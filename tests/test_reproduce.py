@@ -126,7 +126,7 @@ def replaced(before: str, after: str):
     ("name", "damage", "message"),
     [
         ("git/changes.patch", replaced("SmallCNN.scale = SCALE", "SmallCNN.scale = 2.0"),
-         rf"{NETWORK} cannot be brought back as it was in run \w+: it had sha256 \w+, and what the run holds"),
+         rf"{NETWORK} cannot be brought back as it was in run \w+: it was of sha256 \w+, and what the run holds"),
         ("git/changes.patch", replaced("import TrainingError", "import Nothing"),
          r"the patch git/changes.patch of run \w+ does not apply"),
         ("git/changes.patch", Path.unlink,
@@ -136,6 +136,7 @@ def replaced(before: str, after: str):
         ("git/changed.json", Path.unlink, r"holds no git/changed.json, or a damaged one"),
         ("params.yaml", replaced("epochs: 2", "epochs: 3"),
          "is not the file that it logged: train.epochs is 3 in it, and 2 among the run's parameters"),
+        ("params.yaml", replaced("train:", "train: ]"), r"is not the file that it logged\."),
         ("params.yaml", Path.unlink, "holds no params.yaml"),
         ("data/dataset.json", replaced('"sha256": "', '"sha256": "0'),
          r"not what it logged: sha256 0\w{7}, and the digest"),
@@ -148,7 +149,7 @@ def test_a_damaged_ingredient_is_named(workplace: Path, name: str, damage, messa
     with put_back(artifact(workplace, run_id, name)) as path:
         damage(path)
         with pytest.raises(ReproductionError, match=message):
-            reproduce(workplace, run_id)
+            reproduce(workplace, run_id, 0.01)
 
 
 @slow
@@ -170,7 +171,7 @@ def test_a_run_that_lacks_what_it_takes_is_refused(workplace: Path, tags: dict[s
             if value is not None:
                 client(workplace).set_tag(run_id, name, value)
         with pytest.raises(ReproductionError, match=message):
-            reproduce(workplace, run_id)
+            reproduce(workplace, run_id, 0.01)
     finally:
         for name in tags:
             client(workplace).set_tag(run_id, name, held[name])
@@ -184,7 +185,7 @@ def test_a_file_too_large_for_the_run_is_taken_from_the_workspace_if_it_is_the_s
     with put_back(workplace / "notes.bin") as notes:
         notes.write_bytes(b"other notes")
         with pytest.raises(ReproductionError, match=r"notes.bin cannot be brought back"):
-            reproduce(workplace, run_id)
+            reproduce(workplace, run_id, 0.01)
 
 
 @slow
@@ -197,7 +198,7 @@ def test_other_data_are_told_before_the_training(workplace: Path) -> None:
     assert "all packages" not in done.stdout, "nobody compared them"
     with put_back(workplace / "data/source/photos.csv") as table:
         table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
-        answer = reproduce(workplace, run_of(workplace, "dvc repro"))
+        answer = reproduce(workplace, run_of(workplace, "dvc repro"), 0.01)
     assert answer.verdict.first == "the data: shape was [48, 1, 16, 16] and is [47, 1, 16, 16]"
     assert not (answer.folder / "models").exists()
 
@@ -209,7 +210,7 @@ def test_another_environment_is_made_from_the_lock_and_named(workplace: Path) ->
     with put_back(artifact(workplace, run_id, "environment/requirements.txt")) as path:
         lines = path.read_text().splitlines()
         path.write_text("\n".join("tqdm==1.0" if line.startswith("tqdm==") else line for line in lines))
-        answer = reproduce(workplace, run_id)
+        answer = reproduce(workplace, run_id, 0.01)
     assert answer.verdict.word == "bit-identical"
     assert [line.partition(" and is")[0] for line in answer.verdict.surroundings] == ["tqdm was 1.0"]
     (environment,) = (workplace / ".imagetrail/environments").iterdir()
@@ -240,7 +241,7 @@ def test_an_interrupted_repetition_goes_on_where_it_was(workplace: Path, monkeyp
         return read(root, folder)
 
     monkeypatch.setattr(record, "only_run", only_run)
-    assert reproduce(workplace, run_id).verdict.word == "bit-identical"
+    assert reproduce(workplace, run_id, 0.01).verdict.word == "bit-identical"
     assert min(measured) > 30
     assert max(measured) == 150
     assert not kept.exists()

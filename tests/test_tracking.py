@@ -218,6 +218,22 @@ def test_a_missing_run_is_rebuilt_from_the_files(root: Path) -> None:
     assert len(runs(root)) == 1
 
 
+@pytest.mark.parametrize("where", ["deleted", "another store"])
+def test_evaluate_finds_no_run_and_makes_a_whole_one(root: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    train.main(root)
+    if where == "deleted":
+        client(root).delete_run(runs(root)[0].info.run_id)
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root.resolve()}/another/mlflow.db")
+        (root / "another").mkdir()
+    evaluate.main(root)
+    (run,) = runs(root if where == "deleted" else root / "another")
+    assert run.data.tags["imagetrail.rebuilt"] == "true"
+    assert run.data.metrics["test/accuracy"] == artifacts.read_metrics(root, "test")["accuracy"]
+    assert {"train/loss", "val/accuracy", "model/parameters"} <= run.data.metrics.keys()
+    assert len(run.outputs.model_outputs) == 1
+
+
 def test_the_run_that_mlflow_opened_is_adopted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 

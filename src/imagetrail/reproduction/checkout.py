@@ -1,5 +1,6 @@
 """The code and the parameters of a run, in a worktree of git that leaves the user's own alone."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from imagetrail import artifacts, git
 from imagetrail.errors import ReproductionError
@@ -73,7 +75,7 @@ def _bring_untracked(root: Path, record: Record, folder: Path) -> None:
     if kept.is_dir():
         shutil.copytree(kept, folder, dirs_exist_ok=True)
     left_out = record.files / "git/left_out.txt"
-    for name in left_out.read_text(encoding="utf-8").splitlines() if left_out.is_file() else ():
+    for name in os.fsdecode(left_out.read_bytes()).splitlines() if left_out.is_file() else ():
         if (root / name).is_file() or (root / name).is_symlink():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, folder / name, follow_symlinks=False)
@@ -86,33 +88,41 @@ def _check_files(record: Record, folder: Path) -> None:
     state = git.read_state(folder)
     assert state is not None, "a worktree has a commit"
     for name in sorted(wanted.keys() | state.changed.keys()):
-        before, now = wanted.get(name, "as in its commit"), state.changed.get(name, "as in its commit")
+        before, now = (_state(files, name) for files in (wanted, state.changed))
         if before != now:
             raise ReproductionError(
-                f"{name} cannot be brought back as it was in run {record.id}: it had sha256 {_short(before)}, and what "
-                f"the run holds in git/ makes it {_short(now)}."
+                f"{name} cannot be brought back as it was in run {record.id}: it was {before}, and what the run holds "
+                f"in git/ makes it {now}."
             )
 
 
-def _short(sha256: str | None) -> str:
-    return "none, being deleted" if sha256 is None else sha256[:16]
+def _state(changed: Mapping[str, str | None], name: str) -> str:
+    if name not in changed:
+        return "as in its commit"
+    sha256 = changed[name]
+    return "deleted" if sha256 is None else f"of sha256 {sha256}"
 
 
 def _write_params(root: Path, record: Record, folder: Path) -> None:
     path = record.files / PARAMS_FILE
     if not path.is_file():
         raise ReproductionError(f"the run {record.id} holds no {PARAMS_FILE}; it cannot be repeated.")
-    tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     if artifacts.file_sha256(path) != record.tags.get(PARAMS_SHA256):
         raise ReproductionError(
-            f"{PARAMS_FILE} of run {record.id} is not the file that it logged{_contradiction(tree, record)}."
+            f"{PARAMS_FILE} of run {record.id} is not the file that it logged{_contradiction(path, record)}."
         )
+    tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     _adapt(tree, root)
     with artifacts.writing(folder / PARAMS_FILE) as temporary:
         YAML().dump(tree, temporary)
 
 
-def _contradiction(tree: Mapping[str, Any], record: Record) -> str:
+def _contradiction(path: Path, record: Record) -> str:
+    """Where the file and the parameters that MLflow shows part."""
+    try:
+        tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError):
+        return ""
     for name, value in leaves(tree):
         logged = record.params.get(name, text(value))
         if text(value) != logged:

@@ -33,8 +33,9 @@ def python(root: Path, checkout: Path, record: Record) -> Path:
     if wanted.items() <= ours.items() and version == platform.python_version():
         return Path(sys.executable)
     lock = checkout / LOCK
-    with artifacts.reading(lock, "download"):
-        key = hashlib.sha256(lock.read_bytes() + version.encode()).hexdigest()[:16]
+    if not lock.is_file():
+        raise ReproductionError(f"the commit of run {record.id} has no {LOCK}, so its environment cannot be made.")
+    key = hashlib.sha256(lock.read_bytes() + version.encode()).hexdigest()[:16]
     folder = artifacts.workspace(root).resolve() / FOLDER / key
     interpreter = folder / "bin" / "python"
     if not (folder / "installed").is_file():
@@ -49,7 +50,7 @@ def _install(folder: Path, interpreter: Path, lock: Path, version: str) -> None:
     try:
         _uv("venv", "--quiet", "--clear", "--python", version, str(folder))
     except ReproductionError:
-        warn(f"no Python {version} here; the run is repeated with {platform.python_version()}.")
+        warn(f"Python {version} is not installed; the run is repeated with {platform.python_version()}.")
         _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
     _uv("pip", "sync", "--quiet", "--python", str(interpreter), "--require-hashes", str(lock))
 

@@ -16,7 +16,6 @@ from imagetrail.tracking.record import Record
 from imagetrail.tracking.tags import REPRODUCTION
 
 FOLDER = Path(".imagetrail/reproductions")
-TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Answer:
         return "\n".join(lines)
 
 
-def reproduce(root: Path, reference: str, tolerance: float = TOLERANCE) -> Answer:
+def reproduce(root: Path, reference: str, tolerance: float) -> Answer:
     """Make a run again, from its commit, patch, untracked files, parameters, data and packages.
 
     The answer is also tagged onto the run.

@@ -1,5 +1,6 @@
 """What other runs answered for the test images, and the registered model that is the champion."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ def find(root: Path, reference: str) -> "mlflow.entities.Run":
             if run_id is None:
                 raise ArtifactError(f"{reference!r}: no model has passed the gate yet; set evaluate.registry.")
             return client.get_run(run_id)
+        if re.fullmatch("[0-9a-f]{32}", reference):
+            return client.get_run(reference)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         found = [
             run
