@@ -44,7 +44,7 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 
 test: setup
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests --run-slow --numprocesses 2 --dist worksteal
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests --run-slow --numprocesses logical --maxprocesses 4 --dist worksteal
 
 test-fast: setup
 	$(BIN)/python -m pytest tests
