@@ -34,7 +34,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "src/imagetrail/models/scale.py").write_text('"""Not in git."""\n\nSCALE = 0.5\n')
     text = (folder / NETWORK).read_text()
     text = text.replace(IMPORT, f"{IMPORT}\nfrom imagetrail.models.scale import SCALE")
-    (folder / NETWORK).write_text(text + "\nSmallCNN.scale = SCALE\n")
+    (folder / NETWORK).write_text(text + CHANGE)
     (folder / "notes.bin").write_bytes(b"far too large for a run" * 600_000)
     set_params(
         folder, download__source="csv", download__table="photos.csv", download__image_column="file",
@@ -45,8 +45,11 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "sweeps/tiny.yaml").write_text(
         "about: a test\nobjective: val_accuracy\nparameters:\n  train.optimizer.lr: {low: 1e-4, high: 1e-2}\n"
     )
+    # A cache that the worktree shares: it must not give back what is to be shown.
+    run(folder, "dvc", "config", "cache.dir", str(folder.parent / "cache"))
     run(folder, "dvc", "repro", PYTHONPATH=str(folder / "src"))
-    project_run(folder, "train.epochs=150", "model.dropout=0")
+    baseline = f'evaluate.gate.baseline="{run_of(folder, "dvc repro")}"'  # which the repetition's store does not have
+    project_run(folder, "train.epochs=150", "model.dropout=0", baseline)
     run(folder, "imagetrail", "sweep", "tiny", "--trials", "2", "-S", "train.epochs=1", PYTHONPATH=str(folder / "src"))
     run(folder, "imagetrail", "sweep", "--folds", "2", "-S", "train.epochs=1", PYTHONPATH=str(folder / "src"))
     store = f"sqlite:///{folder.resolve()}/mlflow.db"
@@ -55,6 +58,11 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 IMPORT = "from imagetrail.errors import TrainingError"
+CHANGE = """
+
+_forward = SmallCNN.forward
+SmallCNN.forward = lambda self, images: _forward(self, images) * SCALE
+"""
 DOORS = {
     "dvc repro": lambda tags: not tags.keys() & {"imagetrail.sweep", "mlflow.project.entryPoint", "imagetrail.rebuilt"},
     "mlflow run": lambda tags: "mlflow.project.entryPoint" in tags,
@@ -125,7 +133,7 @@ def replaced(before: str, after: str):
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("git/changes.patch", replaced("SmallCNN.scale = SCALE", "SmallCNN.scale = 2.0"),
+        ("git/changes.patch", replaced("* SCALE", "* 2.0"),
          rf"{NETWORK} cannot be brought back as it was in run \w+: it was of sha256 \w+, and what the run holds"),
         ("git/changes.patch", replaced("import TrainingError", "import Nothing"),
          r"the patch git/changes.patch of run \w+ does not apply"),
