@@ -22,7 +22,7 @@ from test_sweeps import write_small_space
 from imagetrail import postgres
 from imagetrail.errors import ServerError
 from imagetrail.server import serve
-from imagetrail.tracking import move, outbox
+from imagetrail.tracking import move, outbox, store
 from stages import download, evaluate, preprocess, split, train
 
 pytestmark = [
@@ -170,7 +170,7 @@ def test_a_local_store_is_moved_there_with_its_models(root: Path, monkeypatch: p
         return done.stdout + done.stderr
 
     assert move(code=0).startswith("2 runs are on the server now")
-    assert "has runs already; a store can only be moved into an empty database" in move(code=2)
+    assert "already; a store can only be moved into an empty database" in move(code=2)
     (root / "mlruns").rename(root / "mlruns.old")
     port = free_port()
     address = f"http://127.0.0.1:{port}"
@@ -189,6 +189,19 @@ def test_a_local_store_is_moved_there_with_its_models(root: Path, monkeypatch: p
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8)
+
+
+def test_a_database_that_is_in_use_is_left_alone(root: Path, tmp_path: Path) -> None:
+    """Also where all that it has is an experiment; the same code makes and reads an SQLite of MLflow's."""
+    import mlflow
+
+    store.prepare(root)
+    database = f"sqlite:///{tmp_path}/team.db"
+    client = mlflow.MlflowClient(database)
+    client.create_experiment("theirs", "mlflow-artifacts:/theirs")
+    with pytest.raises(ServerError, match=r"team.db has experiments already; a store can only be moved into an empty"):
+        move.move(root, database)
+    assert client.get_experiment_by_name("theirs") is not None
 
 
 def test_a_database_that_is_not_there_is_said(root: Path) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SERVED = "mlflow-artifacts:/"
 VERSIONS = "alembic_version"
 """Table with the version of the schema."""
+NEW = {VERSIONS, "experiments", "workspaces"}
+"""Tables in which a new database has one row: the version, and what is called Default."""
 ROWS = 5000
 """Copied at once."""
 
@@ -99,10 +101,11 @@ def _check(source: "Connection", target: "Connection", tables: "MetaData", datab
             f"mlflow.db has a schema of another MLflow ({ours}) than the database ({theirs}); bring the older one up "
             "with `mlflow db upgrade`."
         )
-    for name in ("runs", "registered_models"):
-        if target.execute(sqlalchemy.select(tables.tables[name]).limit(1)).first() is not None:
+    for table in tables.sorted_tables:
+        rows = target.execute(sqlalchemy.select(sqlalchemy.func.count()).select_from(table)).scalar_one()
+        if rows > (table.name in NEW):
             raise ServerError(
-                f"{shown(database)} has {name} already; a store can only be moved into an empty database."
+                f"{shown(database)} has {table.name} already; a store can only be moved into an empty database."
             )
 
 
