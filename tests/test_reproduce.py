@@ -138,7 +138,7 @@ def replaced(before: str, after: str):
         ("git/changes.patch", replaced("import TrainingError", "import Nothing"),
          r"the patch git/changes.patch of run \w+ does not apply"),
         ("git/changes.patch", Path.unlink,
-         r"params.yaml cannot be brought back as it was .* makes it as in its commit"),
+         r"\S+ cannot be brought back as it was .* makes it as in its commit"),
         (SCALE, replaced("0.5", "0.25"), "scale.py cannot be brought back"),
         (SCALE, Path.unlink, r"scale.py cannot be brought .* as in its commit"),
         ("git/changed.json", Path.unlink, r"holds no git/changed.json, or a damaged one"),
