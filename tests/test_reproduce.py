@@ -28,7 +28,7 @@ NETWORK = "src/imagetrail/models/small_cnn.py"
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone with changed and with new code, own images, a gate, and a run of each door."""
+    """A clone with changed and with new code, own images, and a run of each door."""
     folder = make_clone(tmp_path_factory.mktemp("reproduce") / "clone")
     write_photos(folder / "data/source", 48)
     (folder / "src/imagetrail/models/scale.py").write_text('"""Not in git."""\n\nSCALE = 0.5\n')
@@ -39,17 +39,17 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     set_params(
         folder, download__source="csv", download__table="photos.csv", download__image_column="file",
         download__label_column="kind", preprocess__image_size=16, model__widths=[8, 16], train__epochs=2,
-        evaluate__gate={"accuracy": 0.01, "recall": None, "ece": None, "baseline": "champion"},
-        evaluate__registry="photos",
+        download__path=str(folder / "data/source"), download__weights=str(folder / "data/weights"),
     )  # fmt: skip
     (folder / "sweeps/tiny.yaml").write_text(
         "about: a test\nobjective: val_accuracy\nparameters:\n  train.optimizer.lr: {low: 1e-4, high: 1e-2}\n"
     )
-    # A cache that the worktree shares: it must not give back what is to be shown.
+    # With a cache that it shares, and places that stay as they are, DVC would have nothing to run in a worktree.
     run(folder, "dvc", "config", "cache.dir", str(folder.parent / "cache"))
     run(folder, "dvc", "repro", PYTHONPATH=str(folder / "src"))
-    baseline = f'evaluate.gate.baseline="{run_of(folder, "dvc repro")}"'  # which the repetition's store does not have
-    project_run(folder, "train.epochs=150", "model.dropout=0", baseline)
+    baseline = run_of(folder, "dvc repro")  # which the repetition's store does not have
+    gate = f'evaluate.gate={{accuracy:0.01,recall:null,ece:null,baseline:"{baseline}"}}'
+    project_run(folder, "train.epochs=150", "model.dropout=0", "download.path=data/source", gate)
     run(folder, "imagetrail", "sweep", "tiny", "--trials", "2", "-S", "train.epochs=1", PYTHONPATH=str(folder / "src"))
     run(folder, "imagetrail", "sweep", "--folds", "2", "-S", "train.epochs=1", PYTHONPATH=str(folder / "src"))
     store = f"sqlite:///{folder.resolve()}/mlflow.db"
