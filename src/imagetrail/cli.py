@@ -57,8 +57,6 @@ def run(arguments: Sequence[str]) -> None:
     compare.set_defaults(command=_compare)
     reproduce = commands.add_parser("reproduce", help="make a run again from what MLflow holds of it, and compare")
     reproduce.add_argument("run", metavar="RUN", help="id, its beginning, name, or champion:NAME")
-    reproduce.add_argument("--tolerance", type=float, default=0.01,
-                           help="within which figures are equal where bits differ; default: 0.01")  # fmt: skip
     reproduce.set_defaults(command=_reproduce)
     server = commands.add_parser("server", help="MLflow on PostgreSQL, on this machine; Ctrl-C ends it")
     server.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
@@ -152,9 +150,9 @@ def _compare(arguments: argparse.Namespace) -> None:
 def _reproduce(arguments: argparse.Namespace) -> None:
     from imagetrail.reproduction.reproduce import reproduce
 
-    answer = reproduce(Path(), arguments.run, arguments.tolerance)
+    answer = reproduce(Path(), arguments.run)
     print(answer.text())
-    if answer.verdict.word == "different":
+    if answer.found.word == "different":
         raise SystemExit(1)
 
 

@@ -22,7 +22,7 @@ class GitState:
     untracked: list[Path]
     """Files that git neither has nor ignores, from the root."""
     changed: Mapping[str, str | None]
-    """sha256 of every file that the commit lacks or has otherwise, by its path; None where it is gone."""
+    """By path, of every file that the commit lacks or has otherwise: its sha256, or where a link leads; None: gone."""
 
     @property
     def dirty(self) -> bool:
@@ -41,14 +41,13 @@ def read_state(root: Path) -> GitState | None:
             branch=output(root, "rev-parse", "--abbrev-ref", "HEAD").strip(),
             patch=output(root, "diff", "--binary", "HEAD", "--", ".", *EXCLUDED),
             untracked=[Path(name) for name in untracked],
-            changed={name: sha256(root / name) for name in changed},
+            changed={name: _fingerprint(root / name) for name in changed},
         )
     except (subprocess.CalledProcessError, FileNotFoundError):
         return None
 
 
-def sha256(path: Path) -> str | None:
-    """Of a file's bytes, or of where a link leads; None where there is neither."""
+def _fingerprint(path: Path) -> str | None:
     if path.is_symlink():
         return f"link to {path.readlink()}"
     return artifacts.file_sha256(path) if path.is_file() else None

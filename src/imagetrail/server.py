@@ -61,6 +61,6 @@ def take_store(root: Path) -> int:
 
     workspace = artifacts.workspace(root).resolve()
     with postgres.running(workspace / FOLDER / "postgres") as database:
-        runs = move.move(root, database)
-    shutil.copytree(workspace / store.ARTIFACTS, workspace / FOLDER / "artifacts", dirs_exist_ok=True)
-    return runs
+        if (workspace / store.ARTIFACTS).is_dir():  # first, so that no row is there without its files
+            shutil.copytree(workspace / store.ARTIFACTS, workspace / FOLDER / "artifacts", dirs_exist_ok=True)
+        return move.move(root, database)

@@ -53,20 +53,24 @@ def _check_out(root: Path, record: Record, folder: Path) -> None:
         )
     remove(root, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    git.output(root, "worktree", "add", "--quiet", "--detach", str(folder), commit)
+    problem = f"the commit {commit} of run {record.id} cannot be checked out"
+    _git(root, problem, "worktree", "add", "--quiet", "--detach", str(folder), commit)
 
 
 def _apply_patch(record: Record, folder: Path) -> None:
     patch = record.files / "git/changes.patch"
     if not patch.is_file():
         return
+    problem = f"the patch git/changes.patch of run {record.id} does not apply to its commit"
+    _git(folder, problem, "apply", "--whitespace=nowarn", str(patch.resolve()))
+
+
+def _git(folder: Path, problem: str, *arguments: str) -> None:
     try:
-        git.output(folder, "apply", "--whitespace=nowarn", str(patch.resolve()))
+        git.output(folder, *arguments)
     except subprocess.CalledProcessError as error:
         words = " ".join(error.stderr.decode(errors="replace").split())
-        raise ReproductionError(
-            f"the patch git/changes.patch of run {record.id} does not apply to its commit ({words})."
-        ) from None
+        raise ReproductionError(f"{problem} ({words}).") from None
 
 
 def _bring_untracked(root: Path, record: Record, folder: Path) -> None:
@@ -99,8 +103,7 @@ def _check_files(record: Record, folder: Path) -> None:
 def _state(changed: Mapping[str, str | None], name: str) -> str:
     if name not in changed:
         return "as in its commit"
-    sha256 = changed[name]
-    return "deleted" if sha256 is None else f"of sha256 {sha256}"
+    return changed[name] or "deleted"
 
 
 def _write_params(root: Path, record: Record, folder: Path) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from imagetrail import artifacts
-from imagetrail.console import say
+from imagetrail.console import say, warn
+from imagetrail.errors import ArtifactError
 from imagetrail.reproduction import checkout, environment, rerun, verdict
 from imagetrail.reproduction.verdict import Verdict
 from imagetrail.tracking import record, registry
@@ -23,35 +25,34 @@ class Answer:
     """What `imagetrail reproduce` says."""
 
     run: Record
-    verdict: Verdict
-    tolerance: float
+    found: Verdict
     folder: Path
     """The worktree; gone where the run is bit-identical."""
 
     @property
     def sentence(self) -> str:
         """The verdict in a line."""
-        match self.verdict.word:
+        match self.found.word:
             case "bit-identical":
-                return f"bit-identical: {self.verdict.compared}"
+                return f"bit-identical: {self.found.compared}"
             case "equal":
-                return f"equal within {self.tolerance:g}, not bit-identical; first, {self.verdict.first}"
+                return f"equal within {verdict.TOLERANCE:g}, not bit-identical; first, {self.found.first}"
             case "different":
-                return f"different: {self.verdict.first}"
+                return f"different: {self.found.first}"
 
     def text(self) -> str:
         """For a person."""
-        around = self.verdict.surroundings
+        around = self.found.surroundings
         lines = [f"{self.run.name} ({self.run.id[:8]}): {self.sentence}."]
         lines += [f"  {line}" for line in around or ()]
         if around == []:
             lines.append("  device, threads, Python and all packages are as they were")
-        if self.verdict.word != "bit-identical":
+        if self.found.word != "bit-identical":
             lines.append(f"  the repetition lies in {self.folder}")
         return "\n".join(lines)
 
 
-def reproduce(root: Path, reference: str, tolerance: float) -> Answer:
+def reproduce(root: Path, reference: str) -> Answer:
     """Make a run again, from its commit, patch, untracked files, parameters, data and packages.
 
     The answer is also tagged onto the run.
@@ -59,7 +60,6 @@ def reproduce(root: Path, reference: str, tolerance: float) -> Answer:
     Args:
         root: the user's checkout, which stays as it is.
         reference: the run's id, the beginning of it, its name, or `champion:NAME`.
-        tolerance: within which the last value of every metric must be where bits differ.
 
     Raises:
         ReproductionError: something that the run was made of is missing or not what it was.
@@ -68,14 +68,18 @@ def reproduce(root: Path, reference: str, tolerance: float) -> Answer:
     with tempfile.TemporaryDirectory() as name:
         before = record.read(root, reference, Path(name) / "before")
         rerun.check(before)
+        logged = verdict.logged_data(before)
         folder = artifacts.workspace(root) / FOLDER / before.id
         say(f"checking out what {before.name} ({before.id[:8]}) was made of")
         checkout.make(root, before, folder)
         python = environment.python(root, folder, before)
         with _checkpoints(folder):
-            found = _repeat(before, folder, python, tolerance, Path(name) / "after")
-        answer = Answer(before, found, tolerance, folder)
-        registry.tag(root, before.id, {REPRODUCTION: answer.sentence})
+            found = _repeat(before, logged, folder, python, Path(name) / "after")
+    answer = Answer(before, found, folder)
+    try:
+        registry.tag(root, before.id, REPRODUCTION, answer.sentence)
+    except ArtifactError as error:  # the answer is what counts
+        warn(str(error))
     if found.word == "bit-identical":
         checkout.remove(root, folder)
     return answer
@@ -93,12 +97,11 @@ def _checkpoints(folder: Path) -> Iterator[None]:
     shutil.rmtree(kept)
 
 
-def _repeat(before: Record, folder: Path, python: Path, tolerance: float, files: Path) -> Verdict:
-    logged = verdict.logged_data(before)
+def _repeat(before: Record, logged: dict[str, Any], folder: Path, python: Path, files: Path) -> Verdict:
     say("making its data again")
     rerun.data(folder, python)
     if (difference := verdict.of_data(logged, folder)) is not None:
         return Verdict("different", difference, None, "the data")
     say("the data are the run's; making its figures again")
     rerun.figures(folder, python, before)
-    return verdict.of_runs(before, record.only_run(folder, files), tolerance)
+    return verdict.of_runs(before, record.only_run(folder, files))

@@ -1,7 +1,6 @@
 """What made a run, run again in its checkout, with a store of its own."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from imagetrail import programs
@@ -15,8 +14,7 @@ REPRO = ("repro", "--quiet", "--force", "--no-commit")
 
 def check(record: Record) -> None:
     """Raise a ReproductionError where there is nothing to compare: the run never came to its end."""
-    is_sweep = SWEEP in record.tags and TRIAL not in record.tags and FOLD not in record.tags
-    if MODEL_SHA256 not in record.tags and not (is_sweep and record.figures):
+    if MODEL_SHA256 not in record.tags and not (_is_sweep(record) and record.figures):
         raise ReproductionError(f"the run {record.id} ({record.name}) came to no end, so there is nothing to compare.")
 
 
@@ -39,12 +37,17 @@ def figures(checkout: Path, python: Path, record: Record) -> None:
     if FOLD in record.tags:
         _run(checkout, python, "dvc", *single, "split")
         _run(checkout, python, "imagetrail.sweeps.trial", record.tags[FOLD])
-    elif SWEEP in record.tags and TRIAL not in record.tags:
+    elif _is_sweep(record):
         asked = record.json("sweep/request.json")
         names = ["space", "trials", "workers"] if not asked["folds"] else ["folds", "workers"]
         _run(checkout, python, "stages", "sweep", *(part for name in names for part in (f"--{name}", str(asked[name]))))
     else:
         _run(checkout, python, "dvc", *single, "split", "train", *(["evaluate"] if EVALUATION in record.tags else []))
+
+
+def _is_sweep(record: Record) -> bool:
+    """Whether it is the run of a whole sweep, not of a part."""
+    return SWEEP in record.tags and not {TRIAL, FOLD} & record.tags.keys()
 
 
 def _run(checkout: Path, python: Path, module: str, *arguments: str) -> None:
@@ -55,5 +58,5 @@ def _environment(checkout: Path, python: Path) -> dict[str, str]:
     """The checkout's package and store, and the interpreter that DVC's stages find as `python`."""
     foreign = ("MLFLOW_", "DVC_", "IMAGETRAIL_", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    paths: Sequence[str] = [str(python.parent), os.environ.get("PATH", "")]
-    return kept | {"PATH": os.pathsep.join(paths), "PYTHONPATH": str(checkout.resolve() / "src")}
+    path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return kept | {"PATH": path, "PYTHONPATH": str(checkout.resolve() / "src")}

@@ -11,6 +11,8 @@ from imagetrail.tracking.record import Record
 from imagetrail.tracking.tags import MODEL_SHA256
 
 Word = Literal["bit-identical", "equal", "different"]
+TOLERANCE = 0.01
+"""By how much the last value of a metric may differ, absolutely or relatively, to be called equal."""
 ORDER = ("train", "val", "model", "test", "sweep", "folds")
 """Groups of metrics as a run comes to them."""
 
@@ -19,7 +21,7 @@ class Verdict(NamedTuple):
     """What came of it."""
 
     word: Word
-    """`equal` is within the tolerance."""
+    """`equal` is within TOLERANCE."""
     first: str | None
     """The first thing that differs, in the order in which a run comes to them; None where nothing does."""
     surroundings: list[str] | None
@@ -57,14 +59,8 @@ def of_data(then: dict[str, Any], checkout: Path) -> str | None:
     )
 
 
-def of_runs(before: Record, after: Record, tolerance: float) -> Verdict:
-    """Compare every figure at every step, and the model's bytes.
-
-    Args:
-        before: the run.
-        after: its repetition.
-        tolerance: by how much the last value of a metric may differ, absolutely or relatively, to be called equal.
-    """
+def of_runs(before: Record, after: Record) -> Verdict:
+    """Compare every figure of a run at every step, and the model's bytes, with those of its repetition."""
     first = next(_differences(before, after), None)
     surroundings = list(_surroundings(before, after))
     count = sum(map(len, before.figures.values()))
@@ -73,7 +69,7 @@ def of_runs(before: Record, after: Record, tolerance: float) -> Verdict:
         return Verdict("bit-identical", None, surroundings, compared)
     near = all(
         name in after.figures
-        and math.isclose(_last(steps), _last(after.figures[name]), rel_tol=tolerance, abs_tol=tolerance)
+        and math.isclose(_last(steps), _last(after.figures[name]), rel_tol=TOLERANCE, abs_tol=TOLERANCE)
         for name, steps in before.figures.items()
     )
     return Verdict("equal" if near else "different", first, surroundings, compared)

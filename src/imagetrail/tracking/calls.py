@@ -122,11 +122,10 @@ def _family(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
     """Put the parts of a sweep under its run, where the store had no id to give when they began."""
     experiment = client.get_run(run_id).info.experiment_id
     runs = client.search_runs([experiment], f"tags.`{SWEEP}` = '{call.values['sweep']}'")
-    parts = [run for run in runs if {TRIAL, FOLD} & run.data.tags.keys()]
-    for parent in (run for run in runs if run not in parts):
-        for part in parts:
-            if PARENT not in part.data.tags:
-                client.set_tag(part.info.run_id, PARENT, parent.info.run_id)
+    parents = [run for run in runs if not {TRIAL, FOLD} & run.data.tags.keys()]
+    for part in runs if parents else ():
+        if part not in parents and PARENT not in part.data.tags:
+            client.set_tag(part.info.run_id, PARENT, parents[-1].info.run_id)  # the oldest
 
 
 def _end(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:

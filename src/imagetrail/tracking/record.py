@@ -82,13 +82,19 @@ def read(root: Path, reference: str, folder: Path) -> Record:
 
 
 def only_run(root: Path, folder: Path) -> Record:
-    """The record of the one run, its parts aside, in a checkout's own store, whatever MLFLOW_TRACKING_URI says."""
+    """The record of the one run, its parts aside, in a checkout's own store, whatever MLFLOW_TRACKING_URI says.
+
+    Raises:
+        ReproductionError: MLflow failed there, so that there is none.
+    """
     store.configure()
     import mlflow
 
     client = mlflow.MlflowClient(store.local(root))
-    (found,) = (run for run in client.search_runs(["0"]) if PARENT not in run.data.tags)
-    return _record(client, found, folder)
+    runs = [run for run in client.search_runs(["0"]) if PARENT not in run.data.tags]
+    if len(runs) != 1:
+        raise ReproductionError(f"the repetition left {len(runs)} runs in {root / store.DATABASE} instead of one.")
+    return _record(client, runs[0], folder)
 
 
 def _record(client: "mlflow.MlflowClient", run: "mlflow.entities.Run", folder: Path) -> Record:

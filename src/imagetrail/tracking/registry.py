@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,15 +77,14 @@ def champion(root: Path, name: str) -> str | None:
             raise
 
 
-def tag(root: Path, run_id: str, tags: Mapping[str, str]) -> None:
+def tag(root: Path, run_id: str, name: str, value: str) -> None:
     """Tag a run.
 
     Raises:
         ArtifactError: the store does not answer.
     """
     with asked(root, f"the run {run_id!r} cannot be tagged") as client:
-        for name, value in tags.items():
-            client.set_tag(run_id, name, value)
+        client.set_tag(run_id, name, value)
 
 
 @contextmanager
