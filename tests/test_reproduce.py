@@ -13,10 +13,10 @@ import pytest
 from conftest import git, set_params
 from test_stages import BIN, MAKE, environment, make_clone, project_run, run, write_photos
 
-from imagetrail.errors import ReproductionError
+from imagetrail.errors import ArtifactError, ReproductionError
 from imagetrail.reproduction import verdict
 from imagetrail.reproduction.reproduce import FOLDER, reproduce
-from imagetrail.tracking import record
+from imagetrail.tracking import record, registry
 from imagetrail.tracking.record import Record
 
 slow = pytest.mark.slow
@@ -196,9 +196,15 @@ def test_a_file_too_large_for_the_run_is_taken_from_the_workspace_if_it_is_the_s
             reproduce(workplace, run_id)
 
 
+def refused(*_: object) -> None:
+    raise ArtifactError("the store is away.")
+
+
 @slow
 @quiet
-def test_other_data_are_told_before_the_training(workplace: Path) -> None:
+def test_other_data_are_told_before_the_training(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with put_back(workplace / "data/source/07.jpg") as picture:
         shutil.copy(workplace / "data/source/09.jpg", picture)
         done = run(workplace, "imagetrail", "reproduce", run_of(workplace, "dvc repro"), code=1)
@@ -206,9 +212,11 @@ def test_other_data_are_told_before_the_training(workplace: Path) -> None:
     assert "all packages" not in done.stdout, "nobody compared them"
     with put_back(workplace / "data/source/photos.csv") as table:
         table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+        monkeypatch.setattr(registry, "tag", refused)  # the store goes away meanwhile: the answer is not lost
         answer = reproduce(workplace, run_of(workplace, "dvc repro"))
     assert answer.found.first == "the data: shape was [48, 1, 16, 16] and is [47, 1, 16, 16]"
     assert not (answer.folder / "models").exists()
+    assert "warning: the store is away" in capsys.readouterr().err
 
 
 @slow
