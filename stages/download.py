@@ -1,4 +1,4 @@
-"""Stage `download`: the source that params.yaml names -> data/raw.
+"""Stage `download`: the source that params.yaml names -> data/raw, data/pretrained.
 
 Run from the repository root: python -m stages.download
 """
@@ -16,9 +16,10 @@ from imagetrail.sources.request import Request
 def main(root: Path = Path()) -> None:
     """Fetch, make or list the labelled images, and the weights to start from."""
     params = load_params(root)
-    with artifacts.writing_folder(root / artifacts.RAW) as folder:
+    with artifacts.writing_folder(root / artifacts.PRETRAINED) as folder:
         local = root / params.download.weights
         artifacts.write_weights(folder, weights.find(params.model.weights, local, folder))
+    with artifacts.writing_folder(root / artifacts.RAW) as folder:
         rows = SOURCES[params.download.source](Request(params.download, root, folder, params.machine.jobs))
         artifacts.write_rows(folder / "labels.csv", LabelRow._fields, rows)
 

@@ -15,11 +15,11 @@ from imagetrail.params import load_params
 def main(root: Path = Path()) -> None:
     """Choose rows; pixels stay where they are."""
     params = load_params(root)
-    with artifacts.writing_folder(root / artifacts.SPLIT) as folder:
-        sides, leaks = splits.split_rows(root, params.split)
-        for name, rows in sides.items():
-            np.save(folder / f"{name}.npy", rows)
-        artifacts.write_rows(folder / "leaks.csv", splits.Leak._fields, leaks)
+    sides, leaks = splits.split_rows(root, params.split)
+    for name, rows in sides.items():
+        with artifacts.writing(root / artifacts.SPLIT / f"{name}.npy") as path, path.open("wb") as file:
+            np.save(file, rows)
+    artifacts.write_rows(root / artifacts.SPLIT / "leaks.csv", splits.Leak._fields, leaks)
 
 
 if __name__ == "__main__":

@@ -102,3 +102,17 @@ def test_the_same_overrides_give_the_same_run_whatever_the_door(tmp_path: Path) 
         assert parameters == first[0], door
         assert figures == first[1], door
         assert model == first[2], door
+
+
+def test_equal_runs_can_be_repeated_in_a_fresh_clone(tmp_path: Path) -> None:
+    """DVC fills them from its run cache, where it fails to load a directory that only dvc.lock knows."""
+    folder = make_clone(tmp_path / "clone")
+    small = ("split.seed=1", "train.epochs=1", "model.widths=[8, 16]")
+    for _ in range(3):
+        project_run(folder, *small)
+    models = {logged.data.tags["imagetrail.model_sha256"] for logged in mlflow_runs(folder)}
+    assert len(models) == 1
+    for _ in range(2):
+        git(folder, "checkout", "--quiet", ".")
+        overrides = [f"--set-param={override}" for override in ("split.seed=2", *small[1:])]
+        assert "failed to load" not in run(folder, "dvc", "exp", "run", *overrides).stderr

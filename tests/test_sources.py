@@ -63,7 +63,7 @@ def test_csv_lists_images_where_they_lie(root: Path) -> None:
     ]
     assert rows[0].sha256 == artifacts.file_sha256(root / "data/source/0.png")
     assert rows[0].size == str((root / "data/source/0.png").stat().st_size)
-    assert {p.name for p in (root / "data/raw").iterdir()} == {"labels.csv", "weights.json"}
+    assert {p.name for p in (root / "data/raw").iterdir()} == {"labels.csv"}
 
 
 def test_csv_adds_the_extension_that_names_lack(root: Path) -> None:
@@ -317,7 +317,7 @@ def test_an_archive_of_class_folders_is_read_as_one(root: Path) -> None:
     rows = list(artifacts.read_labels(root))
     assert [(row.image, row.label) for row in rows] == [("cat/a.png", "cat"), ("dog/b.png", "dog")]
     assert rows[0].sha256 == artifacts.file_sha256(root / "data/raw/images/cat/a.png")
-    assert {path.name for path in (root / "data/raw").iterdir()} == {"labels.csv", "weights.json", "images"}
+    assert {path.name for path in (root / "data/raw").iterdir()} == {"labels.csv", "images"}
     assert preprocess_images(root).shape == (2, 1, 8, 8)
 
 

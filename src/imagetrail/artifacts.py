@@ -23,8 +23,8 @@ SPLIT = Path("data/split")
 MODELS = Path("models")
 METRICS = Path("metrics")
 PLOTS = Path("plots")
-WEIGHTS = RAW / "weights.json"
-"""Which pretrained weights `download` found; see Weights."""
+PRETRAINED = Path("data/pretrained")
+"""Which pretrained weights `download` found, in weights.json, and the file where it was fetched; see Weights."""
 CHECKPOINTS = Path(".imagetrail/checkpoints")
 """In the workspace, outside DVC's outputs."""
 REJECTED = Path("data/rejected.csv")
@@ -111,12 +111,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Weights:
-    """data/raw/weights.json: the pretrained weights that a training starts from."""
+    """data/pretrained/weights.json: the pretrained weights that a training starts from."""
 
     name: str
     """model.weights, as params.yaml has it."""
     file: str
-    """Name in download.weights, or in data/raw/weights where it was fetched."""
+    """Name in download.weights, or in data/pretrained where it was fetched."""
     fetched: bool
     sha256: str
 
@@ -126,7 +126,7 @@ class Weights:
         Raises:
             ArtifactError: it is gone, or no longer the one that `download` found.
         """
-        folder = root / RAW / "weights" if self.fetched else root / local
+        folder = root / PRETRAINED if self.fetched else root / local
         with reading(folder / self.file, "download") as path:
             if file_sha256(path) != self.sha256:
                 raise ArtifactError(f"{path} has changed since `download` found it; run `dvc repro` from there.")
@@ -250,14 +250,14 @@ def write_dataset(path: Path, dataset: Dataset) -> None:
     write_json(path, asdict(dataset))
 
 
-def write_weights(raw: Path, weights: Weights | None) -> None:
-    """Write weights.json into data/raw under its temporary name."""
-    write_json(raw / WEIGHTS.name, None if weights is None else asdict(weights))
+def write_weights(folder: Path, weights: Weights | None) -> None:
+    """Write weights.json into a folder that becomes data/pretrained."""
+    write_json(folder / "weights.json", None if weights is None else asdict(weights))
 
 
 def read_weights(root: Path) -> Weights | None:
-    """data/raw/weights.json; None where training starts from random weights."""
-    with reading(root / WEIGHTS, "download") as path:
+    """data/pretrained/weights.json; None where training starts from random weights."""
+    with reading(root / PRETRAINED / "weights.json", "download") as path:
         values = json.loads(path.read_text(encoding="utf-8"))
         return None if values is None else Weights(**values)
 

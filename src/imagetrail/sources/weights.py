@@ -1,16 +1,12 @@
 """Pretrained weights: a local file, or one of torchvision's, found locally or fetched."""
 
 import re
-import shutil
 from pathlib import Path
 from urllib.error import URLError
 
 from imagetrail.artifacts import Weights, file_sha256
 from imagetrail.console import warn
 from imagetrail.errors import DataError, nearest
-
-FETCHED = "weights"
-"""Folder in data/raw for a file that came from the network."""
 
 
 def find(name: str | None, local: Path, folder: Path) -> Weights | None:
@@ -19,7 +15,7 @@ def find(name: str | None, local: Path, folder: Path) -> Weights | None:
     Args:
         name: a file in `local`, torchvision's name (`ResNet50_Weights.IMAGENET1K_V2`), or None for no weights.
         local: the folder download.weights, looked into before the network.
-        folder: data/raw under its temporary name, for what is fetched.
+        folder: data/pretrained under its temporary name, for what is fetched.
 
     Raises:
         DataError: no such file, or it cannot be fetched, or its bytes are not those that its name promises.
@@ -37,10 +33,9 @@ def find(name: str | None, local: Path, folder: Path) -> Weights | None:
     file = address.rpartition("/")[2]
     if (local / file).is_file():
         return _local(name, local / file, local)
-    (folder / FETCHED).mkdir()
     warn(f"{file} is not in download.weights = {local.as_posix()!r}; it is fetched from {address}")
-    _fetch(name, address, folder / FETCHED / file, local)
-    return Weights(name, file, fetched=True, sha256=_checked(folder / FETCHED / file))
+    _fetch(name, address, folder / file, local)
+    return Weights(name, file, fetched=True, sha256=_checked(folder / file))
 
 
 def _local(name: str, path: Path, local: Path) -> Weights:
@@ -59,7 +54,6 @@ def _fetch(name: str, address: str, path: Path, local: Path) -> None:
     try:
         download_url_to_file(address, str(path), progress=True)
     except (URLError, OSError, RuntimeError) as error:
-        shutil.rmtree(path.parent, ignore_errors=True)
         reason = getattr(error, "reason", error)
         raise DataError(
             f"model.weights = {name!r} could not be fetched ({reason}); get {address} where there is a network, put "
