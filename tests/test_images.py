@@ -110,6 +110,62 @@ def test_a_jpeg_of_too_many_pixels_is_not_decoded() -> None:
         images.decode(data, Form(3, (28, 28), None))
 
 
+def segment(marker: int, body: bytes) -> bytes:
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
+
+
+def grey_jpeg(frame: int, size: int, sampling: list[int], scan: tuple[int, int, int], bits: int) -> bytes:
+    """A JPEG of one grey: Huffman codes of one bit, all of them zero, in a frame of any kind."""
+    components = b"".join(bytes([number, factors, 0]) for number, factors in enumerate(sampling, start=1))
+    tables = segment(0xC4, bytes([0x00, 1] + [0] * 15 + [0])) + segment(0xC4, bytes([0x10, 1] + [0] * 15 + [0]))
+    header = segment(frame, struct.pack(">BHHB", 8, size, size, len(sampling)) + components)
+    chosen = b"".join(bytes([number, 0]) for number in range(1, len(sampling) + 1))
+    start = segment(0xDA, bytes([len(sampling)]) + chosen + bytes(scan))
+    quantisation = segment(0xDB, bytes([0] + [16] * 64))
+    return b"\xff\xd8" + quantisation + header + tables + start + b"\0" * (bits // 8) + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_lossless_jpeg_is_not_scaled_by_native_code(components: int) -> None:
+    """simplejpeg decodes SOF3 at full size into a buffer for a smaller one: on the old code this process crashes."""
+    data = grey_jpeg(0xC3, 1504, [0x11] * components, (1, 0, 0), 1504 * 1504 * components)
+    decoded = images.decode(data, Form(3, (64, 64), None))
+    assert decoded.size == (1504, 1504)
+    assert np.unique(decoded.pixels).tolist() == [128]
+
+
+def test_jpeg_with_rare_subsampling_is_decoded() -> None:
+    """simplejpeg has no name for 4:4:1 and raises KeyError."""
+    data = grey_jpeg(0xC0, 32, [0x14, 0x11, 0x11], (0, 63, 0), 2 * 4 * 6)
+    assert images.decode(data, Form(3, (8, 8), None)).pixels.shape == (3, 8, 8)
+
+
+def test_jpeg_fill_bytes_before_a_marker_are_skipped() -> None:
+    plain = encode(photo(240, 320), "JPEG", quality=95)
+    padded = plain[:2] + b"\xff\xff" + plain[2:]
+    assert images._jpeg_markers(padded) == images._jpeg_markers(plain) != []
+    form = Form(3, (24, 32), None)
+    assert np.array_equal(images.decode(padded, form).pixels, images.decode(plain, form).pixels)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
+def test_damaged_pixels_are_not_taken_for_damaged_exif(kind: str) -> None:
+    """Pillow loads the pixels to look for EXIF behind them; what that raises is about the pixels."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), kind)
+    damaged = 0
+    for position in range(60, len(data) - 40, 301):
+        bad = bytearray(data)
+        bad[position] ^= 0x55
+        try:
+            Image.open(io.BytesIO(bytes(bad))).load()
+        except (OSError, SyntaxError, ValueError):
+            damaged += 1
+            with pytest.raises(DataError):
+                images.decode(bytes(bad), Form(3, (64, 64), None))
+    assert damaged or kind != "PNG", "Pillow itself must have found some damage"
+
+
 def test_16_bit_grey_is_scaled_not_clipped() -> None:
     levels = np.linspace(0, 65535, 256).reshape(16, 16).round().astype(np.uint16)
     decoded = images.decode(encode(Image.fromarray(levels), "PNG"), Form(1, (16, 16), None)).pixels[0]

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -396,6 +397,22 @@ def test_images_may_lie_in_several_folders(root: Path) -> None:
     (root / "data/source/two/a.png").write_bytes(b"too")
     with pytest.raises(DataError, match=r"line 2: 'a\.png' is both 'one/a\.png' and 'two/a\.png'; name its folder"):
         download.main(root)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pd.DataFrame({"image": ["0.png", "1.png"], "label": ["x", "y"]}).to_csv(index=False, quoting=csv.QUOTE_ALL),
+        '"","image","label"\n"1","0.png","x"\n"2","1.png","y"\n',
+    ],
+    ids=["pandas", "write.csv of R"],
+)
+def test_quoted_headers_are_read(root: Path, text: str) -> None:
+    write_table(root, text)
+    for delimiter in (",", None):
+        set_params(root, download__delimiter=delimiter)
+        download.main(root)
+        assert [row.label for row in artifacts.read_labels(root)] == ["x", "y"]
 
 
 @pytest.mark.parametrize("delimiter", list(DELIMITERS))

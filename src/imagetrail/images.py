@@ -5,7 +5,6 @@ than clipped, transparency is laid on white, and the first frame of an animation
 """
 
 import io
-import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -32,8 +31,12 @@ BACKGROUND = (255, 255, 255)
 JPEG_SCALES = (8, 4, 2)
 JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB"}
 """Pillow's name of the colour spaces that simplejpeg decodes."""
-APP1 = re.compile(rb"\xff\xe1")
-"""The marker of a JPEG's EXIF and XMP segments, which say how it is turned; compressed pixels cannot hold it."""
+SOI, SOS, APP1 = 0xD8, 0xDA, 0xE1
+FRAMES = range(0xC0, 0xD0)
+"""JPEG markers that start a frame (SOFn), but for NOT_FRAMES; ITU-T T.81, table B.1."""
+NOT_FRAMES = (0xC4, 0xC8, 0xCC)
+DCT_FRAMES = (0xC0, 0xC1, 0xC2)
+"""Baseline, extended and progressive with Huffman coding: the only frames that decode at a part of their size."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -85,7 +88,8 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
         DataError: not an image of FORMATS, truncated, damaged, of another size than `expected`, or too large to open
             safely; the reason in a few words.
     """
-    if (plain := _plain_jpeg(data)) is not None:
+    markers = _jpeg_markers(data)
+    if (plain := _plain_jpeg(data, markers)) is not None:
         size, mode = plain
         _check(size, expected)
         if (decoded := _turbo(data, size, mode, _scale(size, form))) is not None:
@@ -94,10 +98,13 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
         orientation = _orientation(image)
         size = _upright(image.size, orientation)
         _check(size, expected)
-        scale = _scale(size, form)
-        decoded = _turbo(data, image.size[::-1], image.mode, scale) if image.format == "JPEG" else None
+        decoded: Image.Image | None = None
+        if _is_dct(markers):
+            scale = _scale(size, form)
+            decoded = _turbo(data, image.size[::-1], image.mode, scale) if image.format == "JPEG" else None
+            if decoded is None:
+                image.draft("RGB", (image.width // scale, image.height // scale))
         if decoded is None:
-            image.draft("RGB", (image.width // scale, image.height // scale))  # has no effect on other formats
             decoded = image
         turn = TURNS.get(orientation)
         pixels = resize(decoded if turn is None else decoded.transpose(turn), form)
@@ -117,13 +124,40 @@ def _scale(size: tuple[int, int], form: Form) -> int:
     return next((s for s in JPEG_SCALES if size[0] // s >= needed[0] and size[1] // s >= needed[1]), 1)
 
 
-def _plain_jpeg(data: bytes) -> tuple[tuple[int, int], str] | None:
-    """((height, width), mode) of a JPEG that lies upright and that Pillow need not look at, which saves an eighth."""
-    if not data.startswith(b"\xff\xd8\xff") or APP1.search(data):
+def _jpeg_markers(data: bytes) -> list[int]:
+    """The markers of a JPEG's segments up to its first scan; empty where they do not follow each other as they should.
+
+    Native decoders trust what a file says of itself, so what we hand to them is checked here first: simplejpeg writes
+    a lossless JPEG (SOF3), which has no smaller size, beyond the end of a buffer made for the smaller size.
+    """
+    markers: list[int] = []
+    position = 2
+    if not data.startswith(bytes([0xFF, SOI])):
+        return []
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        if data[position + 1] == 0xFF:  # any number of fill bytes may stand before a marker
+            position += 1
+            continue
+        markers.append(data[position + 1])
+        if markers[-1] == SOS:
+            return markers
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return []
+
+
+def _is_dct(markers: list[int]) -> bool:
+    """Whether all frames of a JPEG, by its markers, are of the kinds that decode at a part of their size."""
+    frames = [marker for marker in markers if marker in FRAMES and marker not in NOT_FRAMES]
+    return bool(frames) and all(frame in DCT_FRAMES for frame in frames)
+
+
+def _plain_jpeg(data: bytes, markers: list[int]) -> tuple[tuple[int, int], str] | None:
+    """((height, width), mode) of an upright JPEG, which Pillow need not open; that saves an eighth of the time."""
+    if not _is_dct(markers) or APP1 in markers:  # APP1 holds EXIF and XMP, which may rotate the image
         return None
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
+    except (ValueError, KeyError):  # KeyError: 4:4:1, a subsampling that simplejpeg has no name for
         return None
     if space not in JPEG_MODES or height * width > (Image.MAX_IMAGE_PIXELS or 0):
         return None
@@ -141,7 +175,7 @@ def _turbo(data: bytes, size: tuple[int, int], mode: str, scale: int) -> Image.I
     height, width = (-(-side // scale) for side in size)
     try:
         pixels = simplejpeg.decode_jpeg(data, "GRAY" if mode == "L" else "RGB", min_height=height, min_width=width)
-    except ValueError:
+    except (ValueError, KeyError):
         return None
     return Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels)
 
@@ -175,6 +209,8 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 to 8; 1, which is upright, where the EXIF data is damaged: the pixels are not."""
+    if image.format not in ("JPEG", "MPO"):
+        image.load()  # or getexif() would: a PNG may hold EXIF behind its pixels, whose damage is not that of the EXIF
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, struct.error):

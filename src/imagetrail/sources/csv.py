@@ -142,7 +142,7 @@ def _header(line: str, table: Path, options: Download) -> tuple[str, list[str], 
         ("split_column", options.split_column),
         ("group_column", options.group_column),
     ]
-    fitting = [d for d in DELIMITERS if {name for _, name in wanted if name} <= set(_cells(line, d))]
+    fitting = [d for d in DELIMITERS if _fits(line, d, {name for _, name in wanted if name})]
     delimiter = options.delimiter or (fitting or list(DELIMITERS))[0]
     header = _cells(line, delimiter)
     if fitting and delimiter not in fitting:
@@ -155,6 +155,14 @@ def _header(line: str, table: Path, options: Download) -> tuple[str, list[str], 
 
 def _cells(line: str, delimiter: str) -> list[str]:
     return [cell.strip() for cell in next(csv.reader([line], strict=True, delimiter=delimiter), [])]
+
+
+def _fits(line: str, delimiter: str, columns: set[str]) -> bool:
+    """Whether a delimiter cuts the header into cells with these columns among them."""
+    try:
+        return columns <= set(_cells(line, delimiter))
+    except csv.Error:  # a quoted cell that ends before another character than the delimiter
+        return False
 
 
 def _column(table: Path, header: list[str], name: str | None, key: str) -> int | None:
