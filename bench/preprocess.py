@@ -18,7 +18,7 @@ from imagetrail import artifacts, tensors
 from imagetrail.artifacts import LabelRow, file_sha256
 from imagetrail.images import Form
 from imagetrail.params import Limits, Machine
-from imagetrail.readers import EncodedReader, Files
+from imagetrail.readers import open_reader
 
 COUNT, PARTS, ROUNDS = 2400, 40, 7
 GOALS = {(252, 28): 10.0, (512, 224): 6.0}
@@ -81,5 +81,5 @@ def _photographs(folder: Path, side: int) -> list[Path]:
 def _preprocess(root: Path, size: int, jobs: int) -> None:
     limits = Limits(**dict.fromkeys(Limits.model_fields))
     machine = Machine(jobs=jobs, backend="loky", scheduler=None)
-    reader = EncodedReader(Files(root / "source"))
-    tensors.build(root, tensors.Request("csv", reader, Form(1, (size, size), None), 0, limits, machine))
+    reader = open_reader(root, "csv", "source", "image")
+    tensors.build(root, tensors.Request("csv", reader, Form(1, (size, size), None), None, 0, limits, machine))

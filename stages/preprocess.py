@@ -15,11 +15,12 @@ def main(root: Path = Path()) -> None:
     """Decode every image into one array."""
     params = load_params(root)
     reader = readers.open_reader(root, params.download.source, params.download.path, params.download.image_column)
-    reader, size = tensors.sized(root, reader, params.preprocess)
+    size, expected = tensors.sizes(root, reader, params.preprocess)
     request = tensors.Request(
         source=params.download.source,
         reader=reader,
         form=Form(params.preprocess.channels, size, params.preprocess.short_side),
+        expected=expected,
         max_rejected=params.preprocess.max_rejected,
         limits=params.preprocess.limits,
         machine=params.machine,

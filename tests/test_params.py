@@ -160,6 +160,25 @@ def test_effective_parameters_leave_out_what_has_no_effect(root: Path) -> None:
     assert not any(name.startswith("train.schedule") for name in csv)
 
 
+@pytest.mark.parametrize(
+    ("source", "used", "unused"),
+    [
+        ("folder", set(), {"table", "archive", "label_column"}),
+        ("parquet", {"image_column", "label_column"}, {"table", "delimiter", "archive"}),
+        ("archive", {"archive", "sha256", "table", "label_column", "images"}, set()),
+    ],
+)
+def test_effective_parameters_hold_what_the_source_reads(
+    root: Path, source: str, used: set[str], unused: set[str]
+) -> None:
+    set_params(root, download__source=source)
+    if source == "archive":
+        set_params(root, download__archive="pets.zip", download__sha256="0" * 64)
+    names = {name.removeprefix("download.") for name in load_params(root).effective()}
+    assert used <= names
+    assert not unused & names
+
+
 def test_null_means_not_passed(root: Path) -> None:
     set_params(root, train__optimizer__weight_decay=None)
     assert load_params(root).train.optimizer.arguments == {"lr": 0.003}

@@ -1,5 +1,6 @@
 """Recipes: overlays that fit, keep their word about parameters, and take the default's place whole."""
 
+import io
 import json
 import subprocess
 import sys
@@ -156,3 +157,17 @@ def test_every_figure_is_a_run_that_would_be_accepted(root: Path, figure: Figure
 
 def test_every_recipe_has_its_figure() -> None:
     assert {figure.recipe for figure in FIGURES} == set(NAMES) - {"default"}
+
+
+def test_rendering_changes_nothing_for_other_yaml_files() -> None:
+    """ruamel keeps representers by class: params.yaml and its hash would differ for equal parameters."""
+
+    def dumped() -> str:
+        stream = io.StringIO()
+        YAML().dump({"schedule": None}, stream)
+        return stream.getvalue()
+
+    before = dumped()
+    assert "schedule: null" not in before
+    assert "null" in recipes.render(REPOSITORY, "mnist-cnn")
+    assert dumped() == before

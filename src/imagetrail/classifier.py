@@ -3,6 +3,7 @@
 models/model.safetensors holds the weights, models/model.json the rest.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from imagetrail import artifacts, models
@@ -185,9 +187,30 @@ def load(folder: Path) -> Classifier:
         raise ArtifactError(
             f"{path} has sha256 {found[:12]}… and {CARD} says {card.sha256[:12]}…; restore both with `dvc checkout`."
         )
+    return _restored(card, load_file(path))
+
+
+def of_weights(card: Card, weights: dict[str, Tensor]) -> Classifier:
+    """Build a classifier for evaluation, on the CPU, from weights that `save` did not write.
+
+    Raises:
+        ArtifactError: the weights do not fit the card, or are not those that it was written for.
+    """
+    if (found := hashlib.sha256(to_bytes(weights)).hexdigest()) != card.sha256:
+        raise ArtifactError(
+            f"the weights of {card.name} have sha256 {found[:12]}… and its card says {card.sha256[:12]}…; log the "
+            "model again."
+        )
+    try:
+        return _restored(card, weights)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise ArtifactError(f"the weights do not fit the network {card.name} ({error}); log the model again.") from None
+
+
+def _restored(card: Card, weights: dict[str, Tensor]) -> Classifier:
     with torch.random.fork_rng(devices=[]):  # random weights are drawn and overwritten
         classifier = Classifier(card)
-    classifier.load_state_dict(load_file(path))
+    classifier.load_state_dict(weights)
     return classifier.eval()
 
 

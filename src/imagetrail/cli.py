@@ -6,9 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagetrail.errors import DataError, ParamsError, guard
-from imagetrail.prediction import Prediction
+
+if TYPE_CHECKING:
+    from imagetrail.prediction import Prediction
 
 
 def main() -> None:
@@ -90,16 +93,16 @@ def _pair(typed: str) -> tuple[str, str]:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from imagetrail import artifacts, prediction
+    from imagetrail import artifacts, classifier, prediction
 
     reference = arguments.run or _champion(Path())
     if reference is None:
-        predictor = prediction.from_files(artifacts.MODELS)
+        model = classifier.load(artifacts.MODELS)
     else:
         from imagetrail.tracking.models import load
 
-        predictor = load(Path(), reference)
-    predictions, problems = prediction.predict(predictor, arguments.images)
+        model = load(Path(), reference)
+    predictions, problems = prediction.predict(model, arguments.images)
     if arguments.json:
         print(json.dumps([asdict(p) for p in predictions], indent=2, ensure_ascii=False))
     else:
@@ -204,7 +207,7 @@ def _apply_recipe(arguments: argparse.Namespace) -> None:
     print(f"params.yaml holds {arguments.name}: {len(changes)} values changed; `dvc repro` runs it.")
 
 
-def _print_table(predictions: list[Prediction]) -> None:
+def _print_table(predictions: "list[Prediction]") -> None:
     if not predictions:
         return
     width = max(len(p.image) for p in predictions)

@@ -16,6 +16,10 @@ from imagetrail.comparison import FIGURES, LEVEL, Comparison, Interval
 from imagetrail.errors import ArtifactError
 from imagetrail.tracking import registry
 
+INTERVALS = (
+    f"Intervals of {LEVEL:.0%}: Wilson's for an accuracy, Tango's for the difference of two (it agrees with McNemar's "
+    "test), percentiles of a bootstrap over the images for loss and macro F1."
+)
 PICTURES = 60
 """Images on which two models differ that a page shows."""
 
@@ -43,9 +47,10 @@ class Report:
             lines.append("All logged parameters are equal.")
         for name, found in zip(self.names[1:], self.comparisons, strict=True):
             lines += ["", f"{name} against {self.names[0]}, {found.n} test images both answered:"]
-            rows = [["", self.names[0], name, f"difference ({LEVEL:.0%} of the time within)"]]
+            rows = [["", self.names[0], name, "difference"]]
             rows += [[figure, *map(_shown, found.figures[figure])] for figure in FIGURES]
             lines += _columns(rows)
+            lines.append(INTERVALS)
             lines.append(
                 f"{found.only_first} images right in the first alone, {found.only_second} in the second alone: "
             )
@@ -79,7 +84,7 @@ class Report:
                 f"<p>{found.n} test images both answered; {found.only_first} are right in the first alone, "
                 f"{found.only_second} in the second alone: {html.escape(found.verdict())}.</p>",
                 _table(
-                    ["figure", "first", "second", f"difference, and where it lies {LEVEL:.0%} of the time"],
+                    ["figure", "first", "second", "difference"],
                     ([figure, *map(_shown, found.figures[figure])] for figure in FIGURES),
                 ),
                 _table(
@@ -90,7 +95,7 @@ class Report:
             ]
         title = " and ".join(map(html.escape, self.names))
         with artifacts.writing(path) as temporary:
-            temporary.write_text(PAGE.format(title=title, body="\n".join(parts)), encoding="utf-8")
+            temporary.write_text(PAGE.format(title=title, intervals=INTERVALS, body="\n".join(parts)), encoding="utf-8")
 
     def _pictures(self, root: Path) -> dict[str, str]:
         """Images by name as data addresses; none where data/tensors is of other data."""
@@ -190,7 +195,7 @@ figure.second {{ border-color: #4878a8 }}
 figcaption {{ overflow-wrap: anywhere }}
 img {{ width: 100%; image-rendering: pixelated }}
 </style></head><body><h1>{title}</h1>
-<p>Intervals are bootstrap percentiles over the test images. Orange: right in the first alone; blue: in the second.</p>
+<p>{intervals} Orange: only the first is right; blue: only the second.</p>
 {body}
 </body></html>
 """

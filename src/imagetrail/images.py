@@ -91,13 +91,13 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
     markers = _jpeg_markers(data)
     if (plain := _plain_jpeg(data, markers)) is not None:
         size, mode = plain
-        _check(size, expected)
-        if (decoded := _turbo(data, size, mode, _scale(size, form))) is not None:
-            return Decoded(resize(decoded, form), size, "JPEG", 1)
+        check_size(size, expected)
+        if (part := _turbo(data, size, mode, _scale(size, form))) is not None:
+            return Decoded(resize(part, form), size, "JPEG", 1)
     with opened(data) as image:
         orientation = _orientation(image)
         size = _upright(image.size, orientation)
-        _check(size, expected)
+        check_size(size, expected)
         decoded: Image.Image | None = None
         if _is_dct(markers):
             scale = _scale(size, form)
@@ -113,7 +113,8 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
         return Decoded(pixels, size, image.format or "", getattr(image, "n_frames", 1))
 
 
-def _check(size: tuple[int, int], expected: tuple[int, int] | None) -> None:
+def check_size(size: tuple[int, int], expected: tuple[int, int] | None) -> None:
+    """Raise DataError where an image of (height, width) is not of the expected size; None takes any."""
     if expected is not None and size != expected:
         raise DataError(f"{size[0]} x {size[1]} pixels, and preprocess.divisor needs {expected[0]} x {expected[1]}")
 

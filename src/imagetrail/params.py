@@ -79,6 +79,12 @@ DELIMITERS = (",", ";", "\t", "|")
 ImageSize = Annotated[int | list[int], PlainValidator(_image_size)]
 
 
+COLUMNS = {"image_column", "label_column", "split_column", "group_column"}
+TABLE = COLUMNS | {"table", "delimiter", "images", "extension"}
+OPTIONS: Mapping[str, set[str]] = {"csv": TABLE, "archive": TABLE | {"archive", "sha256"}, "parquet": COLUMNS}
+"""What each source reads of section `download` besides `path`; those that are missing here read nothing else."""
+
+
 class Download(Section):
     """Where the labelled images come from."""
 
@@ -123,6 +129,11 @@ class Download(Section):
                 f"archive and sha256 have no effect with source = {self.source!r}; set that to archive, or them to null"
             )
         return self
+
+    @property
+    def unused(self) -> set[str]:
+        """Options of other sources."""
+        return set(Download.model_fields) - {"source", "path", "weights"} - OPTIONS.get(self.source, set())
 
     @property
     def image_folders(self) -> list[str]:
@@ -459,10 +470,7 @@ class Params(Section):
 
     def effective(self) -> dict[str, Leaf]:
         """The parameters that took part, by dotted name: without nulls and without other sources' options."""
-        unused = (
-            set() if self.download.source == "csv" else Download.model_fields.keys() - {"source", "path", "weights"}
-        )
-        unused |= set() if self.model.weights else {"weights"}
+        unused = self.download.unused | (set() if self.model.weights else {"weights"})
         return {
             name: leaf
             for name, leaf in leaves(self.model_dump(mode="json", exclude={"machine": True, "download": unused}))

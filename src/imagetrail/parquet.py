@@ -1,11 +1,8 @@
 """Parquet files of images, as Hugging Face ships them: a column of encoded images, a column of labels."""
 
 import json
-from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,40 +43,6 @@ def rows(path: Path, image_column: str, other_columns: list[str]) -> Iterator[Ro
             images = _encoded(batch.column(image_column), path, image_column).to_pylist()
             for image, *values in zip(images, *others, strict=True):
                 yield Row(image, values)
-
-
-def cell(path: Path, image_column: str, number: int) -> bytes:
-    """The image of one row; rows beside each other are read together.
-
-    Raises:
-        DataError: there is none; the reason in a few words.
-    """
-    try:
-        version = path.stat().st_mtime_ns
-        starts = _starts(path, version)
-        group = bisect_right(starts, number) - 1
-        image: bytes | None = _group(path, version, image_column, group)[number - starts[group]].as_py()
-    except (OSError, IndexError) as error:
-        raise DataError(f"unreadable: {_first_line(error)}") from None
-    if image is None:
-        raise DataError("an empty cell")
-    return image
-
-
-@lru_cache(64)
-def _starts(path: Path, mtime_ns: int) -> list[int]:
-    """The first row of each row group."""
-    with _opened(path) as file:
-        counts = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-    return [0, *accumulate(counts)][:-1]
-
-
-@lru_cache(2)
-def _group(path: Path, mtime_ns: int, image_column: str, group: int) -> pa.Array:
-    with _opened(path) as file:
-        return _encoded(
-            file.read_row_group(group, columns=[image_column])[image_column].combine_chunks(), path, image_column
-        )
 
 
 @contextmanager

@@ -1,29 +1,18 @@
 """Answers for image files, decoded as `preprocess` decodes them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+import torch
 
 from imagetrail import images
-from imagetrail.arrays import Pixels
+from imagetrail.classifier import Classifier
 from imagetrail.errors import DataError
-from imagetrail.images import Form
+from imagetrail.evaluation import predict_batches
 
 BATCH = 64
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A trained model, from wherever it was loaded."""
-
-    classes: list[str]
-    form: Form
-    """What images are turned into."""
-    answer: Callable[[Pixels], npt.NDArray[np.floating]]
-    """uint8 [N,C,H,W] to probabilities [N,K]."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +24,8 @@ class Prediction:
     probabilities: dict[str, float]
 
 
-def predict(predictor: Predictor, paths: Sequence[Path]) -> tuple[list[Prediction], list[str]]:
-    """Answer for every file that can be decoded.
+def predict(model: Classifier, paths: Sequence[Path]) -> tuple[list[Prediction], list[str]]:
+    """Answer for every file that can be decoded, on the CPU.
 
     Returns:
         (predictions in the order of `paths`, a sentence for each file that could not be decoded).
@@ -47,28 +36,13 @@ def predict(predictor: Predictor, paths: Sequence[Path]) -> tuple[list[Predictio
         names, pixels = [], []
         for path in paths[start : start + BATCH]:
             try:
-                pixels.append(images.decode(images.read(path), predictor.form).pixels)
+                pixels.append(images.decode(images.read(path), model.card.form).pixels)
                 names.append(str(path))
             except DataError as error:
                 problems.append(f"{path}: {error}")
         if not names:
             continue
-        for name, row in zip(names, predictor.answer(np.stack(pixels)), strict=True):
-            probabilities = {label: float(p) for label, p in zip(predictor.classes, row, strict=True)}
+        for name, row in zip(names, predict_batches(model, [np.stack(pixels)], torch.device("cpu")), strict=True):
+            probabilities = {label: float(p) for label, p in zip(model.card.classes, row, strict=True)}
             predictions.append(Prediction(name, max(probabilities, key=lambda k: probabilities[k]), probabilities))
     return predictions, problems
-
-
-def from_files(folder: Path) -> Predictor:
-    """The model that the stage `train` left in `folder`."""
-    import torch
-
-    from imagetrail import classifier
-    from imagetrail.evaluation import predict_batches
-
-    model = classifier.load(folder)
-    return Predictor(
-        classes=model.card.classes,
-        form=model.card.form,
-        answer=lambda pixels: predict_batches(model, [pixels], torch.device("cpu")),
-    )

@@ -1,97 +1,40 @@
-"""Where `preprocess` finds the pixels of a row: a file, a row of an array, a cell of a Parquet file."""
+"""Find the pixels of the rows that `download` listed: image files, cells of Parquet files, or rows of one array.
+
+A reader runs in the main process and gives each row a payload; workers turn payloads into pixels. A Parquet file is so
+read once, from its beginning to its end, however many workers decode.
+"""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from imagetrail import artifacts, images
+from imagetrail.arrays import Pixels
 from imagetrail.artifacts import LabelRow
 from imagetrail.errors import DataError
 from imagetrail.images import Decoded, Form
 
 
-class Reader(Protocol):
-    """Reads the pixels of a row; workers receive a copy of it."""
-
-    def __call__(self, index: int, row: LabelRow, form: Form) -> Decoded:
-        """The row's image, or DataError with the reason."""
-
-    def size(self, index: int, row: LabelRow) -> tuple[int, int]:
-        """(height, width) of the row's image as it is, or DataError with the reason."""
-
-
 @dataclass(frozen=True)
-class EncodedReader:
-    """Image files, wherever their bytes lie."""
+class Unreadable:
+    """The payload of a row whose bytes cannot be had."""
 
-    read: Callable[[str], bytes]
-    """The bytes of an image by its name; Files or Cells."""
-    expected: tuple[int, int] | None = None
-    """(height, width) that every image must have; None takes any."""
-
-    def __call__(self, index: int, row: LabelRow, form: Form) -> Decoded:
-        """Decode the image, after checking that it is the one that `download` listed."""
-        data = self.read(row.image)
-        if hashlib.sha256(data).hexdigest() != row.sha256:
-            raise DataError("changed since `download` listed it")
-        return images.decode(data, form, self.expected)
-
-    def size(self, index: int, row: LabelRow) -> tuple[int, int]:
-        """(height, width) of the upright image."""
-        with images.opened(self.read(row.image)) as image:
-            return images.upright_size(image)
+    reason: str
 
 
-@dataclass(frozen=True)
-class Files:
-    """Files below a folder."""
-
-    folder: Path
-
-    def __call__(self, name: str) -> bytes:
-        """The bytes of a file."""
-        return images.read(self.folder / name)
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Cells of Parquet files below a folder, named by file and row: train.parquet/00000012."""
-
-    folder: Path
-    column: str
-
-    def __call__(self, name: str) -> bytes:
-        """The bytes of a cell."""
-        from imagetrail import parquet  # pyarrow is for those who need it
-
-        file, _, number = name.rpartition("/")
-        return parquet.cell(self.folder / file, self.column, int(number))
-
-
-@dataclass(frozen=True)
-class ArrayReader:
-    """Rows of one .npy file: uint8 [N,H,W] or [N,H,W,3]."""
-
-    path: Path
-
-    def __call__(self, index: int, row: LabelRow, form: Form) -> Decoded:
-        """Resize and convert a row of the array."""
-        pixels = np.load(self.path, mmap_mode="r")[index]
-        return Decoded(images.resize(Image.fromarray(pixels), form), pixels.shape[:2], "", 1)
-
-    def size(self, index: int, row: LabelRow) -> tuple[int, int]:
-        """(height, width) of every row."""
-        _, height, width, *_ = np.load(self.path, mmap_mode="r").shape
-        return height, width
+Payload = Path | bytes | Pixels | Unreadable
+"""An image file, its bytes, or decoded pixels: uint8 [H,W] or [H,W,3]."""
+Reader = Callable[[Iterable[LabelRow]], Iterator[tuple[LabelRow, Payload]]]
+"""Yields each row with its payload, in order."""
 
 
 def open_reader(root: Path, source: str, path: str, image_column: str) -> Reader:
-    """The pixels where `download` left them, by absolute paths: an array, fetched files, or the user's own folder.
+    """Find the pixels where `download` left them.
 
     Args:
         root: the repository's root.
@@ -100,9 +43,74 @@ def open_reader(root: Path, source: str, path: str, image_column: str) -> Reader
         image_column: download.image_column.
     """
     root = root.resolve()  # a worker may have another working folder
-    if (root / artifacts.RAW / "images.npy").is_file():
-        return ArrayReader(root / artifacts.RAW / "images.npy")
+    array, fetched = root / artifacts.RAW / "images.npy", root / artifacts.RAW / "images"
+    if array.is_file():
+        return lambda rows: _array_rows(array, rows)
     if source == "parquet":
-        return EncodedReader(Cells(root / path, image_column))
-    fetched = root / artifacts.RAW / "images"
-    return EncodedReader(Files(fetched if fetched.is_dir() else root / path))
+        return lambda rows: _cells(root / path, image_column, rows)
+    folder = fetched if fetched.is_dir() else root / path
+    return lambda rows: ((row, folder / row.image) for row in rows)
+
+
+def _array_rows(path: Path, rows: Iterable[LabelRow]) -> Iterator[tuple[LabelRow, Payload]]:
+    array = np.load(path, mmap_mode="r")
+    for row, pixels in zip(rows, array, strict=True):
+        yield row, np.array(pixels)
+
+
+def _cells(folder: Path, column: str, rows: Iterable[LabelRow]) -> Iterator[tuple[LabelRow, Payload]]:
+    """Cells by the names that `download` gave them: the file, then the row's number, as in train.parquet/00000012."""
+    from imagetrail import parquet  # pyarrow is for those who need it
+
+    for name, members in groupby(rows, key=lambda row: row.image.rpartition("/")[0]):
+        file = folder / name
+        cells = enumerate(row.image for row in parquet.rows(file, column, []))
+        absent = Unreadable("the file no longer has this cell")
+        for row in members:
+            wanted = int(row.image.rpartition("/")[2])
+            try:
+                found = next((cell for number, cell in cells if number == wanted), None)
+            except DataError as error:  # and the generator has ended, so the rest of the file is absent too
+                absent = Unreadable(str(error).replace(f"{folder}/", "") if file.is_file() else "missing")
+                found = None
+            yield row, absent if found is None else found
+
+
+def decode(row: LabelRow, payload: Payload, form: Form, expected: tuple[int, int] | None) -> Decoded:
+    """Turn a payload into pixels; what the workers do.
+
+    Args:
+        row: of labels.csv.
+        payload: its own.
+        form: what to make of it.
+        expected: (height, width) that the upright image must have; None takes any.
+
+    Raises:
+        DataError: the image cannot be used; the reason in a few words.
+    """
+    if isinstance(payload, np.ndarray):
+        images.check_size(payload.shape[:2], expected)
+        return Decoded(images.resize(Image.fromarray(payload), form), payload.shape[:2], "", 1)
+    data = _bytes(payload)
+    if hashlib.sha256(data).hexdigest() != row.sha256:
+        raise DataError("changed since `download` listed it")
+    return images.decode(data, form, expected)
+
+
+def size(payload: Payload) -> tuple[int, int]:
+    """(height, width) in pixels of the upright image, or DataError with the reason."""
+    if isinstance(payload, np.ndarray):
+        height, width, *_ = payload.shape
+        return height, width
+    with images.opened(_bytes(payload)) as image:
+        return images.upright_size(image)
+
+
+def _bytes(payload: Path | bytes | Unreadable) -> bytes:
+    match payload:
+        case Unreadable(reason):
+            raise DataError(reason)
+        case Path():
+            return images.read(payload)
+        case _:
+            return payload

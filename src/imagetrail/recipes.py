@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.representer import BaseRepresenter
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from imagetrail import artifacts
 from imagetrail.errors import ParamsError, nearest
@@ -106,7 +106,7 @@ def render(root: Path, name: str) -> str:
     params(root, name)
     yaml = YAML()  # keeps comments, at ten times the time
     yaml.width = 120
-    yaml.representer.add_representer(type(None), _null)
+    yaml.Representer = _Representer
     tree = yaml.load(read(root, DEFAULT).text)
     _merge(tree, yaml.load(read(root, name).text), _file(name))
     del tree[ABOUT]
@@ -156,9 +156,14 @@ def _merge(tree: MutableMapping[str, Any], overlay: Mapping[str, Any], file: str
             tree[key] = value
 
 
-def _null(representer: BaseRepresenter, _: None) -> Any:
-    """Null by its name, which an empty place is not to everyone."""
-    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+class _Representer(RoundTripRepresenter):
+    """Writes null as `null`, not as an empty place; a class of our own, since representers are kept by class."""
+
+    def _null(self, _: None) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Representer.add_representer(type(None), _Representer._null)
 
 
 def loaded(text: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imagetrail import arrays, artifacts, health
+from imagetrail import arrays, artifacts, health, readers
 from imagetrail.arrays import Indices, Pixels
 from imagetrail.artifacts import Dataset, Finding, LabelRow, Rejection, TensorRow
 from imagetrail.console import bar, warn
@@ -19,17 +19,17 @@ from imagetrail.errors import DataError
 from imagetrail.health import Facts, Survey
 from imagetrail.images import Decoded, Form
 from imagetrail.params import Limits, Machine, Preprocess
-from imagetrail.readers import EncodedReader, Reader
+from imagetrail.readers import Payload, Reader
 from imagetrail.workers import spread
 
 CHUNK = 64
 """Images that a worker decodes at a time: large enough to hide the hand-over, small enough for memory."""
 
 
-def sized(root: Path, reader: Reader, options: Preprocess) -> tuple[Reader, tuple[int, int]]:
-    """The size that images get.
+def sizes(root: Path, reader: Reader, options: Preprocess) -> tuple[tuple[int, int], tuple[int, int] | None]:
+    """Choose the size that images get, and the one that they must have.
 
-    With a divisor it is that of the first readable image, divided, and images of another size will be rejected.
+    With a divisor both follow from the first readable image; images of another size will be rejected.
 
     Args:
         root: the repository's root.
@@ -37,18 +37,18 @@ def sized(root: Path, reader: Reader, options: Preprocess) -> tuple[Reader, tupl
         options: section `preprocess` of params.yaml.
 
     Returns:
-        (the reader to use, (height, width) in pixels).
+        ((height, width) to give, (height, width) that is expected or None where any will do), in pixels.
 
     Raises:
         DataError: no image is readable, or nothing is left of one.
     """
     if options.size is not None:
-        return reader, options.size
+        return options.size, None
     divisor = options.divisor
     assert divisor is not None, "params.py: one of the two decides"
-    for index, row in enumerate(artifacts.read_labels(root)):
+    for _, payload in reader(artifacts.read_labels(root)):
         try:
-            whole = reader.size(index, row)
+            whole = readers.size(payload)
         except DataError:
             continue
         height, width = (side // divisor for side in whole)
@@ -56,7 +56,7 @@ def sized(root: Path, reader: Reader, options: Preprocess) -> tuple[Reader, tupl
             raise DataError(
                 f"preprocess.divisor = {divisor} leaves nothing of {whole[0]} x {whole[1]} pixels; lower it."
             )
-        return (replace(reader, expected=whole) if isinstance(reader, EncodedReader) else reader), (height, width)
+        return (height, width), whole
     raise DataError("no image of data/raw/labels.csv can be read, so preprocess.divisor has no size to divide.")
 
 
@@ -68,6 +68,8 @@ class Request:
     """Name of the source, for dataset.json."""
     reader: Reader
     form: Form
+    expected: tuple[int, int] | None
+    """(height, width) in pixels that every image must have; None takes any."""
     max_rejected: int
     limits: Limits
     machine: Machine
@@ -234,25 +236,26 @@ class Chunk(NamedTuple):
 
 def _decode(rows: Iterable[LabelRow], request: Request) -> Iterator[Chunk]:
     """All rows in order, decoded in parallel."""
-    decode = partial(_decode_chunk, read=request.reader, form=request.form)
-    yield from spread(decode, _chunks(enumerate(rows)), request.machine)
+    decode = partial(_decode_chunk, form=request.form, expected=request.expected)
+    yield from spread(decode, _chunks(request.reader(rows)), request.machine)
 
 
-def _chunks(rows: Iterator[tuple[int, LabelRow]]) -> Iterator[list[tuple[int, LabelRow]]]:
+def _chunks(rows: Iterator[tuple[LabelRow, Payload]]) -> Iterator[list[tuple[LabelRow, Payload]]]:
     while chunk := list(islice(rows, CHUNK)):
         yield chunk
 
 
-def _decode_chunk(chunk: list[tuple[int, LabelRow]], read: Reader, form: Form) -> Chunk:
+def _decode_chunk(chunk: list[tuple[LabelRow, Payload]], form: Form, expected: tuple[int, int] | None) -> Chunk:
     decoded: list[Decoded] = []
-    reasons: dict[int, str] = {}
-    for index, row in chunk:
+    reasons: dict[str, str] = {}
+    for row, payload in chunk:
         try:
-            decoded.append(read(index, row, form))
+            decoded.append(readers.decode(row, payload, form, expected))
         except DataError as error:
-            reasons[index] = str(error)
+            reasons[row.image] = str(error)
     if not decoded:
-        return Chunk(np.empty((0, form.channels, *form.size), np.uint8), [(row, reasons[i]) for i, row in chunk])
+        nothing = np.empty((0, form.channels, *form.size), np.uint8)
+        return Chunk(nothing, [(row, reasons[row.image]) for row, _ in chunk])
     pixels = np.stack([image.pixels for image in decoded])
     facts = iter(health.facts(decoded, pixels))
-    return Chunk(pixels, [(row, reasons[index] if index in reasons else next(facts)) for index, row in chunk])
+    return Chunk(pixels, [(row, reasons[row.image] if row.image in reasons else next(facts)) for row, _ in chunk])

@@ -18,7 +18,7 @@ from imagetrail.arrays import Subset
 from imagetrail.artifacts import Dataset
 from imagetrail.errors import ParamsError
 from imagetrail.git import GitState, read_state
-from imagetrail.params import Leaf, Params
+from imagetrail.params import Leaf, Params, leaves
 from imagetrail.tracking.run import Run
 from imagetrail.tracking.tags import COMMIT, PARAMS_SHA256
 
@@ -48,9 +48,9 @@ def nearest_recipe(root: Path, params: Params) -> tuple[str, dict[str, Leaf]]:
     found = params.effective()
     best: tuple[str, dict[str, Leaf], int] | None = None
     for name, candidate in recipes.every(root):
-        values = candidate.effective()
+        values = dict(leaves(candidate.model_dump(mode="json")))
         ours = {key: value for key, value in found.items() if key not in PLACES and values.get(key) != value}
-        missing = len(values.keys() - found.keys() - PLACES)
+        missing = len(candidate.effective().keys() - found.keys() - PLACES)
         if best is None or len(ours) + missing < best[2]:
             best = name, ours, len(ours) + missing
     assert best is not None, "the default is always there"

@@ -4,6 +4,8 @@
 change its device.
 """
 
+import dataclasses
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from imagetrail import classifier
-from imagetrail.classifier import Classifier, Probabilities
+from imagetrail import classifier, exported
+from imagetrail.classifier import Card, Classifier, Probabilities
 from imagetrail.console import warn
 from imagetrail.errors import ArtifactError
-from imagetrail.images import Form
-from imagetrail.prediction import Predictor
-from imagetrail.tracking import store
+from imagetrail.tracking import registry
 
 if TYPE_CHECKING:
     import mlflow
@@ -88,38 +88,31 @@ def _log(run_id: str, model: Classifier, example: np.ndarray, name: str, device:
         signature=signature,
         input_example=example,
         pip_requirements=[f"{library}=={version(library).split('+')[0]}" for library in ("mlflow", "torch", "numpy")],
-        metadata={
-            "classes": card.classes,
-            "channels": card.channels,
-            "image_size": card.image_size,
-            "short_side": card.short_side,
-            "model_sha256": card.sha256,
-        },
+        metadata=dataclasses.asdict(card),
     )
 
 
-def load(root: Path, reference: str) -> Predictor:
-    """The portable model of a run, on the CPU.
+def load(root: Path, reference: str) -> Classifier:
+    """Load the model of a run, on the CPU, without importing or running anything that the store holds.
 
     Args:
         root: the repository's root, for the default store.
         reference: a run's id, or a URI that MLflow knows: `models:/NAME@champion`, `models:/m-…`, `runs:/ID/model`.
 
     Raises:
-        ArtifactError: MLflow has no such model, or it was not logged by imagetrail.
+        ArtifactError: MLflow has no such model, imagetrail did not log it, or its weights are not those that it names.
     """
-    store.prepare(root)
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
     uri = reference if ":/" in reference else f"runs:/{reference}/{PORTABLE}"
-    try:
+    with registry.asked(root, f"MLflow has no model {uri!r}"), tempfile.TemporaryDirectory() as name:
+        import mlflow
+
         metadata = mlflow.models.get_model_info(uri).metadata or {}
-        model = mlflow.pyfunc.load_model(uri, model_config={"device": "cpu"})
-        height, width = metadata["image_size"]
-        form = Form(metadata["channels"], (height, width), metadata.get("short_side"))  # older models have none
-        return Predictor(metadata["classes"], form, model.predict)
-    except (MlflowException, OSError) as error:
-        raise ArtifactError(f"MLflow has no model {uri!r} ({error}); `mlflow ui` lists the runs.") from None
-    except KeyError as error:
-        raise ArtifactError(f"the model {uri!r} was not logged by imagetrail: its metadata lacks {error}.") from None
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=name))
+        programs = sorted(folder.rglob("*.pt2"))
+        fields = [field.name for field in dataclasses.fields(Card) if field.name not in metadata]
+        if len(programs) != 1 or fields:
+            lacks = f"its metadata lacks {fields[0]!r}" if fields else f"it holds {len(programs)} .pt2 files"
+            raise ArtifactError(f"the model {uri!r} was not logged by this imagetrail ({lacks}); train it again.")
+        weights = exported.read_weights(programs[0])
+    card = Card(**{field.name: metadata[field.name] for field in dataclasses.fields(Card)})
+    return classifier.of_weights(card, {name.removeprefix("classifier."): tensor for name, tensor in weights.items()})

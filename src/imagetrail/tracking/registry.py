@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imagetrail import comparison
 from imagetrail.comparison import Answers
-from imagetrail.errors import ArtifactError
+from imagetrail.errors import ArtifactError, ImagetrailError
 from imagetrail.tracking import store
 
 if TYPE_CHECKING:
@@ -93,9 +93,18 @@ def asked(root: Path, problem: str) -> "Iterator[mlflow.MlflowClient]":
     store.configure()
     import mlflow
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    def named(error: Exception) -> ArtifactError:
+        return ArtifactError(f"{problem} ({' '.join(str(error).split())[:200]}); `mlflow ui` lists the runs.")
 
     try:
         store.prepare(root)
+    except ImagetrailError:
+        raise
+    except Exception as error:  # MLflow, Alembic and SQLAlchemy share no class for a store that cannot be opened
+        raise named(error) from None
+    try:
         yield mlflow.MlflowClient()
-    except (MlflowException, OSError) as error:
-        raise ArtifactError(f"{problem} ({' '.join(str(error).split())[:200]}); `mlflow ui` lists the runs.") from None
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise named(error) from None

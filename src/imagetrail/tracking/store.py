@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from imagetrail import artifacts
+from imagetrail.errors import ArtifactError
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
@@ -80,9 +81,9 @@ def _experiment(tracking_uri: str, name: str, location: Path | None) -> str:
     client = mlflow.MlflowClient(tracking_uri)
     if (found := client.get_experiment_by_name(name)) is not None:
         if location is not None and found.artifact_location.startswith("mlflow-artifacts:"):
-            raise RuntimeError(
-                f"its experiment {name!r} was made by an MLflow server and keeps artifacts there; start `mlflow ui`, "
-                "and set MLFLOW_TRACKING_URI=http://127.0.0.1:5000, or set MLFLOW_EXPERIMENT_NAME to a new name"
+            raise ArtifactError(
+                f"MLflow's experiment {name!r} was made by a server, which keeps its artifacts; start `mlflow ui` and "
+                "set MLFLOW_TRACKING_URI=http://127.0.0.1:5000, or set MLFLOW_EXPERIMENT_NAME to a new name."
             )
         return str(found.experiment_id)
     folder = None if location is None else str(location / re.sub(r"[^\w.-]", "_", name))
