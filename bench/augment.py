@@ -6,8 +6,8 @@ import torch
 from torchvision.transforms import v2
 
 from bench.table import Row, interleaved, spread
-from imagetrail.augment import Augmentation
-from imagetrail.params import Augment
+from imagetrail.params.train import Augment
+from imagetrail.train.augment import Augmentation
 
 BATCH, ROUNDS, GOAL = 512, 7, 2
 AFFINE = {"name": "RandomAffine", "degrees": 10.0, "translate": [0.1, 0.1], "scale": [0.9, 1.1], "p": 1.0}

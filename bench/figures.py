@@ -84,7 +84,7 @@ def main() -> None:
 
 def prefix(figure: Figure) -> str:
     """What the results of a figure are kept under; a changed recipe has none yet."""
-    from imagetrail import recipes
+    from imagetrail.params import recipes
 
     decisive = [recipes.params(ROOT, figure.recipe).model_dump(mode="json"), dict(figure.parameters)]
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

@@ -14,11 +14,13 @@ from skimage.transform import resize
 from threadpoolctl import threadpool_limits
 
 from bench.table import Row, interleaved, spread
-from imagetrail import artifacts, tensors
-from imagetrail.artifacts import LabelRow, file_sha256
-from imagetrail.images import Form
-from imagetrail.params import Limits, Machine
-from imagetrail.readers import open_reader
+from imagetrail.files import artifacts
+from imagetrail.files.artifacts import LabelRow, file_sha256
+from imagetrail.files.form import Form
+from imagetrail.params.machine import Machine
+from imagetrail.params.preprocess import Limits
+from imagetrail.preprocess import build
+from imagetrail.preprocess.readers import open_reader
 
 COUNT, PARTS, ROUNDS = 2400, 40, 7
 GOALS = {(252, 28): 10.0, (512, 224): 6.0}
@@ -82,4 +84,4 @@ def _preprocess(root: Path, size: int, jobs: int) -> None:
     limits = Limits(**dict.fromkeys(Limits.model_fields))
     machine = Machine(jobs=jobs, backend="loky", scheduler=None)
     reader = open_reader(root, "csv", "source", "image")
-    tensors.build(root, tensors.Request("csv", reader, Form(1, (size, size), None), None, 0, limits, machine))
+    build.build(root, build.BuildPlan("csv", reader, Form(1, (size, size), None), None, 0, limits, machine))

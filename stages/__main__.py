@@ -6,14 +6,15 @@ from pathlib import Path
 from imagetrail.errors import guard
 
 if sys.argv[1:2] == ["project"]:
-    from imagetrail import project
+    from imagetrail.doors import mlflow_run
 
-    guard(lambda: project.main(Path(), sys.argv[2:]))
+    guard(lambda: mlflow_run.main(Path(), sys.argv[2:]))
 elif sys.argv[1:2] == ["sweep"]:
-    from imagetrail import cli, overrides
+    from imagetrail.doors import cli
+    from imagetrail.params import overrides
 
     guard(lambda: cli.run(cli.sweep_arguments(overrides.pairs(sys.argv[2:]))))
 else:
-    from imagetrail import pipeline
+    from imagetrail.doors import repro
 
-    pipeline.main()
+    repro.main()

@@ -5,12 +5,13 @@ Run from the repository root: python -m stages.download
 
 from pathlib import Path
 
-from imagetrail import artifacts
-from imagetrail.artifacts import LabelRow
+from imagetrail.download import weights
+from imagetrail.download.job import SourceJob
+from imagetrail.download.sources import SOURCES
 from imagetrail.errors import guard
-from imagetrail.params import load_params
-from imagetrail.sources import SOURCES, weights
-from imagetrail.sources.request import Request
+from imagetrail.files import artifacts
+from imagetrail.files.artifacts import LabelRow
+from imagetrail.params.load import load_params
 
 
 def main(root: Path = Path()) -> None:
@@ -20,7 +21,7 @@ def main(root: Path = Path()) -> None:
         local = root / params.download.weights
         artifacts.write_weights(folder, weights.find(params.model.weights, local, folder))
     with artifacts.writing_folder(root / artifacts.RAW) as folder:
-        rows = SOURCES[params.download.source](Request(params.download, root, folder, params.machine.jobs))
+        rows = SOURCES[params.download.source](SourceJob(params.download, root, folder, params.machine.jobs))
         artifacts.write_rows(folder / "labels.csv", LabelRow._fields, rows)
 
 

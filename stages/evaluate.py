@@ -5,26 +5,29 @@ Run from the repository root: python -m stages.evaluate
 
 from pathlib import Path
 
-from imagetrail import arrays, artifacts, classifier, evaluation, pictures
 from imagetrail.errors import guard
-from imagetrail.params import load_params
-from imagetrail.tracking.training import log_evaluation
+from imagetrail.evaluate import gate, inference, metrics, pictures
+from imagetrail.files import arrays, artifacts
+from imagetrail.model import classifier
+from imagetrail.params.load import load_params
+from imagetrail.tracking.registry import baseline
+from imagetrail.tracking.stages import log_evaluation
 
 
 def main(root: Path = Path()) -> None:
     """Measure the model on the rows that chose nothing."""
     params = load_params(root)
     test = arrays.open_subset(root, "test")
-    predictions = evaluation.predict(classifier.load(root / artifacts.MODELS), test, params.evaluate)
-    metrics = evaluation.measure(predictions, params.evaluate.calibration_bins)
+    predictions = inference.predict(classifier.load(root / artifacts.MODELS), test, params.evaluate)
+    figures = metrics.measure(predictions, params.evaluate.calibration_bins)
     plots = root / artifacts.PLOTS
-    evaluation.write_predictions(plots / "predictions.csv", predictions, root)
-    pictures.confusion_matrix(plots / "confusion_matrix.png", predictions)
-    pictures.learning_curves(plots / "learning_curves.png", plots / "history.csv")
-    pictures.samples(plots / "samples.png", test)
-    pictures.mistakes(plots / "mistakes.png", predictions, test, params.evaluate.mistakes)
-    artifacts.write_json(root / artifacts.METRICS / "test.json", metrics)
-    log_evaluation(root, params, test)
+    answers = plots / "predictions.csv"
+    inference.write_predictions(answers, predictions, root)
+    pictures.draw(plots, predictions, test, params.evaluate.mistakes)
+    artifacts.write_json(root / artifacts.METRICS / "test.json", figures)
+    reasons = gate.check(figures, params.evaluate.gate, answers, lambda: baseline(root, params.evaluate))
+    log_evaluation(root, params, test, reasons)
+    gate.enforce(reasons)
 
 
 if __name__ == "__main__":

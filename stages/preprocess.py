@@ -5,18 +5,19 @@ Run from the repository root: python -m stages.preprocess
 
 from pathlib import Path
 
-from imagetrail import artifacts, data_page, readers, tensors
 from imagetrail.errors import guard
-from imagetrail.images import Form
-from imagetrail.params import load_params
+from imagetrail.files import artifacts
+from imagetrail.files.form import Form
+from imagetrail.params.load import load_params
+from imagetrail.preprocess import build, page, readers
 
 
 def main(root: Path = Path()) -> None:
     """Decode every image into one array."""
     params = load_params(root)
     reader = readers.open_reader(root, params.download.source, params.download.path, params.download.image_column)
-    size, expected = tensors.sizes(root, reader, params.preprocess)
-    request = tensors.Request(
+    size, expected = build.sizes(root, reader, params.preprocess)
+    request = build.BuildPlan(
         source=params.download.source,
         reader=reader,
         form=Form(params.preprocess.channels, size, params.preprocess.short_side),
@@ -25,8 +26,8 @@ def main(root: Path = Path()) -> None:
         limits=params.preprocess.limits,
         machine=params.machine,
     )
-    sizes = tensors.build(root, request)
-    data_page.draw(root / artifacts.PLOTS / "data.png", root, sizes)
+    sizes = build.build(root, request)
+    page.draw(root / artifacts.PLOTS / "data.png", root, sizes)
 
 
 if __name__ == "__main__":

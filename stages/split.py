@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from imagetrail import artifacts, splits
 from imagetrail.errors import guard
-from imagetrail.params import load_params
+from imagetrail.files import artifacts
+from imagetrail.params.load import load_params
+from imagetrail.split import splits
 
 
 def main(root: Path = Path()) -> None:

@@ -5,10 +5,11 @@ Run from the repository root: python -m stages.train
 
 from pathlib import Path
 
-from imagetrail import arrays, artifacts, checkpoints, classifier, training
 from imagetrail.errors import guard
-from imagetrail.params import load_params
-from imagetrail.tracking.training import training_run
+from imagetrail.files import arrays, artifacts
+from imagetrail.params.load import load_params
+from imagetrail.tracking.stages import training_run
+from imagetrail.train import checkpoints, loop, normalisation
 
 
 def main(root: Path = Path()) -> None:
@@ -16,12 +17,12 @@ def main(root: Path = Path()) -> None:
     params = load_params(root)
     train, val = arrays.open_subset(root, "train"), arrays.open_subset(root, "val")
     weights = artifacts.read_weights(root)
-    card = classifier.new_card(params.model, weights, params.train.normalisation, train)
+    card = normalisation.new_card(params.model, weights, params.train.normalisation, train)
     resumable = checkpoints.of_training(root, card, train, val, params.train)
     start = None if weights is None else weights.path(root, params.download.weights)
-    task = training.Task(card, start, train, val, root)
+    task = loop.Task(card, start, train, val, root)
     with training_run(root, params, train) as run:
-        trained = training.fit(task, params.train, resumable, run.log_epoch)
+        trained = loop.fit(task, params.train, resumable, run.log_epoch)
         trained.save(root)
         resumable.clear()
         run.finish(trained)

@@ -12,8 +12,8 @@ from conftest import REPOSITORY, need
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagetrail import arrays, artifacts
 from imagetrail.errors import ArtifactError
+from imagetrail.files import arrays, artifacts
 
 
 def test_a_failing_write_leaves_what_was_there(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_read_only_folder_is_one_sentence(tmp_path: Path) -> None:
     script = f"""
 import sys; sys.path.insert(0, {str(REPOSITORY / "src")!r})
 from pathlib import Path
-from imagetrail import artifacts
+from imagetrail.files import artifacts
 from imagetrail.errors import guard
 guard(lambda: artifacts.write_json(Path({str(folder)!r}) / "a" / "model.json", 1))
 """

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from imagetrail.augment import Augmentation
 from imagetrail.errors import TrainingError
-from imagetrail.params import Augment
+from imagetrail.params.train import Augment
+from imagetrail.train.augment import Augmentation
 
 IMAGES = torch.rand(16, 3, 12, 10, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(16) % 4

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from imagetrail import classifier
-from imagetrail.arrays import Subset
-from imagetrail.artifacts import Dataset
-from imagetrail.classifier import Card, Classifier
 from imagetrail.errors import ArtifactError, TrainingError
+from imagetrail.files.arrays import Subset
+from imagetrail.files.artifacts import Dataset
+from imagetrail.model import classifier
+from imagetrail.model.classifier import Card, Classifier
+from imagetrail.train import normalisation
 
 CARD = Card(
     name="SmallCNN",
@@ -76,7 +77,7 @@ def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ArtifactError, match=r"has sha256 .* and model\.json says .*; restore both with `dvc checkout`"):
+    with pytest.raises(ArtifactError, match=r"has sha256 .* and model\.json names .*; restore both with"):
         classifier.load(tmp_path / "models")
 
 
@@ -90,7 +91,7 @@ def test_the_card_reads_as_plain_json(tmp_path: Path) -> None:
 def test_statistics_come_from_the_given_rows_alone() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3000, 2, 4, 4), dtype=np.uint8)
     rows = list(range(0, 3000, 2))
-    mean, std = classifier.channel_statistics(make_subset(images, [0] * 3000, rows, ["a"]))
+    mean, std = normalisation.channel_statistics(make_subset(images, [0] * 3000, rows, ["a"]))
     chosen = images[rows] / 255
     assert np.allclose(mean, chosen.mean(axis=(0, 2, 3)))
     assert np.allclose(std, chosen.std(axis=(0, 2, 3)))
@@ -98,4 +99,4 @@ def test_statistics_come_from_the_given_rows_alone() -> None:
 
 def test_a_constant_channel_does_not_divide_by_zero() -> None:
     images = np.full((10, 1, 4, 4), 7, np.uint8)
-    assert classifier.channel_statistics(make_subset(images, [0] * 10, [1, 2], ["a"]))[1] == [1.0]
+    assert normalisation.channel_statistics(make_subset(images, [0] * 10, [1, 2], ["a"]))[1] == [1.0]

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import f1_score
 
-from imagetrail import artifacts, comparison, gate
-from imagetrail.comparison import LEVEL, Answers, compare, mcnemar, paired_difference
 from imagetrail.errors import ArtifactError, DataError
-from imagetrail.params import Gate
+from imagetrail.evaluate import gate, paired
+from imagetrail.evaluate.paired import LEVEL, Answers, compare, mcnemar, paired_difference
+from imagetrail.files import artifacts
+from imagetrail.params.evaluate import Gate
 
 
 def answers(right: str, names: list[str] | None = None) -> Answers:
@@ -89,7 +90,7 @@ def test_intervals_cover_the_truth_as_often_as_they_claim() -> None:
     assert 0.94 <= held / 2000 <= 0.965
     held = 0
     for _ in range(2000):
-        found = comparison._accuracy(answers("".join(random.choice(["1", "0"], p=[0.8, 0.2], size=200))))
+        found = paired._accuracy(answers("".join(random.choice(["1", "0"], p=[0.8, 0.2], size=200))))
         held += found.low <= 0.8 <= found.high
     assert 0.94 <= held / 2000 <= 0.965
 
@@ -98,7 +99,7 @@ def test_macro_f1_is_scikit_learns() -> None:
     random = np.random.default_rng(0)
     labels, predicted = random.integers(0, 5, (2, 60))
     expected = f1_score(labels, predicted, labels=range(7), average="macro", zero_division=0.0)
-    assert comparison._macro_f1(labels, predicted, 7) == pytest.approx(expected)
+    assert paired._macro_f1(labels, predicted, 7) == pytest.approx(expected)
 
 
 def test_only_common_images_are_compared() -> None:
@@ -121,13 +122,13 @@ def test_a_table_is_read_sorted_and_a_damaged_one_is_said(tmp_path: Path) -> Non
     header = ["image", "label", "predicted", "confidence", "p(cat)", "p(a, b)"]
     rows = [["2.png", "cat", "cat", "0.8", "0.8", "0.2"], ["1.png", "a, b", "cat", "0.6", "0.6", "0.4"]]
     artifacts.write_rows(tmp_path / "predictions.csv", header, rows)
-    found = comparison.read(tmp_path / "predictions.csv")
+    found = paired.read(tmp_path / "predictions.csv")
     assert (found.images, found.classes) == (["1.png", "2.png"], ["cat", "a, b"])
     assert found.labels.tolist() == [1, 0]
     assert found.truth.tolist() == [0.4, 0.8]
     (tmp_path / "predictions.csv").write_text("image,label\n1.png,cat\n")
     with pytest.raises(ArtifactError, match="cannot be read"):
-        comparison.read(tmp_path / "predictions.csv")
+        paired.read(tmp_path / "predictions.csv")
 
 
 METRICS = {

@@ -8,7 +8,7 @@ from conftest import git, set_params
 from ruamel.yaml import YAML
 from test_stages import free_port, make_clone, mlflow_runs, project_run, run, server, write_photos
 
-from imagetrail.params import load_params
+from imagetrail.params.load import load_params
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,11 +9,13 @@ import torch
 from conftest import REPOSITORY
 from test_classifier import CARD, make_subset
 
-from imagetrail import artifacts, evaluation
-from imagetrail.artifacts import TensorRow
-from imagetrail.classifier import Classifier
-from imagetrail.evaluation import Predictions, calibration_error, measure
-from imagetrail.params import load_params
+from imagetrail.evaluate import inference
+from imagetrail.evaluate.inference import Predictions
+from imagetrail.evaluate.metrics import calibration_error, measure
+from imagetrail.files import artifacts
+from imagetrail.files.artifacts import TensorRow
+from imagetrail.model.classifier import Classifier
+from imagetrail.params.load import load_params
 
 PREDICTIONS = Predictions(
     classes=["a", "b", "c"],
@@ -52,7 +54,7 @@ def test_the_batch_does_not_change_the_answer() -> None:
     model = Classifier(CARD).eval()
     options = load_params(REPOSITORY).evaluate
     whole, single = (
-        evaluation.predict(model, subset, options.model_copy(update={"batch_size": n})).probabilities for n in (50, 1)
+        inference.predict(model, subset, options.model_copy(update={"batch_size": n})).probabilities for n in (50, 1)
     )
     assert np.allclose(whole, single, atol=1e-6)
     assert np.allclose(whole.sum(axis=1), 1)
@@ -64,7 +66,7 @@ def test_the_batch_does_not_change_the_answer() -> None:
 def test_predictions_name_their_images(tmp_path: Path) -> None:
     rows = [TensorRow(f"{n}.png", "a", "", "", "0") for n in range(10)]
     artifacts.write_rows(tmp_path / "data/tensors/rows.csv", TensorRow._fields, rows)
-    evaluation.write_predictions(tmp_path / "p.csv", PREDICTIONS, tmp_path)
+    inference.write_predictions(tmp_path / "p.csv", PREDICTIONS, tmp_path)
     with (tmp_path / "p.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["image"] for line in lines] == ["2.png", "5.png", "7.png", "9.png"]

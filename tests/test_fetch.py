@@ -7,9 +7,9 @@ import pytest
 from conftest import Web, answer
 
 from imagetrail import addresses
+from imagetrail.download import fetch as module
+from imagetrail.download.fetch import fetch
 from imagetrail.errors import DataError
-from imagetrail.sources import fetch as module
-from imagetrail.sources.fetch import fetch
 
 BODY = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -19,7 +19,7 @@ SHA256 = hashlib.sha256(BODY).hexdigest()
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that would have been waited between tries."""
     seconds: list[float] = []
-    monkeypatch.setattr("imagetrail.sources.fetch.time.sleep", seconds.append)
+    monkeypatch.setattr("imagetrail.download.fetch.time.sleep", seconds.append)
     return seconds
 
 
@@ -92,7 +92,7 @@ def test_a_busy_server_is_asked_again_when_it_says(web: Web, tmp_path: Path, wai
 
 def test_a_server_that_stalls_is_left(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    monkeypatch.setattr(module, "STALL_SPAN", 0.3)
     web.answers = [answer(BODY, pause=0.05)]
     with pytest.raises(DataError, match=r"has stalled: \d+ bytes in \d+ s; repeat the command later"):
         fetch(f"{web.address}/a.zip", tmp_path, None)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagetrail import health
+from imagetrail.preprocess import health
 
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(1, 28, 28), (3, 31, 50), (1, 5, 9), (3, 224, 160)])

@@ -13,9 +13,9 @@ import torch
 import yaml
 from conftest import set_params
 
-from imagetrail import classifier, exported
 from imagetrail.errors import ArtifactError
-from imagetrail.tracking import models
+from imagetrail.model import classifier, exported
+from imagetrail.tracking import logged_model
 from stages import download, preprocess, split, train
 
 pytestmark = [
@@ -59,7 +59,7 @@ def change(folder: Path, **values: object) -> None:
 
 
 def test_weights_are_those_that_train_wrote(root: Path, logged: tuple[str, Path]) -> None:
-    ours, theirs = classifier.load(root / "models"), models.load(root, logged[0])
+    ours, theirs = classifier.load(root / "models"), logged_model.load(root, logged[0])
     assert theirs.card == ours.card
     for name, tensor in ours.state_dict().items():
         assert torch.equal(tensor, theirs.state_dict()[name]), name
@@ -71,7 +71,7 @@ def test_a_loader_of_the_models_own_is_not_imported(root: Path, logged: tuple[st
     (folder / "code").mkdir()
     (folder / "code" / "own_loader.py").write_text(f"from pathlib import Path\nPath({str(canary)!r}).touch()\n")
     change(folder, loader_module="own_loader", code="code")
-    models.load(root, run_id)  # the weights are as good as before
+    logged_model.load(root, run_id)  # the weights are as good as before
     assert not canary.exists()
 
 
@@ -81,10 +81,10 @@ def test_pickles_are_refused(root: Path, logged: tuple[str, Path], tmp_path: Pat
     (program,) = folder.rglob("*.pt2")
     program.unlink()
     with pytest.raises(ArtifactError, match=r"it holds 0 \.pt2 files"):
-        models.load(root, run_id)
+        logged_model.load(root, run_id)
     program.write_bytes(pickle.dumps(Canary(canary)))
     with pytest.raises(ArtifactError, match=r"model\.pt2 holds no plain weights"):
-        models.load(root, run_id)
+        logged_model.load(root, run_id)
     assert not canary.exists()
 
 
@@ -121,8 +121,8 @@ def test_other_weights_or_another_card_are_refused(root: Path, logged: tuple[str
     damaged[kept.index(values)] ^= 1
     program.write_bytes(damaged)
     with pytest.raises(ArtifactError, match=r"holds no plain weights|and its card says"):
-        models.load(root, run_id)
+        logged_model.load(root, run_id)
     program.write_bytes(kept)
     change(folder, metadata={"name": "TinyCNN"})
     with pytest.raises(ArtifactError, match="do not fit the network TinyCNN"):
-        models.load(root, run_id)
+        logged_model.load(root, run_id)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage.color import rgb2gray
 
-from imagetrail import images
 from imagetrail.errors import DataError
-from imagetrail.images import Form
+from imagetrail.files.form import Form
+from imagetrail.preprocess import decode
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -32,18 +32,18 @@ def photo(height: int = 24, width: int = 32) -> Image.Image:
 
 def test_shapes_and_types() -> None:
     data = encode(photo(), "PNG")
-    assert images.decode(data, Form(3, (10, 12), None)).pixels.shape == (3, 10, 12)
-    grey = images.decode(data, Form(1, (10, 12), None)).pixels
+    assert decode.decode(data, Form(3, (10, 12), None)).pixels.shape == (3, 10, 12)
+    grey = decode.decode(data, Form(1, (10, 12), None)).pixels
     assert (grey.shape, grey.dtype) == ((1, 10, 12), np.uint8)
 
 
 def test_an_image_of_the_wanted_size_keeps_its_pixels() -> None:
-    pixels = images.decode(encode(photo(), "PNG"), Form(3, (24, 32), None)).pixels
+    pixels = decode.decode(encode(photo(), "PNG"), Form(3, (24, 32), None)).pixels
     assert np.array_equal(pixels, np.asarray(photo()).transpose(2, 0, 1))
 
 
 def test_grey_is_rec_709_as_in_scikit_image() -> None:
-    ours = images.decode(encode(photo(), "PNG"), Form(1, (24, 32), None)).pixels[0]
+    ours = decode.decode(encode(photo(), "PNG"), Form(1, (24, 32), None)).pixels[0]
     assert np.abs(ours - rgb2gray(np.asarray(photo())) * 255).max() <= 1
 
 
@@ -54,7 +54,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose(inverse[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    decoded = images.decode(encode(stored, "JPEG", quality=95, exif=exif), Form(3, (24, 24), None)).pixels
+    decoded = decode.decode(encode(stored, "JPEG", quality=95, exif=exif), Form(3, (24, 24), None)).pixels
     expected = np.asarray(upright).transpose(2, 0, 1).astype(int)
     assert np.abs(decoded - expected).mean() < 2
 
@@ -65,7 +65,7 @@ def test_a_small_part_of_a_jpeg_is_decoded_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose.ROTATE_90)
-    decoded = images.decode(encode(stored, "JPEG", quality=95, exif=exif), Form(3, (60, 80), None)).pixels.astype(int)
+    decoded = decode.decode(encode(stored, "JPEG", quality=95, exif=exif), Form(3, (60, 80), None)).pixels.astype(int)
     assert np.abs(decoded - np.asarray(upright.resize((80, 60))).transpose(2, 0, 1)).mean() < 2
 
 
@@ -75,7 +75,7 @@ def test_a_small_part_of_a_jpeg_is_decoded_upright(orientation: int) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_damaged_exif_and_colour_profiles_do_no_harm(kind: str, exif: bytes) -> None:
     data = encode(photo(), kind, exif=exif, icc_profile=b"garbage")
-    assert images.decode(data, Form(3, (24, 32), None)).pixels.shape == (3, 24, 32)
+    assert decode.decode(data, Form(3, (24, 32), None)).pixels.shape == (3, 24, 32)
 
 
 def test_both_decoders_of_jpeg_give_the_same_pixels(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,20 +85,20 @@ def test_both_decoders_of_jpeg_give_the_same_pixels(test_data: Path, monkeypatch
     ]
     data = [path.read_bytes() for path in files] + [encode(photo(300, 200).convert("L"), "JPEG")]
     forms = [Form(3, (28, 28), None), Form(1, (90, 60), None), Form(3, (64, 64), 72)]
-    ours = [images.decode(d, form).pixels for d in data for form in forms]
+    ours = [decode.decode(d, form).pixels for d in data for form in forms]
 
     def refuse(*_: object, **__: object) -> None:
         raise ValueError
 
-    monkeypatch.setattr("imagetrail.images.simplejpeg.decode_jpeg", refuse)
-    pillows = [images.decode(d, form).pixels for d in data for form in forms]
+    monkeypatch.setattr("imagetrail.preprocess.decode.simplejpeg.decode_jpeg", refuse)
+    pillows = [decode.decode(d, form).pixels for d in data for form in forms]
     assert all(np.array_equal(a, b) for a, b in zip(ours, pillows, strict=True))
 
 
 def test_a_jpeg_without_exif_is_turned_by_its_xmp() -> None:
     xmp = b'<rdf:Description tiff:Orientation="6"/>'
     data = encode(photo(24, 32), "JPEG", quality=95, xmp=xmp)
-    decoded = images.decode(data, Form(3, (32, 24), None))
+    decoded = decode.decode(data, Form(3, (32, 24), None))
     assert decoded.size == (32, 24)
     expected = np.asarray(photo(24, 32).transpose(Image.Transpose.ROTATE_270)).transpose(2, 0, 1).astype(int)
     assert np.abs(decoded.pixels - expected).mean() < 2
@@ -107,7 +107,7 @@ def test_a_jpeg_without_exif_is_turned_by_its_xmp() -> None:
 def test_a_jpeg_of_too_many_pixels_is_not_decoded() -> None:
     data = encode(Image.new("L", (9500, 9500)), "JPEG")
     with pytest.raises(DataError, match="more pixels than is safe to open"):
-        images.decode(data, Form(3, (28, 28), None))
+        decode.decode(data, Form(3, (28, 28), None))
 
 
 def segment(marker: int, body: bytes) -> bytes:
@@ -129,7 +129,7 @@ def grey_jpeg(frame: int, size: int, sampling: list[int], scan: tuple[int, int, 
 def test_lossless_jpeg_is_not_scaled_by_native_code(components: int) -> None:
     """simplejpeg decodes SOF3 at full size into a buffer for a smaller one: on the old code this process crashes."""
     data = grey_jpeg(0xC3, 1504, [0x11] * components, (1, 0, 0), 1504 * 1504 * components)
-    decoded = images.decode(data, Form(3, (64, 64), None))
+    decoded = decode.decode(data, Form(3, (64, 64), None))
     assert decoded.size == (1504, 1504)
     assert np.unique(decoded.pixels).tolist() == [128]
 
@@ -137,15 +137,15 @@ def test_lossless_jpeg_is_not_scaled_by_native_code(components: int) -> None:
 def test_jpeg_with_rare_subsampling_is_decoded() -> None:
     """simplejpeg has no name for 4:4:1 and raises KeyError."""
     data = grey_jpeg(0xC0, 32, [0x14, 0x11, 0x11], (0, 63, 0), 2 * 4 * 6)
-    assert images.decode(data, Form(3, (8, 8), None)).pixels.shape == (3, 8, 8)
+    assert decode.decode(data, Form(3, (8, 8), None)).pixels.shape == (3, 8, 8)
 
 
 def test_jpeg_fill_bytes_before_a_marker_are_skipped() -> None:
     plain = encode(photo(240, 320), "JPEG", quality=95)
     padded = plain[:2] + b"\xff\xff" + plain[2:]
-    assert images._jpeg_markers(padded) == images._jpeg_markers(plain) != []
+    assert decode._jpeg_markers(padded) == decode._jpeg_markers(plain) != []
     form = Form(3, (24, 32), None)
-    assert np.array_equal(images.decode(padded, form).pixels, images.decode(plain, form).pixels)
+    assert np.array_equal(decode.decode(padded, form).pixels, decode.decode(plain, form).pixels)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
@@ -162,46 +162,46 @@ def test_damaged_pixels_are_not_taken_for_damaged_exif(kind: str) -> None:
         except (OSError, SyntaxError, ValueError):
             damaged += 1
             with pytest.raises(DataError):
-                images.decode(bytes(bad), Form(3, (64, 64), None))
+                decode.decode(bytes(bad), Form(3, (64, 64), None))
     assert damaged or kind != "PNG", "Pillow itself must have found some damage"
 
 
 def test_16_bit_grey_is_scaled_not_clipped() -> None:
     levels = np.linspace(0, 65535, 256).reshape(16, 16).round().astype(np.uint16)
-    decoded = images.decode(encode(Image.fromarray(levels), "PNG"), Form(1, (16, 16), None)).pixels[0]
+    decoded = decode.decode(encode(Image.fromarray(levels), "PNG"), Form(1, (16, 16), None)).pixels[0]
     assert np.array_equal(decoded, np.arange(256).reshape(16, 16))
 
 
 def test_cmyk_becomes_the_right_colour() -> None:
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan, full magenta and yellow: red
-    red, green, blue = images.decode(encode(cmyk, "JPEG", quality=100), Form(3, (8, 8), None)).pixels[:, 4, 4].tolist()
+    red, green, blue = decode.decode(encode(cmyk, "JPEG", quality=100), Form(3, (8, 8), None)).pixels[:, 4, 4].tolist()
     assert red > 200
     assert max(green, blue) < 60
 
 
 def test_transparency_lies_on_white_and_hides_its_colour() -> None:
     rgba = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
-    assert (images.decode(encode(rgba, "PNG"), Form(3, (4, 4), None)).pixels == 255).all()
+    assert (decode.decode(encode(rgba, "PNG"), Form(3, (4, 4), None)).pixels == 255).all()
     palette = Image.new("P", (4, 4), 0)
     palette.putpalette([10, 20, 30] + [0] * 765)
-    assert (images.decode(encode(palette, "PNG", transparency=0), Form(3, (4, 4), None)).pixels == 255).all()
-    assert images.decode(encode(palette, "PNG"), Form(3, (4, 4), None)).pixels[:, 0, 0].tolist() == [10, 20, 30]
+    assert (decode.decode(encode(palette, "PNG", transparency=0), Form(3, (4, 4), None)).pixels == 255).all()
+    assert decode.decode(encode(palette, "PNG"), Form(3, (4, 4), None)).pixels[:, 0, 0].tolist() == [10, 20, 30]
 
 
 def test_one_bit_images_are_black_and_white() -> None:
-    assert images.decode(encode(Image.new("1", (4, 4), 1), "PNG"), Form(1, (4, 4), None)).pixels.min() == 255
+    assert decode.decode(encode(Image.new("1", (4, 4), 1), "PNG"), Form(1, (4, 4), None)).pixels.min() == 255
 
 
 def test_the_first_frame_of_an_animation_is_taken() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert images.decode(data, Form(3, (4, 4), None)).pixels[:, 0, 0].tolist() == [255, 0, 0]
+    assert decode.decode(data, Form(3, (4, 4), None)).pixels[:, 0, 0].tolist() == [255, 0, 0]
 
 
 def test_a_png_named_jpg_is_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     path.write_bytes(encode(photo(), "PNG"))
-    assert images.decode(images.read(path), Form(3, (24, 32), None)).pixels.shape == (3, 24, 32)
+    assert decode.decode(decode.read(path), Form(3, (24, 32), None)).pixels.shape == (3, 24, 32)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -230,19 +230,19 @@ def png_header(width: int, height: int) -> bytes:
 )
 def test_what_cannot_be_used_says_why(data: bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
-        images.decode(data, Form(3, (8, 8), None))
+        decode.decode(data, Form(3, (8, 8), None))
 
 
 @settings(max_examples=300, deadline=None)
 @given(
-    base=st.sampled_from([encode(photo(), kind) for kind in images.FORMATS] + [b""]),
+    base=st.sampled_from([encode(photo(), kind) for kind in decode.FORMATS] + [b""]),
     position=st.integers(0, 2000),
     inserted=st.binary(max_size=20),
 )
 def test_any_bytes_give_pixels_or_our_error(base: bytes, position: int, inserted: bytes) -> None:
     data = base[:position] + inserted + base[position + len(inserted) :]
     try:
-        pixels = images.decode(data, Form(3, (8, 8), None)).pixels
+        pixels = decode.decode(data, Form(3, (8, 8), None)).pixels
     except DataError:
         return
     assert (pixels.shape, pixels.dtype) == ((3, 8, 8), np.uint8)
@@ -251,11 +251,11 @@ def test_any_bytes_give_pixels_or_our_error(base: bytes, position: int, inserted
 def test_a_missing_file_finds_the_name_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "cat.jpg").write_bytes(b"x")
     with pytest.raises(DataError, match=r"missing; 'cat\.jpg' is there"):
-        images.read(tmp_path / "cat.JPG")
+        decode.read(tmp_path / "cat.JPG")
     with pytest.raises(DataError, match=r"^missing$"):
-        images.read(tmp_path / "dog.jpg")
+        decode.read(tmp_path / "dog.jpg")
     with pytest.raises(DataError, match="a folder, not an image"):
-        images.read(tmp_path)
+        decode.read(tmp_path)
 
 
 def test_resizing_matches_the_reference(test_data: Path) -> None:
@@ -264,7 +264,7 @@ def test_resizing_matches_the_reference(test_data: Path) -> None:
     from skimage.transform import resize
 
     path = next((test_data / "cats-dogs/test/cat").glob("*.jpg"))
-    ours = images.decode(path.read_bytes(), Form(1, (28, 28), None)).pixels[0] / 255
+    ours = decode.decode(path.read_bytes(), Form(1, (28, 28), None)).pixels[0] / 255
     assert np.abs(ours - resize(imread(path, as_gray=True), (28, 28), anti_aliasing=True)).mean() < 0.02
 
 
@@ -275,7 +275,7 @@ def test_a_short_side_cuts_the_centre_without_stretching(width: int, height: int
     from torchvision.transforms import v2
 
     image = photo().resize((width, height))
-    ours = images.decode(encode(image, "PNG"), Form(3, (16, 12), 20)).pixels.astype(int)
+    ours = decode.decode(encode(image, "PNG"), Form(3, (16, 12), 20)).pixels.astype(int)
     resized = v2.functional.resize(image, [20], interpolation=v2.InterpolationMode.BILINEAR, antialias=True)
     theirs = v2.functional.pil_to_tensor(v2.functional.center_crop(resized, [16, 12])).to(torch.int64).numpy()
     assert ours.shape == theirs.shape == (3, 16, 12)
@@ -285,15 +285,15 @@ def test_a_short_side_cuts_the_centre_without_stretching(width: int, height: int
 @given(width=st.integers(1, 400), height=st.integers(1, 400), short=st.integers(24, 256))
 def test_a_centre_can_be_cut_out_of_any_image(width: int, height: int, short: int) -> None:
     for side in (24, short):
-        assert images.resize(Image.new("L", (width, height)), Form(1, (side, side), short)).shape == (1, side, side)
+        assert decode.resize(Image.new("L", (width, height)), Form(1, (side, side), short)).shape == (1, side, side)
 
 
 def test_the_size_that_an_image_must_have_is_that_of_the_upright_one() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     data = encode(Image.new("RGB", (30, 20)), "JPEG", exif=exif)
-    with images.opened(data) as image:
-        assert images.upright_size(image) == (30, 20)
-    assert images.decode(data, Form(3, (3, 2), None), expected=(30, 20)).pixels.shape == (3, 3, 2)
+    with decode.opened(data) as image:
+        assert decode.upright_size(image) == (30, 20)
+    assert decode.decode(data, Form(3, (3, 2), None), expected=(30, 20)).pixels.shape == (3, 3, 2)
     with pytest.raises(DataError, match=r"30 x 20 pixels, and preprocess\.divisor needs 20 x 30"):
-        images.decode(data, Form(3, (3, 2), None), expected=(20, 30))
+        decode.decode(data, Form(3, (3, 2), None), expected=(20, 30))

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from imagetrail import models
-from imagetrail.costs import multiply_adds
 from imagetrail.errors import TrainingError
-from imagetrail.models import MODELS
-from imagetrail.signatures import BUILDERS
-from imagetrail.signatures import MODELS as NAMES
+from imagetrail.model import networks
+from imagetrail.model.costs import multiply_adds
+from imagetrail.model.networks import MODELS
+from imagetrail.params.signatures import BUILDERS
+from imagetrail.params.signatures import MODELS as NAMES
 
 PLAIN = {
     "widths": [32, 64, 128, 256], "padding": 0, "pool_after": [2, 4], "batch_norm": False, "hidden": [50],
@@ -36,18 +36,18 @@ def count(network: nn.Module) -> int:
     ],
 )
 def test_parameters_by_hand(name: str, arguments: dict, channels: int, size: int, parameters: int) -> None:
-    network = models.build(name, channels, (size, size), 10, arguments)
+    network = networks.build(name, channels, (size, size), 10, arguments)
     assert count(network) == parameters
     assert network.eval()(torch.zeros(2, channels, size, size)).shape == (2, 10)
 
 
 def test_mnist_cnn_has_593200_parameters() -> None:
-    assert count(models.build("PlainCNN", 1, (28, 28), 10, PLAIN)) == 593_200
+    assert count(networks.build("PlainCNN", 1, (28, 28), 10, PLAIN)) == 593_200
 
 
 def test_images_need_not_be_square() -> None:
     for name, arguments in (("PlainCNN", PLAIN), ("TinyCNN", TINY), ("ResidualCNN", RESIDUAL)):
-        assert models.build(name, 3, (40, 24), 3, arguments).eval()(torch.zeros(2, 3, 40, 24)).shape == (2, 3)
+        assert networks.build(name, 3, (40, 24), 3, arguments).eval()(torch.zeros(2, 3, 40, 24)).shape == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_images_need_not_be_square() -> None:
 )
 def test_what_cannot_be_built_is_said(name: str, arguments: dict, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
-        models.build(name, 1, (8, 8), 10, arguments)
+        networks.build(name, 1, (8, 8), 10, arguments)
 
 
 def test_the_table_and_the_names_that_params_accept_are_the_same() -> None:
@@ -80,7 +80,7 @@ def test_multiply_adds_by_hand() -> None:
             return self.network(pixels.float())
 
     convolutions = 26**2 * 9 * 32 + 24**2 * 9 * 32 * 64 + 10**2 * 9 * 64 * 128 + 8**2 * 9 * 128 * 256
-    plain = Pixels(models.build("PlainCNN", 1, (28, 28), 10, PLAIN))
+    plain = Pixels(networks.build("PlainCNN", 1, (28, 28), 10, PLAIN))
     assert multiply_adds(plain, 1, (28, 28)) == convolutions + 4096 * 50 + 50 * 10
     assert plain.training, "the mode is put back"
     with pytest.raises(TrainingError, match=r"cannot take images of 20 x 20 pixels .*set preprocess\.image_size"):
@@ -95,7 +95,7 @@ def test_every_torchvision_classifier_takes_a_new_head(architecture: str) -> Non
     device = "cpu" if architecture.startswith("regnet") else "meta"  # RegNet draws its weights by reading them
     side = 299 if architecture == "inception_v3" else 224
     with torch.device(device):
-        network = models.build(architecture, 3, (64, 64), 7, {"freeze": True, "input_size": side}).train()
+        network = networks.build(architecture, 3, (64, 64), 7, {"freeze": True, "input_size": side}).train()
         assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
     learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert learning == {"head.weight", "head.bias"}

@@ -7,9 +7,10 @@ from conftest import REPOSITORY
 from test_classifier import make_subset
 from torch import nn
 
-from imagetrail import optimisation
 from imagetrail.errors import TrainingError
-from imagetrail.params import Train, load_params
+from imagetrail.params.load import load_params
+from imagetrail.params.train import Train
+from imagetrail.train import optimisation
 
 
 def options(**changes: object) -> Train:

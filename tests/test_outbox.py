@@ -18,7 +18,7 @@ from conftest import REPOSITORY, set_params
 
 from imagetrail.tracking import outbox
 from imagetrail.tracking.run import Run
-from imagetrail.tracking.training import TrainingRun
+from imagetrail.tracking.stages import TrainingRun
 from stages import download, evaluate, preprocess, split, train
 
 pytestmark = [
@@ -170,8 +170,8 @@ def test_a_server_that_dies_in_mid_training_gets_everything_later(
     _, run = the_run(server, tmp_path.name)
     assert run.info.status == "RUNNING"
     line.switch("up")
-    from imagetrail.params import load_params
-    from imagetrail.tracking.training import rebuild
+    from imagetrail.params.load import load_params
+    from imagetrail.tracking.stages import rebuild
 
     rebuild(root, load_params(root))  # what `make repro` does when DVC has nothing to do
     is_whole(root, server, tmp_path.name, tested=True)
@@ -192,7 +192,7 @@ def test_lost_answers_double_nothing(
 ) -> None:
     """The store takes epoch 2 and its answer is lost; it is said again in the same training."""
     monkeypatch.setattr("imagetrail.tracking.run.PAUSE", 0)
-    monkeypatch.setattr("imagetrail.tracking.run.PATIENCE", 0)
+    monkeypatch.setattr("imagetrail.tracking.run.BACKOFF", 0)
     at_epochs(monkeypatch, {2: lambda: line.switch("deaf"), 4: lambda: line.switch("up")})
     train.main(root)
     is_whole(root, server, tmp_path.name, tested=False)

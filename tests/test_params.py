@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, set_params
 
-from imagetrail import recipes
 from imagetrail.errors import ParamsError
-from imagetrail.params import load_params
+from imagetrail.params import recipes
+from imagetrail.params.load import load_params
 
 
 def test_recipes_default_is_what_a_fresh_clone_holds() -> None:

@@ -9,9 +9,11 @@ from PIL import Image
 from test_classifier import make_subset
 from test_evaluation import PREDICTIONS
 
-from imagetrail import artifacts, pictures
-from imagetrail.params import Augment
-from imagetrail.training import Epoch
+from imagetrail.evaluate import pictures
+from imagetrail.files import artifacts
+from imagetrail.params.train import Augment
+from imagetrail.train import preview
+from imagetrail.train.loop import Epoch
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 1, 8, 6), dtype=np.uint8)
 AFFINE = {"name": "RandomAffine", "degrees": 20.0}
@@ -31,7 +33,7 @@ def write_curves(path: Path) -> None:
         lambda path: pictures.confusion_matrix(path, PREDICTIONS),
         lambda path: pictures.samples(path, SUBSET),
         lambda path: pictures.mistakes(path, PREDICTIONS, SUBSET, 24),
-        lambda path: pictures.augmented(path, SUBSET, [Augment.model_validate(AFFINE)], seed=0),
+        lambda path: preview.augmented(path, SUBSET, [Augment.model_validate(AFFINE)], seed=0),
     ],
     ids=["curves", "confusion", "samples", "mistakes", "augmented"],
 )

@@ -13,13 +13,15 @@ from test_classifier import make_subset
 from test_training import options
 from torch import nn
 
-from imagetrail import classifier, features, models, pretrained, training
-from imagetrail.arrays import Subset
-from imagetrail.artifacts import Weights, file_sha256
-from imagetrail.checkpoints import Checkpoints
+from imagetrail.download import weights
 from imagetrail.errors import DataError, TrainingError
-from imagetrail.params import Model, Normalisation
-from imagetrail.sources import weights
+from imagetrail.files.arrays import Subset
+from imagetrail.files.artifacts import Weights, file_sha256
+from imagetrail.model import networks, pretrained
+from imagetrail.params.model import Model
+from imagetrail.params.train import Normalisation
+from imagetrail.train import features, loop, normalisation
+from imagetrail.train.checkpoints import Checkpoints
 
 MOBILE = "mobilenet_v2-b0353104.pth"
 
@@ -87,7 +89,7 @@ def test_a_file_that_changed_since_download_is_noticed(tmp_path: Path) -> None:
 
 
 def backbone(architecture: str = "mobilenet_v2", *, classes: int = 3) -> nn.Module:
-    return models.build(architecture, 3, (32, 32), classes, {"freeze": True, "input_size": 64})
+    return networks.build(architecture, 3, (32, 32), classes, {"freeze": True, "input_size": 64})
 
 
 def test_torchvisions_file_gives_torchvisions_answers(folder: Path) -> None:
@@ -113,9 +115,9 @@ def test_half_precision_files_fill_float32_networks(test_data: Path) -> None:
 
 def test_an_own_model_can_go_on_from_its_file_with_other_classes(tmp_path: Path) -> None:
     arguments = {"widths": [4, 8], "dropout": 0.0}
-    earlier = models.build("SmallCNN", 1, (8, 8), 5, arguments)
+    earlier = networks.build("SmallCNN", 1, (8, 8), 5, arguments)
     save_file({f"network.{name}": value for name, value in earlier.state_dict().items()}, tmp_path / "m.safetensors")
-    later = models.build("SmallCNN", 1, (8, 8), 2, arguments)
+    later = networks.build("SmallCNN", 1, (8, 8), 2, arguments)
     head = later.head.weight.clone()
     pretrained.load(later, tmp_path / "m.safetensors")
     assert torch.equal(later.blocks[0][0].weight, earlier.blocks[0][0].weight)
@@ -160,16 +162,16 @@ def subsets() -> tuple[Subset, Subset]:
     return make_subset(images, labels, list(range(50)), both), make_subset(images, labels, list(range(50, 70)), both)
 
 
-def task(root: Path, folder: Path, subsets: tuple[Subset, Subset], **changes: object) -> training.Task:
+def task(root: Path, folder: Path, subsets: tuple[Subset, Subset], **changes: object) -> loop.Task:
     model = {"name": "mobilenet_v2", "weights": MOBILE, "freeze": True, "input_size": 64} | changes
     found = weights.find(MOBILE, folder, root)
-    card = classifier.new_card(Model.model_validate(model), found, None, subsets[0])
-    return training.Task(card, folder / MOBILE, *subsets, root)
+    card = normalisation.new_card(Model.model_validate(model), found, None, subsets[0])
+    return loop.Task(card, folder / MOBILE, *subsets, root)
 
 
-def fit(given: training.Task, **changes: object) -> training.Trained:
+def fit(given: loop.Task, **changes: object) -> loop.Trained:
     chosen = options(**{"optimizer": {"name": "AdamW", "lr": 0.01}} | changes)
-    return training.fit(given, chosen, Checkpoints(given.root / "checkpoints"), lambda epoch, speed: None)
+    return loop.fit(given, chosen, Checkpoints(given.root / "checkpoints"), lambda epoch, speed: None)
 
 
 def test_pretrained_weights_bring_their_normalisation(folder: Path, tmp_path: Path, subsets) -> None:
@@ -178,7 +180,7 @@ def test_pretrained_weights_bring_their_normalisation(folder: Path, tmp_path: Pa
     assert card.weights == {"name": MOBILE, "sha256": file_sha256(folder / MOBILE)}
     own = Normalisation(mean=[0.5] * 3, std=[0.25] * 3)
     model = Model(name="mobilenet_v2", weights=MOBILE, freeze=True)
-    assert classifier.new_card(model, weights.find(MOBILE, folder, tmp_path), own, subsets[0]).mean == [0.5] * 3
+    assert normalisation.new_card(model, weights.find(MOBILE, folder, tmp_path), own, subsets[0]).mean == [0.5] * 3
 
 
 def test_features_give_the_same_logits_as_the_whole_way(folder: Path, tmp_path: Path, subsets) -> None:
@@ -226,14 +228,14 @@ def test_an_interrupted_computation_goes_on_where_it_was(folder: Path, tmp_path:
     monkeypatch.setattr(features, "_compute", lambda *args: computed.append(1) or compute(*args))
     resumed = fit(task(tmp_path, folder, subsets))
     assert len(computed) == 2
-    shutil.rmtree(tmp_path / features.FOLDER)
+    shutil.rmtree(tmp_path / features.FEATURES)
     again = fit(task(tmp_path, folder, subsets))
     assert resumed.history == again.history
 
 
 def test_augmentation_goes_the_whole_way(folder: Path, tmp_path: Path, subsets) -> None:
     trained = fit(task(tmp_path, folder, subsets), augment=[{"name": "RandomHorizontalFlip"}], epochs=2)
-    assert not (tmp_path / features.FOLDER).exists()
+    assert not (tmp_path / features.FEATURES).exists()
     before = torch.load(folder / MOBILE, weights_only=True)["features.0.1.running_mean"]
     after = trained.classifier.network.backbone.features[0][1].running_mean
     assert torch.equal(before, after), "a frozen backbone keeps its statistics, too"
@@ -245,4 +247,4 @@ def test_other_pixels_or_weights_are_other_features(folder: Path, tmp_path: Path
     fit(given)
     fit(task(tmp_path, folder, other))
     fit(replace(given, card=replace(given.card, weights={"name": MOBILE, "sha256": "another"})))
-    assert len(list((tmp_path / features.FOLDER).iterdir())) == 3
+    assert len(list((tmp_path / features.FEATURES).iterdir())) == 3

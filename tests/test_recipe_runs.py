@@ -12,7 +12,8 @@ import pytest
 from conftest import REPOSITORY, need, set_params
 from PIL import Image
 
-from imagetrail import artifacts, recipes
+from imagetrail.files import artifacts
+from imagetrail.params import recipes
 from stages import download, evaluate, preprocess, split, train
 
 pytestmark = [

@@ -11,9 +11,10 @@ from conftest import REPOSITORY, set_params
 from ruamel.yaml import YAML
 
 from bench.figures import FIGURES, Figure
-from imagetrail import models, recipes
 from imagetrail.errors import ParamsError
-from imagetrail.params import load_params
+from imagetrail.model import networks
+from imagetrail.params import recipes
+from imagetrail.params.load import load_params
 
 NAMES = recipes.names(REPOSITORY)
 CLASSES = {
@@ -60,7 +61,7 @@ def test_a_recipe_has_the_parameters_that_it_states(name: str) -> None:
     classes = CLASSES.get(name) or CLASSES[params.download.source]
     size = params.preprocess.size
     assert size is not None
-    network = models.build(params.model.name, params.preprocess.channels, size, classes, params.model.arguments)
+    network = networks.build(params.model.name, params.preprocess.channels, size, classes, params.model.arguments)
     assert sum(parameter.numel() for parameter in network.parameters()) == int(stated)
 
 
@@ -97,7 +98,7 @@ def test_a_wrong_recipe_leaves_params_alone(root: Path, text: str, message: str)
 
 
 def imagetrail(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from imagetrail.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from imagetrail.doors.cli import main; main()", *arguments]
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 
@@ -134,7 +135,7 @@ def test_overrides_turn_any_params_into_the_recipe(root: Path, name: str, start:
     """What `mlflow run -P recipe=NAME` hands to DVC, leaf by leaf, through DVC's own parser."""
     from dvc.utils.hydra import apply_overrides
 
-    from imagetrail.overrides import of_arguments, pairs
+    from imagetrail.params.overrides import of_arguments, pairs
 
     recipes.apply(root, start)
     apply_overrides(
@@ -148,7 +149,7 @@ def test_overrides_turn_any_params_into_the_recipe(root: Path, name: str, start:
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: f"{figure.recipe} {figure.data}")
 def test_every_figure_is_a_run_that_would_be_accepted(root: Path, figure: Figure) -> None:
-    from imagetrail.overrides import check, of_arguments, pairs
+    from imagetrail.params.overrides import check, of_arguments, pairs
 
     arguments = [part for name, value in figure.parameters.items() for part in (f"--{name}", value)]
     params = check(root, of_arguments(root, pairs(["--recipe", figure.recipe, *arguments])))

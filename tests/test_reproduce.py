@@ -14,16 +14,16 @@ from conftest import git, set_params
 from test_stages import BIN, MAKE, environment, make_clone, project_run, run, write_photos
 
 from imagetrail.errors import ArtifactError, ReproductionError
-from imagetrail.reproduction import verdict
-from imagetrail.reproduction.reproduce import FOLDER, reproduce
+from imagetrail.reproduce import verdict
+from imagetrail.reproduce.repeat import REPRODUCTIONS, reproduce
 from imagetrail.tracking import record, registry
 from imagetrail.tracking.record import Record
 
 slow = pytest.mark.slow
 quiet = pytest.mark.filterwarnings("ignore")  # the client of MLflow warns of its own insides
 
-SCALE = "git/untracked/src/imagetrail/models/scale.py"
-NETWORK = "src/imagetrail/models/small_cnn.py"
+SCALE = "git/untracked/src/imagetrail/model/networks/scale.py"
+NETWORK = "src/imagetrail/model/networks/small_cnn.py"
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone with changed and with new code, own images, and a run of each door."""
     folder = make_clone(tmp_path_factory.mktemp("reproduce") / "clone")
     write_photos(folder / "data/source", 48)
-    (folder / "src/imagetrail/models/scale.py").write_text('"""Not in git."""\n\nSCALE = 0.5\n')
+    (folder / "src/imagetrail/model/networks/scale.py").write_text('"""Not in git."""\n\nSCALE = 0.5\n')
     text = (folder / NETWORK).read_text()
-    text = text.replace(IMPORT, f"{IMPORT}\nfrom imagetrail.models.scale import SCALE")
+    text = text.replace(IMPORT, f"{IMPORT}\nfrom imagetrail.model.networks.scale import SCALE")
     (folder / NETWORK).write_text(text + CHANGE)
     (folder / "notes.bin").write_bytes(b"far too large for a run" * 600_000)
     set_params(
@@ -99,7 +99,7 @@ def test_a_run_of_every_door_is_bit_identical(workplace: Path, door: str) -> Non
     assert client(workplace).get_run(run_id).data.tags["imagetrail.reproduction"].startswith("bit-identical")
     assert git(workplace, "status", "--short") == before
     assert git(workplace, "worktree", "list").count("\n") == 1
-    assert list((workplace / FOLDER).iterdir()) == []
+    assert list((workplace / REPRODUCTIONS).iterdir()) == []
 
 
 # --- every ingredient damaged -----------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_another_environment_is_made_from_the_lock_and_named(workplace: Path) ->
 def test_an_interrupted_repetition_goes_on_where_it_was(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its checkpoints lie beside the worktree, which is made anew."""
     run_id = run_of(workplace, "mlflow run")
-    kept = workplace / FOLDER / f"{run_id}.checkpoints"
+    kept = workplace / REPRODUCTIONS / f"{run_id}.checkpoints"
     command = [BIN / "imagetrail", "reproduce", run_id]
     process = subprocess.Popen(command, cwd=workplace, env=environment(), start_new_session=True)
     deadline = time.monotonic() + 120

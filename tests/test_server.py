@@ -19,9 +19,9 @@ from conftest import need, set_params
 from test_stages import BIN, MAKE, first_repro, free_port, reproduced, run  # noqa: F401
 from test_sweeps import write_small_space
 
-from imagetrail import postgres
 from imagetrail.errors import ServerError
-from imagetrail.server import serve
+from imagetrail.server import postgres
+from imagetrail.server.serve import serve
 from imagetrail.tracking import move, outbox, store
 from stages import download, evaluate, preprocess, split, train
 

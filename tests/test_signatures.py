@@ -5,9 +5,9 @@ import inspect
 import pytest
 import torch
 
-from imagetrail import signatures
-from imagetrail.models import MODELS
-from imagetrail.signatures import Family
+from imagetrail.model.networks import MODELS
+from imagetrail.params import signatures
+from imagetrail.params.signatures import Family
 
 
 def real(family: Family, cls: object) -> set[str]:

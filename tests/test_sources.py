@@ -20,13 +20,15 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imagetrail import artifacts
+from imagetrail.download import names
+from imagetrail.download.job import SourceJob
+from imagetrail.download.sources import SOURCES
+from imagetrail.download.table import LINE_LIMIT
 from imagetrail.errors import DataError, ParamsError
-from imagetrail.params import DELIMITERS, Download, load_params
-from imagetrail.readers import open_reader
-from imagetrail.sources import SOURCES, names
-from imagetrail.sources.csv import LINE_LIMIT
-from imagetrail.sources.request import Request
+from imagetrail.files import artifacts
+from imagetrail.params.download import DELIMITERS, Download
+from imagetrail.params.load import load_params
+from imagetrail.preprocess.readers import open_reader
 from stages import download, preprocess
 
 
@@ -247,7 +249,7 @@ def test_any_bytes_give_rows_or_our_error(data: bytes, tmp_path_factory) -> None
     (root / "source/labels.csv").write_bytes(data)
     options = load_params(REPOSITORY).download.model_copy(update={"path": "source", "delimiter": None})
     try:
-        rows = list(SOURCES["csv"](Request(options, root, root, 1)))
+        rows = list(SOURCES["csv"](SourceJob(options, root, root, 1)))
     except DataError as error:
         event(re.sub("[^ a-zA-Z]+.*", "", str(error).partition("labels.csv")[2]) or "names")
         return
@@ -292,7 +294,7 @@ def test_idx_files_are_found_without_a_network(root: Path, layout: str, zipped: 
 def test_a_download_that_fails_says_where_files_may_be_put(root: Path, source: str) -> None:
     """The network is blocked in these tests, as it is on many machines."""
     set_params(root, download__source=source)
-    request = Request(load_params(root).download, root, root, 1)
+    request = SourceJob(load_params(root).download, root, root, 1)
     with pytest.raises(DataError, match=rf"{source} could not be loaded .*; put its files under download\.path"):
         list(SOURCES[source](request))
 
@@ -617,7 +619,7 @@ def test_a_damaged_parquet_gives_rows_or_our_error(flips: list[tuple[float, int]
     (root / "photos.parquet").write_bytes(data)
     options = load_params(REPOSITORY).download.model_copy(update={"path": "."})
     try:
-        list(SOURCES["parquet"](Request(options, root, root, 1)))
+        list(SOURCES["parquet"](SourceJob(options, root, root, 1)))
     except DataError:
         return
 

@@ -8,10 +8,10 @@ from conftest import set_params
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagetrail import artifacts
-from imagetrail.artifacts import Dataset, TensorRow
 from imagetrail.errors import DataError
-from imagetrail.splits import stratified_split
+from imagetrail.files import artifacts
+from imagetrail.files.artifacts import Dataset, TensorRow
+from imagetrail.split.stratified import stratified_split
 from stages import split
 
 CLASSES = [f"class {n}" for n in range(5)]

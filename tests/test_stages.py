@@ -498,7 +498,7 @@ def run_queue(folder: Path, jobs: int) -> None:
 
 
 def test_queued_experiments_meet_in_one_table_with_their_own_code(reproduced: Path) -> None:
-    layers = reproduced / "src/imagetrail/models/layers.py"
+    layers = reproduced / "src/imagetrail/model/networks/layers.py"
     original = layers.read_text()
     changed = original.replace("nn.ReLU()", "nn.GELU()")
     assert changed != original

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from test_stages import first_repro, mlflow_runs, project_run, reproduced, run  # noqa: F401  # two are fixtures
 
-from imagetrail import artifacts, splits
 from imagetrail.errors import DataError, ParamsError
+from imagetrail.files import artifacts
+from imagetrail.split import splits
 from imagetrail.sweeps import folds, space, study, worker
 from imagetrail.sweeps.space import Dimension
 from imagetrail.sweeps.worker import Plan
@@ -45,7 +46,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_space_of_the_repository_is_read_and_tries_valid_parameters(digits: Path) -> None:
-    from imagetrail import overrides
+    from imagetrail.params import overrides
 
     for path in (REPOSITORY / "sweeps").glob("*.yaml"):
         found = space.read(REPOSITORY, path.stem)

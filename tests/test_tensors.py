@@ -9,8 +9,8 @@ import pytest
 from conftest import set_params
 from PIL import Image
 
-from imagetrail import artifacts
 from imagetrail.errors import DataError
+from imagetrail.files import artifacts
 from stages import download, preprocess
 
 
@@ -237,7 +237,7 @@ def test_past_a_limit_the_stage_fails_with_the_list(root: Path, kind: str) -> No
 
 
 def test_what_was_not_compared_is_not_counted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagetrail.health.COMPARED", 5)
+    monkeypatch.setattr("imagetrail.preprocess.health.COMPARED", 5)
     make_odd_images(root)
     download.main(root)
     preprocess.main(root)

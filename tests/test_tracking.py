@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, set_params
 
-from imagetrail import arrays, artifacts, classifier
-from imagetrail.params import load_params
+from imagetrail.files import arrays, artifacts
+from imagetrail.model import classifier
+from imagetrail.params.load import load_params
 from stages import download, evaluate, preprocess, split, train
 
 pytestmark = [
@@ -199,7 +200,7 @@ def test_evaluate_again_doubles_nothing(root: Path) -> None:
 
 
 def test_a_missing_run_is_rebuilt_from_the_files(root: Path) -> None:
-    from imagetrail.tracking.training import rebuild
+    from imagetrail.tracking.stages import rebuild
 
     train.main(root)
     evaluate.main(root)
@@ -288,7 +289,7 @@ def test_a_run_whose_process_died_is_ended(root: Path) -> None:
 
 
 def test_an_interrupted_training_is_marked_and_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from imagetrail.tracking.training import TrainingRun
+    from imagetrail.tracking.stages import TrainingRun
 
     log_epoch = TrainingRun.log_epoch
 

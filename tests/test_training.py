@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_classifier import make_subset
 
-from imagetrail import checkpoints, classifier, training
-from imagetrail.arrays import Subset
-from imagetrail.checkpoints import Checkpoints
-from imagetrail.classifier import Card
 from imagetrail.errors import TrainingError
-from imagetrail.params import Model, Train, load_params
-from imagetrail.training import Task, Trained, shuffled_batches
+from imagetrail.files.arrays import Subset
+from imagetrail.model.classifier import Card
+from imagetrail.params.load import load_params
+from imagetrail.params.model import Model
+from imagetrail.params.train import Train
+from imagetrail.train import checkpoints, loop, normalisation
+from imagetrail.train.checkpoints import Checkpoints
+from imagetrail.train.loop import Task, Trained, shuffled_batches
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +43,12 @@ def options(**changes: object) -> Train:
 
 def fit(subsets: tuple[Subset, Subset], folder: Path, on_epoch=lambda epoch, speed: None, **changes: object) -> Trained:
     train, val = subsets
-    return training.fit(Task(small(train), None, train, val, folder), options(**changes), Checkpoints(folder), on_epoch)
+    return loop.fit(Task(small(train), None, train, val, folder), options(**changes), Checkpoints(folder), on_epoch)
 
 
 def small(train: Subset, **changes: object) -> Card:
     model = {"name": "SmallCNN", "weights": None, "widths": [4, 8], "dropout": 0.3} | changes
-    return classifier.new_card(Model.model_validate(model), None, None, train)
+    return normalisation.new_card(Model.model_validate(model), None, None, train)
 
 
 def weights(trained: Trained) -> dict[str, torch.Tensor]:
@@ -93,7 +95,7 @@ def test_a_killed_training_ends_in_the_weights_it_would_have_had(
 ) -> None:
     whole = fit(subsets, tmp_path / "whole", epochs=4, **changes)
 
-    def kill(epoch: training.Epoch, speed: float | None) -> None:
+    def kill(epoch: loop.Epoch, speed: float | None) -> None:
         if epoch.epoch == killed_after + 1:
             raise KeyboardInterrupt
 
@@ -165,7 +167,7 @@ def test_validation_measures_the_averaged_weights_and_they_become_the_model(subs
     assert plain.history[2].val_loss != averaged.history[2].val_loss
     assert not equal(plain, averaged)
     val = subsets[1]
-    loss, accuracy = training.validate(
+    loss, accuracy = loop.validate(
         averaged.classifier, torch.nn.CrossEntropyLoss(reduction="sum"), val, options(), torch.device("cpu")
     )
     assert (loss, accuracy) == pytest.approx((averaged.kept.val_loss, averaged.kept.val_accuracy))

@@ -10,9 +10,9 @@ import pytest
 from conftest import set_params
 from PIL import Image
 
-from imagetrail import workers
 from imagetrail.errors import DataError, ParamsError
-from imagetrail.params import load_params
+from imagetrail.params.load import load_params
+from imagetrail.preprocess import workers
 from stages import download, preprocess
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,7 @@ def test_a_cluster_gives_the_same_bytes_also_when_a_worker_dies(root: Path, clus
             yield from results
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("imagetrail.tensors.spread", spread)
+            patch.setattr("imagetrail.preprocess.build.spread", spread)
             preprocess.main(root)
         assert victim not in client.run(os.getpid).values()
     assert outputs(root) == alone
@@ -77,7 +77,7 @@ def test_workers_with_other_code_are_refused(root: Path, cluster, monkeypatch: p
 
 def test_a_scheduler_that_is_not_there(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_photos(root, 4, 16)
-    monkeypatch.setattr(workers, "PATIENCE", 1)
+    monkeypatch.setattr(workers, "CLUSTER_TIMEOUT", 1)
     set_params(root, machine__backend="dask", machine__scheduler="tcp://127.0.0.1:9")
     with pytest.raises(DataError, match=r"machine\.scheduler = 'tcp://127\.0\.0\.1:9' cannot be reached"):
         preprocess.main(root)

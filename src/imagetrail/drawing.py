@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from skimage.util import montage
 
-from imagetrail import artifacts
-from imagetrail.arrays import Pixels
+from imagetrail.files import artifacts
+from imagetrail.files.arrays import Pixels
 
 
 def save(figure: Figure, path: Path) -> None:

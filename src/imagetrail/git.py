@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagetrail import artifacts
+from imagetrail.files import artifacts
 
 EXCLUDED = (":(exclude)dvc.lock", ":(exclude)metrics")
 """What the pipeline itself writes and git keeps: a run changes it, and is not changed by it."""

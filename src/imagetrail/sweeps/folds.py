@@ -7,9 +7,10 @@ from typing import Self
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from imagetrail import arrays, splits
-from imagetrail.arrays import Subset
 from imagetrail.errors import DataError
+from imagetrail.files import arrays
+from imagetrail.files.arrays import Subset
+from imagetrail.split import splits
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from imagetrail.errors import ParamsError, nearest
-from imagetrail.params import Leaf
+from imagetrail.params.section import Leaf
 
 if TYPE_CHECKING:
     import optuna
 
-FOLDER = Path("sweeps")
+SPACES = Path("sweeps")
 TRIED = ("model.", "train.")
 """Sections that a trial may change: it runs the training alone, on the tensors and the split that are there."""
 
@@ -105,10 +105,10 @@ def read(root: Path, name: str) -> Space:
     Raises:
         ParamsError: there is no such file, or it is wrong.
     """
-    names = sorted(path.stem for path in (root / FOLDER).glob("*.yaml"))
+    names = sorted(path.stem for path in (root / SPACES).glob("*.yaml"))
     if name not in names:
-        raise ParamsError(f"{name!r} is no file of {FOLDER}; {nearest(name, names)}")
-    path = FOLDER / f"{name}.yaml"
+        raise ParamsError(f"{name!r} is no file of {SPACES}; {nearest(name, names)}")
+    path = SPACES / f"{name}.yaml"
     try:
         return Space.model_validate(YAML(typ="safe").load((root / path).read_text(encoding="utf-8")))
     except YAMLError as error:

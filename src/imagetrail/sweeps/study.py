@@ -18,20 +18,24 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial, TrialState
 
 import imagetrail
-from imagetrail import artifacts, checkpoints, console, overrides, programs
+from imagetrail import console, programs
 from imagetrail.errors import ImagetrailError, ParamsError
-from imagetrail.params import Leaf, Params
+from imagetrail.files import artifacts
+from imagetrail.params import overrides
+from imagetrail.params.load import Params
+from imagetrail.params.section import Leaf
 from imagetrail.sweeps import space as spaces
 from imagetrail.sweeps.space import Space
 from imagetrail.sweeps.worker import FAILURE, FOLD_INDEX, PROCESS, RUN, Plan, open_study, taken
 from imagetrail.tracking import contents
 from imagetrail.tracking.run import Run, alive
 from imagetrail.tracking.tags import SWEEP
+from imagetrail.train import checkpoints
 
 if TYPE_CHECKING:
     import optuna
 
-FOLDER = Path(".imagetrail/sweeps")
+WORKPLACES = Path(".imagetrail/sweeps")
 DATABASE = Path(".imagetrail/sweeps.db")
 REQUEST = "sweep/request.json"
 """Artifact: what was asked for; see Request."""
@@ -78,7 +82,7 @@ def run(root: Path, request: Request) -> "Outcome":
         contents.log_dataset(tracked, params, artifacts.read_dataset(root))
         tracked.say("text", {"path": REQUEST, "text": json.dumps(asdict(request), indent=2) + "\n"})
         if not request.folds:
-            tracked.log_files("sweep", [root / spaces.FOLDER / f"{request.space}.yaml"])
+            tracked.log_files("sweep", [root / spaces.SPACES / f"{request.space}.yaml"])
         plan = replace(plan, parent=tracked.id)
         _work(root, plan, study)
         outcome = Outcome.of(study, plan)
@@ -141,7 +145,7 @@ def _replace_interrupted(study: "optuna.Study", plan: Plan) -> None:
 
 def _work(root: Path, plan: Plan, study: "optuna.Study") -> None:
     """Start the workers and show how far they are; whatever happens, none is left."""
-    folder = artifacts.workspace(root).resolve() / FOLDER / plan.study
+    folder = artifacts.workspace(root).resolve() / WORKPLACES / plan.study
     folder.mkdir(parents=True, exist_ok=True)
     plan.write(folder / "plan.json")
     source = str(Path(imagetrail.__file__).parents[1])

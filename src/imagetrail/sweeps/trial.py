@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from imagetrail import artifacts, checkpoints, classifier, training
-from imagetrail.arrays import Subset
 from imagetrail.errors import guard
-from imagetrail.params import Params, load_params
+from imagetrail.files import artifacts
+from imagetrail.files.arrays import Subset
+from imagetrail.params.load import Params, load_params
 from imagetrail.sweeps import folds
 from imagetrail.sweeps.folds import Fold
+from imagetrail.tracking.stages import child_run
 from imagetrail.tracking.tags import FOLD
-from imagetrail.tracking.training import child_run
-from imagetrail.training import Epoch, Trained
+from imagetrail.train import checkpoints, loop, normalisation
+from imagetrail.train.loop import Epoch, Trained
 
 
 def train(
@@ -40,17 +41,17 @@ def train(
     """
     subset, val = rows
     weights = artifacts.read_weights(root)
-    card = classifier.new_card(params.model, weights, params.train.normalisation, subset)
+    card = normalisation.new_card(params.model, weights, params.train.normalisation, subset)
     resumable = checkpoints.of_training(root, card, subset, val, params.train)
     start = None if weights is None else weights.path(root, params.download.weights)
-    task = training.Task(card, start, subset, val, root)
+    task = loop.Task(card, start, subset, val, root)
     with _outputs(root) as outputs, child_run(root, outputs, params, subset, name, tags) as run:
 
         def report(epoch: Epoch, images_per_second: float | None) -> None:
             run.log_epoch(epoch, images_per_second)
             on_epoch(epoch, run.id)
 
-        trained = training.fit(task, params.train, resumable, report)
+        trained = loop.fit(task, params.train, resumable, report)
         trained.save(outputs)
         resumable.clear()
         run.finish(trained)

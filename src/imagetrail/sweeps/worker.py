@@ -11,17 +11,19 @@ import optuna
 from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from imagetrail import arrays, artifacts, overrides
 from imagetrail.console import warn
 from imagetrail.errors import ImagetrailError, Stopped, guard
-from imagetrail.params import Leaf, Params
+from imagetrail.files import arrays, artifacts
+from imagetrail.params import overrides
+from imagetrail.params.load import Params
+from imagetrail.params.section import Leaf
 from imagetrail.sweeps import trial
 from imagetrail.sweeps.folds import Fold
 from imagetrail.sweeps.space import Space
 from imagetrail.tracking.contents import text
 from imagetrail.tracking.run import process_tag
 from imagetrail.tracking.tags import PARENT, SWEEP, TRIAL
-from imagetrail.training import Epoch
+from imagetrail.train.loop import Epoch
 
 FAILURE, PROCESS, RUN = "failure", "process", "run"
 """What is noted beside a trial: why it failed, who runs it, its run in MLflow."""

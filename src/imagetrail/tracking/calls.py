@@ -85,9 +85,9 @@ def _dataset(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
 
 
 def _model(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
-    from imagetrail.tracking import models
+    from imagetrail.tracking import logged_model
 
-    models.log(client, run_id, call.files[0], call.files[1], call.values["device"])
+    logged_model.log(client, run_id, call.files[0], call.files[1], call.values["device"])
 
 
 def _models_of(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:

@@ -13,14 +13,17 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from imagetrail import artifacts, recipes
-from imagetrail.arrays import Subset
-from imagetrail.artifacts import Dataset
 from imagetrail.errors import ParamsError
+from imagetrail.files import artifacts
+from imagetrail.files.arrays import Subset
+from imagetrail.files.artifacts import Dataset
 from imagetrail.git import GitState, read_state
-from imagetrail.params import Leaf, Params, leaves
+from imagetrail.params import recipes
+from imagetrail.params.load import Params
+from imagetrail.params.section import Leaf, leaves
 from imagetrail.tracking.run import Run
 from imagetrail.tracking.tags import COMMIT, PARAMS_SHA256
+from imagetrail.train import preview
 
 LIBRARIES = ("torch", "torchvision", "mlflow", "dvc", "numpy", "pillow", "scikit-learn")
 UNTRACKED_LIMIT = 10 * 2**20
@@ -146,11 +149,10 @@ def log_augmentation(run: Run, params: Params, train: Subset) -> None:
     """A picture of augmented train images, where the training augments."""
     if params.train.augment is None:
         return
-    from imagetrail import pictures
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "augmented.png"
-        pictures.augmented(path, train, params.train.augment, params.train.seed)
+        preview.augmented(path, train, params.train.augment, params.train.seed)
         run.log_files("training", [path])
 
 

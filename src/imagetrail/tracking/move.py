@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagetrail import artifacts
 from imagetrail.console import progress
 from imagetrail.errors import ServerError
+from imagetrail.files import artifacts
 from imagetrail.tracking import store
 
 if TYPE_CHECKING:

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock, Timeout
 
-from imagetrail import artifacts
 from imagetrail.console import warn
+from imagetrail.files import artifacts
 from imagetrail.tracking.calls import Call, make
 from imagetrail.tracking.tags import ENTRY, MODEL_SHA256
 
 if TYPE_CHECKING:
     import mlflow
 
-FOLDER = Path(".imagetrail/outbox")
+OUTBOX = Path(".imagetrail/outbox")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Entry:
     @classmethod
     def create(cls, root: Path, header: Header) -> Self:
         """A new entry, locked by this process."""
-        folder = artifacts.workspace(root).resolve() / FOLDER / f"{time.time_ns():020d}-{os.getpid()}"
+        folder = artifacts.workspace(root).resolve() / OUTBOX / f"{time.time_ns():020d}-{os.getpid()}"
         folder.mkdir(parents=True)
         entry = cls(folder)
         entry._lock.acquire()
@@ -142,7 +142,7 @@ def store_key(uri: str) -> str:
 
 def waiting(root: Path) -> list[Path]:
     """The entries, oldest first; cheap, for those who only want to know whether there are any."""
-    return sorted((artifacts.workspace(root) / FOLDER).glob("*/header.json"))
+    return sorted((artifacts.workspace(root) / OUTBOX).glob("*/header.json"))
 
 
 def send_waiting(root: Path, uri: str, client: "mlflow.MlflowClient", experiment_id: str) -> None:

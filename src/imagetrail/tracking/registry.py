@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagetrail import comparison
-from imagetrail.comparison import Answers
+from imagetrail.compare.runs import LoggedRun
 from imagetrail.errors import ArtifactError, ImagetrailError
+from imagetrail.evaluate import paired
+from imagetrail.evaluate.paired import Answers
+from imagetrail.params.evaluate import Evaluate
 from imagetrail.tracking import store
 
 if TYPE_CHECKING:
@@ -20,6 +22,36 @@ CHAMPION = "champion"
 PREDICTIONS = "evaluation/predictions.csv"
 
 
+def baseline(root: Path, options: Evaluate) -> Answers | None:
+    """Fetch what the run of evaluate.gate.baseline answered; None where no run is named, or no champion exists yet.
+
+    Raises:
+        ArtifactError: the store has no such run, or it holds no answers.
+    """
+    name = None if options.gate is None else options.gate.baseline
+    if name == CHAMPION:
+        assert options.registry is not None, "params.py asks for it"
+        name = champion(root, options.registry)
+    return None if name is None else answers(root, name)
+
+
+def logged_run(root: Path, reference: str) -> LoggedRun:
+    """Fetch what `compare` needs of a run; `reference` as in `find`.
+
+    Raises:
+        ArtifactError: there is no such run, or it holds no answers.
+    """
+    run = find(root, reference)
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    return LoggedRun(
+        id=run.info.run_id,
+        name=f"{run.info.run_name} ({run.info.run_id[:6]})",
+        parameters=run.data.params,
+        digest=inputs[0].dataset.digest if inputs else None,
+        answers=answers(root, run.info.run_id),
+    )
+
+
 def answers(root: Path, run_id: str) -> Answers:
     """What a run's model answered for the test images.
 
@@ -27,7 +59,7 @@ def answers(root: Path, run_id: str) -> Answers:
         ArtifactError: the store has no such run, or it holds no answers.
     """
     with asked(root, f"the run {run_id!r} has no {PREDICTIONS}") as client, tempfile.TemporaryDirectory() as folder:
-        return comparison.read(Path(client.download_artifacts(run_id, PREDICTIONS, folder)))
+        return paired.read(Path(client.download_artifacts(run_id, PREDICTIONS, folder)))
 
 
 def find(root: Path, reference: str) -> "mlflow.entities.Run":

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 """What MLflow calls a run that nobody named."""
-PATIENCE = 20
+BACKOFF = 20
 """A store that failed is asked again after so many times as long as the failure took, so that a training loses a
 twentieth of its time at most."""
 PAUSE = 5
@@ -100,7 +100,7 @@ class Run:
         try:
             result = action()
         except Exception as error:  # whatever MLflow, SQLAlchemy or requests raise: tracking never stops a training
-            self._retry_at = time.monotonic() + max(PAUSE, PATIENCE * (time.monotonic() - begin))
+            self._retry_at = time.monotonic() + max(PAUSE, BACKOFF * (time.monotonic() - begin))
             if not self._warned:
                 self._warned = True
                 reason = " ".join(str(error).split())[:300] or type(error).__name__
@@ -122,7 +122,7 @@ class Run:
                 self._entry = outbox.Entry.create(self.root, header)
             self._entry.add(call)
         except OSError as error:
-            warn(f"the {call.kind} of the run are lost: {outbox.FOLDER} cannot be written ({error.strerror}).")
+            warn(f"the {call.kind} of the run are lost: {outbox.OUTBOX} cannot be written ({error.strerror}).")
 
     def _send(self) -> None:
         """Try to send what was kept; then calls are made at once again."""

@@ -8,8 +8,8 @@ import os
 import re
 from pathlib import Path
 
-from imagetrail import artifacts
 from imagetrail.errors import ArtifactError
+from imagetrail.files import artifacts
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"

@@ -1,0 +1,114 @@
+"""Compare runs with the first of them, as a table and as JSON; page.py draws the same as a page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from imagetrail.evaluate import paired
+from imagetrail.evaluate.paired import FIGURES, LEVEL, Answers, Comparison, Interval
+
+INTERVALS = (
+    f"Intervals of {LEVEL:.0%}: Wilson's for an accuracy, Tango's for the difference of two (it agrees with McNemar's "
+    "test), percentiles of a bootstrap over the images for loss and macro F1."
+)
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """What a comparison needs of a run."""
+
+    id: str
+    name: str
+    parameters: Mapping[str, str]
+    """As MLflow shows them."""
+    digest: str | None
+    """First 8 digits of the data set's sha256."""
+    answers: Answers
+
+
+@dataclass(frozen=True)
+class Report:
+    """Some runs against the first of them."""
+
+    runs: list[str]
+    """Ids."""
+    names: list[str]
+    digest: str | None
+    """Of the first run's data set; its first 8 digits."""
+    parameters: Mapping[str, list[str | None]]
+    """Those that differ: a value for each run, None where it has none."""
+    comparisons: list[Comparison]
+    """Every run but the first against the first."""
+
+    def text(self) -> str:
+        """For a terminal."""
+        lines = []
+        if self.parameters:
+            lines += _columns([["parameter", *self.names], *([n, *map(dash, v)] for n, v in self.parameters.items())])
+        else:
+            lines.append("All logged parameters are equal.")
+        for name, found in zip(self.names[1:], self.comparisons, strict=True):
+            lines += ["", f"{name} against {self.names[0]}, {found.n} test images both answered:"]
+            rows = [["", self.names[0], name, "difference"]]
+            rows += [[figure, *map(shown, found.figures[figure])] for figure in FIGURES]
+            lines += _columns(rows)
+            lines.append(INTERVALS)
+            lines.append(
+                f"{found.only_first} images right in the first alone, {found.only_second} in the second alone: "
+            )
+            lines[-1] += found.verdict() + "."
+            changed = {n: (a, b) for n, (a, b) in found.recalls.items() if a != b}
+            if changed:
+                lines += _columns(
+                    [["recall of", "first", "second"], *([n, f"{a:.4f}", f"{b:.4f}"] for n, (a, b) in changed.items())]
+                )
+        return "\n".join(lines)
+
+    def json(self) -> str:
+        """Everything, for programs."""
+        comparisons = [
+            asdict(found) | {"figures": {n: [i._asdict() for i in three] for n, three in found.figures.items()},
+                             "disagreements": [d._asdict() for d in found.disagreements]}
+            for found in self.comparisons
+        ]  # fmt: skip
+        return json.dumps(
+            {"runs": self.runs, "names": self.names, "parameters": dict(self.parameters), "comparisons": comparisons},
+            indent=2, ensure_ascii=False,
+        )  # fmt: skip
+
+
+def report(runs: Sequence[LoggedRun]) -> Report:
+    """Compare the first run with every other one.
+
+    Raises:
+        DataError: the runs cannot be compared.
+    """
+    first, *others = runs
+    every = {name: [run.parameters.get(name) for run in runs] for run in runs for name in run.parameters}
+    return Report(
+        runs=[run.id for run in runs],
+        names=[run.name for run in runs],
+        digest=first.digest,
+        parameters={name: values for name, values in sorted(every.items()) if len({*map(_unquoted, values)}) > 1},
+        comparisons=[paired.compare(first.answers, other.answers) for other in others],
+    )
+
+
+def _unquoted(value: str | None) -> str | None:
+    """`mlflow run` logs what was typed with the shell's quotes."""
+    return value if value is None else value.strip("'")
+
+
+def dash(value: str | None) -> str:
+    """Show a parameter, or a dash where a run has none."""
+    return "–" if value is None else value
+
+
+def shown(interval: Interval) -> str:
+    """Show a figure with its interval."""
+    return f"{interval.value:.4f} ({interval.low:.4f} to {interval.high:.4f})"
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

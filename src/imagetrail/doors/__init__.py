@@ -1,0 +1,4 @@
+"""The ways in: `imagetrail …` (cli.py), `make repro` (repro.py) and `mlflow run` (mlflow_run.py).
+
+May import: everything.
+"""

@@ -1,0 +1,223 @@
+"""The command `imagetrail`: the few things that neither dvc nor mlflow does."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagetrail.errors import DataError, ParamsError, guard
+
+if TYPE_CHECKING:
+    from imagetrail.predict.image_files import Prediction
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    guard(lambda: run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> None:
+    """A command with its arguments; raises what `guard` turns into one line and an exit code."""
+    parser = argparse.ArgumentParser(prog="imagetrail", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    predict = commands.add_parser("predict", help="label image files with a trained model")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predict.add_argument("--run", metavar="ID", help="a run's id, or a models:/ URI; default: the champion of "
+                         "evaluate.registry, or the model in models/ where that is null")  # fmt: skip
+    predict.add_argument("--json", action="store_true", help="all probabilities, as JSON")
+    predict.set_defaults(command=_predict)
+    recipe = commands.add_parser("recipe", help="classic systems: list, show, put into params.yaml")
+    actions = recipe.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="every recipe with its data, parameters and figure")
+    listing.set_defaults(command=_list_recipes)
+    for name, command, text in (
+        ("show", _show_recipe, "print a recipe with its header"),
+        ("apply", _apply_recipe, "put a recipe into params.yaml"),
+    ):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("name", metavar="NAME")
+        action.set_defaults(command=command)
+    sweep = commands.add_parser("sweep", help="many trainings, compared on validation rows")
+    sweep.add_argument("space", nargs="?", default="default", metavar="SPACE", help="a file of sweeps/")
+    sweep.add_argument("--trials", type=int, default=20)
+    sweep.add_argument("--workers", type=int, default=1, help="processes that train at the same time")
+    sweep.add_argument("--folds", type=int, default=0, help="cross-validate params.yaml instead, in so many folds")
+    sweep.add_argument(
+        "-S", "--set-param", action="append", default=[], type=_pair, metavar="NAME=VALUE", dest="changes",
+        help="a parameter of all trials, as for dvc exp run",
+    )  # fmt: skip
+    sweep.add_argument("--apply", action="store_true", help="put the winner into params.yaml")
+    sweep.set_defaults(command=_sweep)
+    compare = commands.add_parser("compare", help="runs on the same test images: what differs, and whether by chance")
+    compare.add_argument(
+        "runs", nargs="+", metavar="RUN", help="id, its beginning, name, or champion:NAME; two or more"
+    )
+    compare.add_argument("--json", action="store_true", help="everything, as JSON")
+    compare.add_argument("--page", type=Path, metavar="FILE", help="also write an HTML page with the images")
+    compare.set_defaults(command=_compare)
+    reproduce = commands.add_parser("reproduce", help="make a run again from what MLflow holds of it, and compare")
+    reproduce.add_argument("run", metavar="RUN", help="id, its beginning, name, or champion:NAME")
+    reproduce.set_defaults(command=_reproduce)
+    server = commands.add_parser("server", help="MLflow on PostgreSQL, on this machine; Ctrl-C ends it")
+    server.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
+    server.add_argument("--port", type=int, default=5000)
+    server.add_argument("--allowed-hosts", nargs="*", default=[], metavar="NAME:PORT",
+                        help="names under which other machines reach it")  # fmt: skip
+    server.set_defaults(command=_serve)
+    moving = commands.add_parser("move-store", help="copy mlflow.db and mlruns/ into the server's store, ids kept")
+    moving.add_argument("database", nargs="?", metavar="DATABASE", help="postgresql+psycopg://… of another server; "
+                        "default: that of `imagetrail server`")  # fmt: skip
+    moving.set_defaults(command=_move_store)
+    parsed = parser.parse_args(arguments)
+    parsed.command(parsed)
+
+
+def sweep_arguments(given: Mapping[str, str]) -> list[str]:
+    """The command `sweep` of what `mlflow run . -e sweep -P …` names: its own options, and parameters."""
+    own = {"trials", "workers", "folds"}
+    options = [part for name, value in given.items() if name in own for part in (f"--{name}", value)]
+    changes = [
+        part for name, value in given.items() if name not in own | {"space"} for part in ("-S", f"{name}={value}")
+    ]
+    return ["sweep", *([given["space"]] if "space" in given else []), *options, *changes]
+
+
+def _pair(typed: str) -> tuple[str, str]:
+    name, equals, value = typed.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{typed!r} must be NAME=VALUE")
+    return name, value
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from imagetrail.files import artifacts
+    from imagetrail.model import classifier
+    from imagetrail.predict import image_files
+
+    reference = arguments.run or _champion(Path())
+    if reference is None:
+        model = classifier.load(artifacts.MODELS)
+    else:
+        from imagetrail.tracking.logged_model import load
+
+        model = load(Path(), reference)
+    predictions, problems = image_files.predict(model, arguments.images)
+    if arguments.json:
+        print(json.dumps([asdict(p) for p in predictions], indent=2, ensure_ascii=False))
+    else:
+        _print_table(predictions)
+    if problems:
+        raise DataError(
+            f"{len(problems)} of {len(arguments.images)} images were not answered:\n  " + "\n  ".join(problems)
+        )
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    from imagetrail.sweeps import study
+
+    if arguments.apply and arguments.folds:
+        raise ParamsError(
+            "--apply has no effect with --folds, which tries params.yaml as it is; leave one of them out."
+        )
+    request = study.Request(
+        arguments.space, arguments.folds, arguments.trials, arguments.workers, dict(arguments.changes)
+    )
+    outcome = study.run(Path(), request)
+    print(outcome.summary())
+    if arguments.apply:
+        outcome.apply(Path())
+        print("params.yaml holds the winner; `dvc repro` trains and tests it.")
+
+
+def _champion(root: Path) -> str | None:
+    """The model that predicts where none is named: None means the one in models/."""
+    from imagetrail.params.load import load_params
+
+    name = load_params(root).evaluate.registry
+    return None if name is None else f"models:/{name}@champion"
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from imagetrail.compare import runs
+    from imagetrail.tracking import registry
+
+    if len(arguments.runs) < 2:
+        raise ParamsError(f"compare takes two runs or more, not {arguments.runs[0]!r} alone.")
+    report = runs.report([registry.logged_run(Path(), reference) for reference in arguments.runs])
+    print(report.json() if arguments.json else report.text())
+    if arguments.page is not None:
+        from imagetrail.compare import page
+
+        page.write(report, arguments.page, Path())
+        print(f"\nThe page is {arguments.page}.", file=sys.stderr)
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from imagetrail.reproduce.repeat import reproduce
+
+    answer = reproduce(Path(), arguments.run)
+    print(answer.text())
+    if answer.found.word == "different":
+        raise SystemExit(1)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from imagetrail.server import serve
+
+    address = f"http://{arguments.host}:{arguments.port}"
+    print(f"MLflow on PostgreSQL at {address}; in another terminal: export MLFLOW_TRACKING_URI={address}", flush=True)
+    serve.serve(Path(), arguments.host, arguments.port, arguments.allowed_hosts)
+
+
+def _move_store(arguments: argparse.Namespace) -> None:
+    if arguments.database is None:
+        from imagetrail.server import serve
+
+        runs = serve.take_store(Path())
+        print(f"{runs} runs are on the server now; mlflow.db and mlruns/ are still here, for you to remove.")
+    else:
+        from imagetrail.tracking import move
+
+        runs = move.move(Path(), arguments.database)
+        print(f"{runs} runs are in the database now; copy what is in mlruns/ to where the server keeps its artifacts.")
+
+
+def _list_recipes(_: argparse.Namespace) -> None:
+    from imagetrail.params import recipes
+
+    lines = [("recipe", "data", "parameters", "reaches")]
+    for name in recipes.names(Path()):
+        about = recipes.read(Path(), name).about
+        lines.append((name, about.data, about.parameters, about.reach))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _show_recipe(arguments: argparse.Namespace) -> None:
+    from imagetrail.params import recipes
+
+    print(recipes.read(Path(), arguments.name).text, end="")
+
+
+def _apply_recipe(arguments: argparse.Namespace) -> None:
+    from imagetrail.params import recipes
+
+    changes = recipes.apply(Path(), arguments.name)
+    for name, (before, after) in changes.items():
+        print(f"  {name}: {json.dumps(before, ensure_ascii=False)} → {json.dumps(after, ensure_ascii=False)}")
+    print(f"params.yaml holds {arguments.name}: {len(changes)} values changed; `dvc repro` runs it.")
+
+
+def _print_table(predictions: "list[Prediction]") -> None:
+    if not predictions:
+        return
+    width = max(len(p.image) for p in predictions)
+    label_width = max(len(p.label) for p in predictions)
+    for p in predictions:
+        ranked = sorted(p.probabilities.items(), key=lambda item: -item[1])[:3]
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in ranked)
+        print(f"{p.image:<{width}}  {p.label:<{label_width}}  {shown}", file=sys.stdout)

@@ -1,0 +1,117 @@
+"""`mlflow run`: the same pipeline with overrides, in a copy, so that the workspace stays as it was.
+
+In a checkout with a commit this is `dvc exp run --temp`. Without one, and in a shallow clone, the pipeline runs in
+place and what was there is put back: MLflow makes a shallow clone of a git URI, and DVC loses its experiments there.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from imagetrail import git, programs
+from imagetrail.errors import ImagetrailError
+from imagetrail.files import artifacts
+from imagetrail.params import overrides
+from imagetrail.params.load import PARAMS_FILE, Params
+
+
+def main(root: Path, arguments: Sequence[str]) -> None:
+    """Run the pipeline with `--name value` overrides and fill the run that MLflow opened.
+
+    Raises:
+        ParamsError: an override is unknown or wrong; nothing has run.
+        ImagetrailError: DVC failed; its own message stands above.
+    """
+    try:
+        _run(root, overrides.of_arguments(root, overrides.pairs(arguments)))
+    except ImagetrailError as error:
+        if os.environ.get("MLFLOW_RUN_ID"):
+            from imagetrail.tracking.stages import explain_failure
+
+            explain_failure(root, str(error))
+        raise
+
+
+def _run(root: Path, changes: Sequence[str]) -> None:
+    params = overrides.check(root, changes)
+    if git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD") is None or _is_shallow(root):
+        with _in_place(root, changes):
+            programs.run(root, "dvc", "repro")
+            _settle(root, root, params)
+        return
+    name = f"mlflow-{os.environ['MLFLOW_RUN_ID'][:8]}" if "MLFLOW_RUN_ID" in os.environ else None
+    programs.run(root, "dvc", "exp", "run", "--temp", *(["--name", name] if name else []), *_carried(root, params),
+         *(f"--set-param={change}" for change in changes))  # fmt: skip
+    if name:
+        with _files_of(root, name) as folder:
+            _settle(root, folder, params)
+
+
+def _is_shallow(root: Path) -> bool:
+    return (git.answer(root, "rev-parse", "--is-shallow-repository") or "").strip() == "true"
+
+
+@contextmanager
+def _in_place(root: Path, changes: Sequence[str]) -> Iterator[None]:
+    """params.yaml with overrides; afterwards it and what earlier runs left are as they were, byte for byte."""
+    metrics = [artifacts.METRICS / f"{stage}.json" for stage in ("train", "test")]
+    names = [Path(PARAMS_FILE), Path("dvc.lock"), *metrics]
+    before = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
+    had_outputs = (root / artifacts.MODELS).is_dir()
+    try:
+        overrides.apply(root, changes)
+        yield
+    finally:
+        for name, content in before.items():
+            with artifacts.writing(root / name) as temporary:
+                temporary.write_bytes(content)
+        if had_outputs:
+            programs.run(root, "dvc", "checkout", "--quiet")
+
+
+def _carried(root: Path, params: Params) -> list[str]:
+    """Options that carry what git does not know into the copy: local data, local weights, and new files.
+
+    Raises:
+        ImagetrailError: one of them lies outside the repository by a relative path, which the copy would miss.
+    """
+    paths = (git.answer(root, "ls-files", "--others", "--exclude-standard", "-z") or "").split("\0")
+    places = {"download.path": params.download.path}
+    if params.model.weights is not None:
+        places["download.weights"] = params.download.weights
+    for name, place in places.items():
+        folder = Path(place)
+        inside = (root / folder).resolve().is_relative_to(root.resolve())
+        if not folder.is_absolute() and not inside:
+            raise ImagetrailError(
+                f"{name} = {place!r} leaves the repository, so a temporary copy of it would not find the files; give "
+                "an absolute path, or put them into the repository."
+            )
+        if inside and git.ignores(root, place):
+            paths += [path.as_posix() for path in sorted((root / folder).iterdir()) if path.name != ".gitkeep"]
+    return [f"--copy-paths={path}" for path in paths if path]
+
+
+@contextmanager
+def _files_of(root: Path, experiment: str) -> Iterator[Path]:
+    """A temporary folder with what the stages of an experiment wrote, without checking anything out."""
+    from dvc.api import DVCFileSystem
+
+    names = [artifacts.MODELS, artifacts.METRICS, artifacts.PLOTS, artifacts.TENSORS, artifacts.SPLIT]
+    with tempfile.TemporaryDirectory() as folder:
+        # An experiment that changes nothing leaves no ref: its files are those of the commit.
+        commit = git.answer(root, "for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}") or "HEAD"
+        files = DVCFileSystem(str(root), rev=commit.strip())
+        for name in names:
+            files.get(name.as_posix(), str(Path(folder) / name), recursive=True)
+        yield Path(folder)
+
+
+def _settle(root: Path, files: Path, params: Params) -> None:
+    """Fill the run that `mlflow run` opened, where no stage did."""
+    if os.environ.get("MLFLOW_RUN_ID"):
+        from imagetrail.tracking.stages import stand_for
+
+        stand_for(root, files, params)

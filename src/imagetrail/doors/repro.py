@@ -1,0 +1,72 @@
+"""`make repro`: DVC's pipeline, the run that MLflow must hold for its model, and a report of what it reached.
+
+The path with nothing to do imports neither torch nor mlflow.
+"""
+
+import gc
+import os
+import sqlite3
+from pathlib import Path
+
+from imagetrail.addresses import shown
+from imagetrail.errors import ImagetrailError, guard
+from imagetrail.files import artifacts
+from imagetrail.tracking import outbox, store
+
+RUNS_PAGE = "http://127.0.0.1:5000/#/experiments/0/runs?workflowType=machine_learning"
+"""The runs of the experiment Default; MLflow's own start page is for language models."""
+
+
+def main() -> None:
+    """Run `dvc repro`, rebuild a missing run, say what there is; the exit code is DVC's."""
+    gc.disable()  # DVC makes millions of short-lived objects: collecting them is a tenth of its start-up
+    from dvc.cli import main as dvc
+
+    if code := dvc(["repro"]):
+        raise SystemExit(code)
+    guard(report)
+
+
+def report() -> None:
+    """Make sure that the model has a run and MLflow what it missed; print figures, files and the way to its UI."""
+    root = Path()
+    train, test = artifacts.read_metrics(root, "train"), artifacts.read_metrics(root, "test")
+    card = artifacts.read_card(root)
+    if outbox.waiting(root) or not _has_run(root, card["sha256"]):
+        from imagetrail.params.load import load_params
+        from imagetrail.tracking.stages import rebuild
+
+        rebuild(root, load_params(root))
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    print(
+        f"\n{card['name']} reached test accuracy {test['accuracy']:.4f} on {test['n']:,} images "
+        f"(loss {test['loss']:.4f}, macro F1 {test['macro_f1']:.4f}, calibration error {test['ece']:.4f}).\n"
+        f"  model      models/model.safetensors, {train['parameters']:,} parameters\n"
+        f"  figures    metrics/train.json, metrics/test.json, plots/predictions.csv\n"
+        f"  pictures   plots/*.png; all plots in a page: .venv/bin/dvc plots show --open\n"
+        + (
+            f"  MLflow     {shown(server)}"
+            if server.startswith("http")
+            else f"  MLflow     .venv/bin/mlflow ui, then open {RUNS_PAGE}"
+        )
+    )
+
+
+def _has_run(root: Path, model_sha256: str) -> bool:
+    """Whether the default store has a run of the model, asked of SQLite itself; a server is asked through MLflow."""
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        return False
+    database = artifacts.workspace(root) / store.DATABASE
+    if not database.is_file():
+        return False
+    connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
+    try:
+        query = (
+            "SELECT 1 FROM tags JOIN runs USING (run_uuid) "
+            "WHERE key = 'imagetrail.model_sha256' AND value = ? AND lifecycle_stage = 'active' LIMIT 1"
+        )
+        return connection.execute(query, (model_sha256,)).fetchone() is not None
+    except sqlite3.Error as error:
+        raise ImagetrailError(f"{database} cannot be read ({error}); move it away to start a new one.") from error
+    finally:
+        connection.close()

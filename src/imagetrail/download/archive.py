@@ -1,0 +1,63 @@
+"""`archive`: a zip or tar of class folders, or of a table with its images, from a file or an address."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from imagetrail.addresses import is_address, shown
+from imagetrail.download import folders, table
+from imagetrail.download.job import DOWNLOADS, SourceJob
+from imagetrail.download.unpack import unpack
+from imagetrail.errors import DataError
+from imagetrail.files.artifacts import LabelRow, file_sha256
+
+UNPACKED = ".unpacked"
+
+
+def load(job: SourceJob) -> Iterator[LabelRow]:
+    """Fetch and unpack the archive, then read it as `csv` where it holds the table, else as `folder`.
+
+    Folders that hold nothing but one folder are left out, so that pets.zip may begin with pets/.
+
+    Raises:
+        DataError: the archive cannot be had or is not to be trusted, or what is in it cannot be used.
+    """
+    unpacked = job.folder / UNPACKED
+    called = shown(str(job.options.archive))
+    unpack(_archive(job), unpacked, called)
+    top = _top(unpacked)
+    top.rename(job.folder / "images")
+    while top != unpacked:
+        top = top.parent
+        top.rmdir()
+    inside = replace(job, root=job.folder, options=job.options.model_copy(update={"path": "images"}))
+    has_table = (inside.local / job.options.table).is_file()
+    try:
+        yield from (table if has_table else folders).load(inside)
+    except DataError as error:  # whose places are those of a folder that is gone now
+        raise DataError(str(error).replace(f"{inside.local}/", "").replace(str(inside.local), called)) from None
+
+
+def _archive(job: SourceJob) -> Path:
+    name, sha256 = job.options.archive, job.options.sha256
+    assert name is not None, "params.py: this source has one"
+    if is_address(name):
+        from imagetrail.download.fetch import fetch  # requests is for those who need it
+
+        return fetch(name, job.root / DOWNLOADS, sha256)
+    path = job.local / name
+    if not path.is_file():
+        raise DataError(f"download.archive: {path} is not a file; put it there, or correct download.path or .archive.")
+    if sha256 is not None and (found := file_sha256(path)) != sha256:
+        raise DataError(
+            f"{path} has sha256 {found} and download.sha256 is {sha256}; use the right file, or correct that."
+        )
+    return path
+
+
+def _top(unpacked: Path) -> Path:
+    while True:
+        inside = list(unpacked.iterdir())
+        if len(inside) != 1 or not inside[0].is_dir():
+            return unpacked
+        (unpacked,) = inside

@@ -1,0 +1,235 @@
+"""Files from the web: resumed where they broke off, checked, and never half there."""
+
+import hashlib
+import ipaddress
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from imagetrail.addresses import expand, shown
+from imagetrail.console import bar, warn
+from imagetrail.errors import DataError
+from imagetrail.files.artifacts import file_sha256
+
+TRIES = 4
+REDIRECTS = 5
+TIMEOUT = 15.0
+"""Seconds to connect, and between two pieces."""
+SLOWEST = 1024
+"""Bytes a second, over any span of STALL_SPAN seconds; a slower server has stalled."""
+STALL_SPAN = 20.0
+PIECE = 2**16
+FINAL = {401: "it asks for credentials", 403: "it is not allowed", 404: "there is no such file", 410: "it is gone"}
+GOOGLE = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
+
+
+class _BrokenOffError(Exception):
+    """A try that failed and may be repeated; `wait` is what the server asked for, in seconds."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+def fetch(address: str, folder: Path, sha256: str | None) -> Path:
+    """Download a file, or take it from an earlier download if its sha256 is known.
+
+    A download that broke off goes on where it stopped, also in a later process. Passwords are taken from ~/.netrc.
+
+    Args:
+        address: http or https; `$NAME` stands for an environment variable.
+        folder: where downloads are kept.
+        sha256: what the file must be; None takes what comes.
+
+    Returns:
+        The file, in `folder`.
+
+    Raises:
+        DataError: the server refuses, stalls, sends less than it promised or another file than `sha256`.
+    """
+    real = expand(address)
+    path = folder / hashlib.sha256(real.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    if sha256 is not None and path.is_file() and file_sha256(path) == sha256:
+        return path
+    partial = path.with_suffix(".part")
+    if urlsplit(real).hostname in GOOGLE:
+        _from_google(real, partial)
+    else:
+        _from_web(real, partial)
+    found = file_sha256(partial)
+    if sha256 is not None and found != sha256:
+        partial.unlink()
+        raise DataError(
+            f"{shown(real)} has sha256 {found} and download.sha256 is {sha256}; ask whether it has changed."
+        )
+    if sha256 is None:
+        warn(
+            f"{shown(real)} has sha256 {found}; set download.sha256 to that, so that no other file can take its place."
+        )
+    return partial.replace(path)
+
+
+# --- http -------------------------------------------------------------------------------------------------------------
+
+
+def _from_web(address: str, partial: Path) -> None:
+    for number in range(1, TRIES + 1):
+        try:
+            _continue(address, partial)
+        except (_BrokenOffError, requests.RequestException, HTTPError, OSError) as error:
+            reason = str(error) if isinstance(error, _BrokenOffError) else _reason(error)
+            if number == TRIES:
+                raise DataError(
+                    f"{shown(address)} could not be fetched in {TRIES} tries ({reason}); repeat the command, which "
+                    "goes on where it stopped, or put the file into download.path."
+                ) from None
+            wait = error.wait if isinstance(error, _BrokenOffError) else None
+            time.sleep(min(2.0 ** (number - 2) if wait is None else wait, TIMEOUT))
+        else:
+            return
+
+
+def _continue(address: str, partial: Path) -> None:
+    """Fetch what is missing of a file.
+
+    Raises:
+        DataError: the answer will not change by asking again.
+    """
+    done = partial.stat().st_size if partial.is_file() else 0
+    version = partial.with_suffix(".version")
+    headers = {"Accept-Encoding": "identity"}
+    if done and version.is_file():
+        headers |= {"Range": f"bytes={done}-", "If-Range": version.read_text(encoding="utf-8")}
+    with requests.Session() as session, _answer(session, address, headers) as answer:
+        if answer.status_code == 416:  # there is nothing after what we have
+            partial.unlink()
+            raise _BrokenOffError("its length has changed")
+        resumed = answer.status_code == 206
+        done = done if resumed else 0
+        if mark := answer.headers.get("ETag") or answer.headers.get("Last-Modified"):
+            version.write_text(mark, encoding="utf-8")
+        else:
+            version.unlink(missing_ok=True)
+        length = answer.headers.get("Content-Length")
+        total = done + int(length) if length and length.isdigit() else None
+        with (
+            partial.open("ab" if resumed else "wb") as file,
+            bar("download", total=total, unit="B", done=done) as progress,
+        ):
+            for piece in _pieces(answer, shown(address)):
+                file.write(piece)
+                progress.update(len(piece))
+            written = file.tell()
+    if total is not None and written != total:
+        raise _BrokenOffError(f"it broke off after {written} of {total} bytes")
+    version.unlink(missing_ok=True)
+
+
+@contextmanager
+def _answer(session: requests.Session, address: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+    """The answer at the end of all redirects, its body not yet read."""
+    start = address
+    for _ in range(REDIRECTS + 1):
+        with session.get(address, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False) as answer:
+            following = session.get_redirect_target(answer)
+            if following is None:
+                _check_status(answer, address)
+                yield answer
+                return
+        onward = urljoin(address, following)
+        if reason := _unsafe(address, onward):
+            raise DataError(f"{shown(start)} redirects to {shown(onward)}, {reason}; give the file's own address.")
+        address = onward
+    raise DataError(f"{shown(start)} redirects more than {REDIRECTS} times; give the file's own address.")
+
+
+def _check_status(answer: requests.Response, address: str) -> None:
+    code = answer.status_code
+    if code == 429 or code >= 500:
+        wait = answer.headers.get("Retry-After", "")
+        raise _BrokenOffError(f"status {code}", float(wait) if wait.isdigit() else None)
+    if code not in (200, 206, 416):
+        raise DataError(
+            f"{shown(address)} answers with status {code} ({FINAL.get(code, answer.reason)}); open it in a browser, "
+            "then correct download.archive."
+        )
+
+
+def _unsafe(here: str, onward: str) -> str | None:
+    """Why a redirect is not followed: a server must not lead to what only this machine can reach."""
+    parts = urlsplit(onward)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "which is not on the web"
+    if urlsplit(here).scheme == "https" and parts.scheme == "http":
+        return "which is not encrypted"
+    if parts.hostname != urlsplit(here).hostname and any(map(_private, _numbers(parts.hostname))):
+        return "which is a private address"
+    return None
+
+
+def _numbers(host: str) -> list[str]:
+    try:
+        return [str(found[4][0]) for found in socket.getaddrinfo(host, None)]
+    except OSError:
+        return []  # it cannot be asked either
+
+
+def _private(number: str) -> bool:
+    address = ipaddress.ip_address(number.partition("%")[0])
+    return not address.is_global or address.is_multicast
+
+
+def _pieces(answer: requests.Response, name: str) -> Iterator[bytes]:
+    """The body, as long as it comes at more than SLOWEST."""
+    begin, count = time.monotonic(), 0
+    while piece := answer.raw.read1(PIECE):  # what has come, be it a byte
+        yield piece
+        count += len(piece)
+        if (now := time.monotonic()) - begin > STALL_SPAN:
+            if count < SLOWEST * STALL_SPAN:
+                raise DataError(
+                    f"{name} has stalled: {count} bytes in {now - begin:.0f} s; repeat the command later, which goes "
+                    "on where it stopped."
+                )
+            begin, count = now, 0
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the address that requests repeats in its messages."""
+    cause: BaseException = error
+    while cause.__cause__ is not None or cause.__context__ is not None:
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    return getattr(cause, "strerror", None) or type(cause).__name__
+
+
+# --- Google Drive -----------------------------------------------------------------------------------------------------
+
+
+def _from_google(address: str, partial: Path) -> None:
+    """Through gdown, which knows the pages that Google puts before a large file."""
+    try:
+        import gdown
+    except ImportError:
+        raise DataError(
+            "files on Google Drive are fetched by gdown, which is not installed; run `pip install gdown` and repeat."
+        ) from None
+    try:
+        with bar("download", total=None, unit="B") as moving:
+
+            def move(done: int, total: int | None) -> None:
+                moving.total = total
+                moving.update(done - moving.n)
+
+            gdown.download(address, str(partial), quiet=True, resume=True, use_cookies=False, progress=move)
+    except Exception as error:
+        raise DataError(
+            f"{shown(address)} could not be fetched ({_reason(error)}); share the file with anyone who has the link, "
+            "or fetch it by hand into download.path."
+        ) from None

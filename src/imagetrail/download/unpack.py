@@ -1,0 +1,184 @@
+"""Archives from strangers: regular files only, inside the folder only, and no more of them than the disk can take."""
+
+import lzma
+import shutil
+import stat
+import struct
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from imagetrail.console import bar
+from imagetrail.download import names
+from imagetrail.errors import DataError
+
+LARGEST_RATIO = 100
+"""Bytes that may come out for each byte of the archive; photographs hardly shrink, bombs do."""
+HARMLESS = 2**20
+"""Bytes that may come out of any archive."""
+MOST_MEMBERS = 10_000_000
+SPARE = 2**28
+"""Bytes of the disk that stay free."""
+PIECE = 2**20
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,  # UnicodeDecodeError among them
+    NotImplementedError,  # a compression that zipfile does not know
+    RuntimeError,
+    OverflowError,
+)
+
+
+class _Member(NamedTuple):
+    name: str
+    """As the archive has it."""
+    reader: IO[bytes]
+
+
+def unpack(archive: Path, folder: Path, called: str) -> None:
+    """Unpack a zip or a tar, compressed or not, into a folder that this makes.
+
+    Members whose name, or that of a folder above them, begins with a dot are left out, as are empty folders. An archive
+    in an archive stays one.
+
+    Args:
+        archive: the file.
+        folder: to be made.
+        called: what the archive is called in messages.
+
+    Raises:
+        DataError: it is no archive, is damaged or encrypted, unpacks to more than LARGEST_RATIO or the disk allow, or
+            a member is a link or a device, has a name that leads out of the folder, or one that differs from another's
+            by case alone. The folder is removed.
+    """
+    limit = max(HARMLESS, LARGEST_RATIO * archive.stat().st_size)
+    folder.mkdir()
+    try:
+        with bar("unpack", total=None, unit="file") as moving:
+            seen: dict[str, str] = {}
+            written = 0
+            for member in _members(archive, called):
+                if reason := names.problem(member.name) or _twice(seen, member.name):
+                    raise DataError(f"{called}: member {reason}")
+                target = folder / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                written = _copy(member, target, written, limit, called)
+                moving.update()
+    except DataError:
+        shutil.rmtree(folder)
+        raise
+    except DAMAGED as error:
+        shutil.rmtree(folder)
+        said = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = said or type(error).__name__
+        raise DataError(f"{called} cannot be unpacked ({reason}); fetch or pack it again.") from None
+
+
+def _members(archive: Path, called: str) -> Iterator[_Member]:
+    with archive.open("rb") as file:
+        start = file.read(262 + 2)
+    if start.startswith(b"PK"):
+        return _zip_members(archive, called)
+    if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")) or start[257:262] == b"ustar":
+        return _tar_members(archive, called)
+    what = "a web page, perhaps a quota's or a log-in's" if start.lstrip()[:1] == b"<" else "neither zip nor tar"
+    raise DataError(f"{called} is not an archive but {what}; open it and see.")
+
+
+def _zip_members(archive: Path, called: str) -> Iterator[_Member]:
+    with zipfile.ZipFile(archive) as opened:
+        members = opened.infolist()
+        _check_count(len(members), called)
+        for info in members:
+            name = info.orig_filename  # zipfile turns \ into / and cuts at NUL in `filename`
+            if name.endswith("/"):
+                reason = names.problem(name.rstrip("/"))
+                if reason:
+                    raise DataError(f"{called}: member {reason}")
+                continue
+            if info.flag_bits & 1:
+                raise DataError(f"{called} is encrypted; unpack it by hand into download.path.")
+            mode = info.external_attr >> 16
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+                raise DataError(f"{called}: member {name!r} is a link or a device; pack the file itself.")
+            if not _hidden(name):
+                with opened.open(info) as reader:
+                    yield _Member(name, reader)
+
+
+class _Header(tarfile.TarInfo):
+    """A tar's header; those that only name the next one are read whole into memory, so they must be short."""
+
+    def _proc_member(self, opened: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in NAMING and self.size > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes, and names are shorter")
+        member: tarfile.TarInfo = super()._proc_member(opened)  # type: ignore[misc]  # tarfile's own hook
+        return member
+
+
+NAMING = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+LONGEST_HEADER = 2**16
+
+
+def _tar_members(archive: Path, called: str) -> Iterator[_Member]:
+    with tarfile.open(archive, "r|*", tarinfo=_Header) as opened:
+        for count, info in enumerate(opened):
+            _check_count(count, called)
+            opened.members = []  # type: ignore[attr-defined] # tarfile would remember every member
+            name = info.name.removeprefix("./")
+            if info.isdir():
+                if name not in (".", "") and (reason := names.problem(name)):
+                    raise DataError(f"{called}: member {reason}")
+                continue
+            if not info.isfile():
+                raise DataError(f"{called}: member {name!r} is a link or a device; pack the file itself.")
+            if not _hidden(name):
+                reader = opened.extractfile(info)
+                assert reader is not None, "of a regular file"
+                with reader:
+                    yield _Member(name, reader)
+
+
+def _check_count(count: int, name: str) -> None:
+    if count > MOST_MEMBERS:
+        raise DataError(f"{name} has more than {MOST_MEMBERS:,} members; split it.")
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") and not part.startswith("..") and part != "." for part in name.split("/"))
+
+
+def _twice(seen: dict[str, str], name: str) -> str | None:
+    """Why a name, or a folder in it, cannot stand beside an earlier one on every system."""
+    parts = name.split("/")
+    for path in ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1)):
+        earlier = seen.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
+        if earlier != path or (path is name and earlier is not name):
+            return f"{path!r} stands beside {earlier!r}, which some systems take for the same; rename one"
+    return None
+
+
+def _copy(member: _Member, target: Path, written: int, limit: int, called: str) -> int:
+    """Write a member; returns the bytes of all members up to now."""
+    with target.open("xb") as file:
+        while piece := member.reader.read(PIECE):
+            written += len(piece)
+            if written > limit:
+                raise DataError(
+                    f"{called} unpacks to more than {LARGEST_RATIO} times its size, which images do not; unpack it by "
+                    "hand into download.path if you trust it."
+                )
+            file.write(piece)
+            if written % (64 * PIECE) < len(piece) and shutil.disk_usage(target.parent).free < SPARE:
+                raise DataError(f"{called}: the disk is full but for {SPARE >> 20} MiB; free some and repeat.")
+    return written

@@ -1,0 +1,66 @@
+"""Decide whether a model passes evaluate.gate: floors on the test figures, and a baseline that it must not lose to."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from imagetrail.errors import GateError, ImagetrailError
+from imagetrail.evaluate import paired
+from imagetrail.evaluate.paired import Answers, Comparison
+from imagetrail.params.evaluate import Gate
+
+
+def check(
+    metrics: Mapping[str, Any], gate: Gate | None, predictions: Path, baseline: Callable[[], Answers | None]
+) -> list[str] | None:
+    """List the reasons why a model does not pass the gate.
+
+    Args:
+        metrics: metrics/test.json.
+        gate: evaluate.gate of params.yaml; None asks for nothing.
+        predictions: the model's plots/predictions.csv.
+        baseline: gives the answers of the run that gate.baseline names, or None where there is none yet. The gate
+            stays shut where it raises an ImagetrailError.
+
+    Returns:
+        The reasons, empty where the model passes; None without a gate.
+    """
+    if gate is None:
+        return None
+    try:
+        other = baseline()
+        return problems(metrics, gate, None if other is None else paired.compare(other, paired.read(predictions)))
+    except ImagetrailError as error:
+        return [str(error).rstrip(".")]
+
+
+def problems(metrics: Mapping[str, Any], gate: Gate, against: Comparison | None) -> list[str]:
+    """List the floors that a model misses, and the baseline that it loses to.
+
+    Args:
+        metrics: metrics/test.json.
+        gate: evaluate.gate of params.yaml.
+        against: the model compared with the baseline; None without one.
+    """
+    found = []
+    if gate.accuracy is not None and metrics["accuracy"] < gate.accuracy:
+        found.append(f"accuracy {metrics['accuracy']:.4f} is below {gate.accuracy:g}")
+    if gate.recall is not None:
+        for name, figures in metrics["per_class"].items():
+            if figures["n"] and figures["recall"] < gate.recall:
+                found.append(f"recall {figures['recall']:.4f} of {name!r} is below {gate.recall:g}")
+    if gate.ece is not None and metrics["ece"] > gate.ece:
+        found.append(f"calibration error {metrics['ece']:.4f} is above {gate.ece:g}")
+    if against is not None and against.is_worse:
+        first, second, _ = against.figures["accuracy"]
+        found.append(
+            f"accuracy {second.value:.4f} is less than the baseline's {first.value:.4f} on the same {against.n} "
+            f"images, and {against.verdict()}"
+        )
+    return found
+
+
+def enforce(reasons: list[str] | None) -> None:
+    """Raise a GateError where `check` found reasons."""
+    if reasons:
+        raise GateError(f"the model does not pass evaluate.gate: {'; '.join(reasons)}. Its figures are in metrics/.")

@@ -1,0 +1,81 @@
+"""How good the model is on rows that chose nothing: sums over all rows, divided once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from imagetrail.files import artifacts
+from imagetrail.files.arrays import Indices, Pixels, Subset
+from imagetrail.model import devices
+from imagetrail.model.classifier import Classifier
+from imagetrail.params.evaluate import Evaluate
+
+Probabilities = npt.NDArray[np.float64]
+DIGITS = 6
+"""Decimals of a written probability: float32 sums differ in the seventh with the batch that an image is in."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The model's answers for the test rows."""
+
+    classes: list[str]
+    rows: Indices
+    """int64 [n], rows of the tensors."""
+    labels: Indices
+    """int64 [n], true class indices."""
+    probabilities: Probabilities
+    """float64 [n,K], each row sums to 1."""
+
+    @property
+    def predicted(self) -> Indices:
+        """int64 [n], the most probable class."""
+        predicted: Indices = self.probabilities.argmax(axis=1)
+        return predicted
+
+    @property
+    def confidence(self) -> Probabilities:
+        """float64 [n], the probability of the predicted class."""
+        confidence: Probabilities = self.probabilities.max(axis=1)
+        return confidence
+
+    def mistakes(self) -> Indices:
+        """Positions of wrong answers, the most confident first."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
+
+
+def predict(classifier: Classifier, subset: Subset, options: Evaluate) -> Predictions:
+    """Answer for every row of a subset."""
+    batches = (subset.rows[s : s + options.batch_size] for s in range(0, len(subset), options.batch_size))
+    device = devices.choose(options.device)
+    with devices.repeatable(device, options.threads):
+        probabilities = predict_batches(classifier, (subset.images[rows] for rows in batches), device)
+    return Predictions(subset.dataset.classes, subset.rows, subset.labels[subset.rows], probabilities)
+
+
+def predict_batches(classifier: Classifier, batches: Iterable[Pixels], device: torch.device) -> Probabilities:
+    """Probabilities, float64 [n,K], of batches of uint8 [b,C,H,W]; always in float32 arithmetic."""
+    classifier = classifier.to(device)
+    with torch.inference_mode():
+        logits = [classifier(torch.from_numpy(batch).to(device)).cpu().double() for batch in batches]
+    return torch.cat(logits).softmax(dim=1).numpy()
+
+
+def write_predictions(path: Path, predictions: Predictions, root: Path) -> None:
+    """plots/predictions.csv: a line for each test row with its image's name and all probabilities."""
+    wanted = set(predictions.rows.tolist())
+    names = [row.image for index, row in enumerate(artifacts.read_tensor_rows(root)) if index in wanted]
+    header = ["image", "label", "predicted", "confidence", *(f"p({name})" for name in predictions.classes)]
+    classes = predictions.classes
+    lines = (
+        [name, classes[label], classes[guess], *(f"{p:.{DIGITS}f}" for p in (probabilities[guess], *probabilities))]
+        for name, label, guess, probabilities in zip(
+            names, predictions.labels, predictions.predicted, predictions.probabilities, strict=True
+        )
+    )
+    artifacts.write_rows(path, header, lines)

@@ -1,0 +1,276 @@
+"""Compare two models on the same images: what differs, and whether the difference is significant."""
+
+import csv
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.stats import binomtest, bootstrap
+
+from imagetrail.errors import DataError
+from imagetrail.files import artifacts
+from imagetrail.files.arrays import Indices
+
+RESAMPLES = 2000
+LEVEL = 0.95
+"""Of the intervals; the tests are at one minus this."""
+FIGURES = ("accuracy", "loss", "macro_f1")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """plots/predictions.csv, sorted by image."""
+
+    images: list[str]
+    classes: list[str]
+    labels: Indices
+    """int64 [n], true class indices."""
+    predicted: Indices
+    """int64 [n]."""
+    confidence: npt.NDArray[np.float64]
+    """float64 [n], of the predicted class."""
+    truth: npt.NDArray[np.float64]
+    """float64 [n], the probability of the true class."""
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Bool [n]."""
+        right: npt.NDArray[np.bool_] = self.predicted == self.labels
+        return right
+
+
+class Interval(NamedTuple):
+    """A figure with a confidence interval of LEVEL.
+
+    An accuracy has Wilson's interval, the difference of two accuracies Tango's; loss and macro F1 have percentiles of a
+    bootstrap over the images.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+class Disagreement(NamedTuple):
+    """An image that one model gets right and the other wrong."""
+
+    image: str
+    label: str
+    first: str
+    """The first model's answer."""
+    first_confidence: float
+    second: str
+    second_confidence: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The second model against the first."""
+
+    n: int
+    """Images that both answered."""
+    only_first: int
+    """Images that the first alone gets right."""
+    only_second: int
+    p_value: float
+    """McNemar's test of equal accuracy; below 1 - LEVEL exactly where the interval of the difference excludes 0."""
+    figures: Mapping[str, tuple[Interval, Interval, Interval]]
+    """accuracy, loss and macro_f1 of the first, of the second, and the second minus the first."""
+    recalls: Mapping[str, tuple[float, float]]
+    """Of each class, of the first and of the second."""
+    disagreements: list[Disagreement]
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the second is significantly less accurate."""
+        return self.only_second < self.only_first and self.p_value < 1 - LEVEL
+
+    def verdict(self) -> str:
+        """One sentence."""
+        if self.p_value >= 1 - LEVEL:
+            return f"the difference in accuracy is not significant (McNemar's test, p = {self.p_value:.2g})"
+        word = "less" if self.is_worse else "more"
+        return f"the second is significantly {word} accurate (McNemar's test, p = {self.p_value:.2g})"
+
+
+def read(path: Path) -> Answers:
+    """Read predictions.csv.
+
+    Raises:
+        ArtifactError: the file is missing or is none.
+    """
+    with artifacts.reading(path, "evaluate"), path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+        classes = [name[2:-1] for name in lines[0] if name.startswith("p(")]
+        codes = {name: code for code, name in enumerate(classes)}
+        lines.sort(key=lambda line: line["image"])
+        return Answers(
+            images=[line["image"] for line in lines],
+            classes=classes,
+            labels=np.array([codes[line["label"]] for line in lines], np.int64),
+            predicted=np.array([codes[line["predicted"]] for line in lines], np.int64),
+            confidence=np.array([float(line["confidence"]) for line in lines]),
+            truth=np.array([float(line[f"p({line['label']})"]) for line in lines]),
+        )
+
+
+def compare(first: Answers, second: Answers) -> Comparison:
+    """Compare on the images that both answered.
+
+    Raises:
+        DataError: they have no image in common, or one under two labels.
+    """
+    first, second = _common(first, second)
+    only_first = int((first.correct & ~second.correct).sum())
+    only_second = int((~first.correct & second.correct).sum())
+    return Comparison(
+        n=len(first.images),
+        only_first=only_first,
+        only_second=only_second,
+        p_value=mcnemar(only_first, only_second),
+        figures={"accuracy": _accuracies(first, second, only_first, only_second)}
+        | {name: _intervals(first, second, function) for name, function in FUNCTIONS.items()},
+        recalls=_recalls(first, second),
+        disagreements=[
+            Disagreement(
+                image=first.images[row],
+                label=first.classes[first.labels[row]],
+                first=first.classes[first.predicted[row]],
+                first_confidence=float(first.confidence[row]),
+                second=second.classes[second.predicted[row]],
+                second_confidence=float(second.confidence[row]),
+            )
+            for row in np.flatnonzero(first.correct != second.correct).tolist()
+        ],
+    )
+
+
+def _common(first: Answers, second: Answers) -> tuple[Answers, Answers]:
+    if first.classes != second.classes:
+        raise DataError(
+            f"the first model knows the classes {', '.join(first.classes)} and the second {', '.join(second.classes)}; "
+            "compare models of the same classes."
+        )
+    both = sorted(set(first.images) & set(second.images))
+    if not both:
+        raise DataError("the two models were tested on no image in common; evaluate them on the same data.")
+    first, second = (_rows(answers, both) for answers in (first, second))
+    if differing := np.flatnonzero(first.labels != second.labels).tolist():
+        name = first.images[differing[0]]
+        raise DataError(f"{name!r} had another label when the second model was tested; evaluate both on the same data.")
+    return first, second
+
+
+def _rows(answers: Answers, images: list[str]) -> Answers:
+    if images == answers.images:
+        return answers
+    rows = np.searchsorted(answers.images, images)
+    return Answers(
+        images,
+        answers.classes,
+        answers.labels[rows],
+        answers.predicted[rows],
+        answers.confidence[rows],
+        answers.truth[rows],
+    )
+
+
+Figure = Callable[[Answers, npt.NDArray[np.intp]], float]
+"""A figure of some rows of a model's answers."""
+FUNCTIONS: Mapping[str, Figure] = {
+    "loss": lambda answers, rows: float(-np.log(np.maximum(answers.truth[rows], 1e-6)).mean()),
+    "macro_f1": lambda answers, rows: _macro_f1(answers.labels[rows], answers.predicted[rows], len(answers.classes)),
+}
+
+
+def _macro_f1(labels: Indices, predicted: Indices, classes: int) -> float:
+    """As scikit-learn's with every class among the labels and zero_division=0, thousands of times a second."""
+    right = np.bincount(labels[labels == predicted], minlength=classes)
+    shown = np.bincount(labels, minlength=classes) + np.bincount(predicted, minlength=classes)
+    return float((2 * right / np.maximum(shown, 1)).mean())
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Test whether two models are equally accurate, by the images that one of them alone gets right.
+
+    The p-value of McNemar's score test without a correction (McNemar, Psychometrika, 1947), which keeps its level where
+    the exact test spends a fraction of it (Fagerland, Lydersen and Laake, BMC Medical Research Methodology, 2013).
+    """
+    differing = only_first + only_second
+    return math.erfc(abs(only_second - only_first) / math.sqrt(2 * differing)) if differing else 1.0
+
+
+def paired_difference(n: int, only_first: int, only_second: int) -> Interval:
+    """Estimate the second accuracy minus the first, with Tango's score interval (Statistics in Medicine, 1998).
+
+    The interval holds the differences that McNemar's test, generalised to differences other than 0, does not reject.
+
+    Args:
+        n: images that both models answered, at least 1.
+        only_first: images that the first alone gets right.
+        only_second: images that the second alone gets right.
+    """
+    b, c, z = only_first, only_second, NormalDist().inv_cdf((1 + LEVEL) / 2)
+
+    def excess(difference: float) -> float:
+        """How far the squared score at a difference exceeds z squared, times a variance that is never negative."""
+        linear = (2 * n - c + b) * difference - b - c
+        constant = -b * difference * (1 - difference)
+        share = (-linear + max(linear**2 - 8 * n * constant, 0.0) ** 0.5) / (4 * n)  # likeliest share of only_first
+        return float((c - b - n * difference) ** 2 - z**2 * n * (2 * share + difference * (1 - difference)))
+
+    def limit(end: float) -> float:
+        start = value + 1e-12 * (end - value)
+        return end if excess(start) >= 0 else float(brentq(excess, start, end, xtol=1e-14))
+
+    value = (c - b) / n
+    return Interval(value, limit(-1.0), limit(1.0))
+
+
+def _accuracies(
+    first: Answers, second: Answers, only_first: int, only_second: int
+) -> tuple[Interval, Interval, Interval]:
+    n = len(first.images)
+    return _accuracy(first), _accuracy(second), paired_difference(n, only_first, only_second)
+
+
+def _accuracy(answers: Answers) -> Interval:
+    right, n = int(answers.correct.sum()), len(answers.images)
+    low, high = binomtest(right, n).proportion_ci(LEVEL, method="wilson")
+    return Interval(right / n, float(low), float(high))
+
+
+def _intervals(first: Answers, second: Answers, figure: Figure) -> tuple[Interval, Interval, Interval]:
+    """Resample the images, the same ones for both models (Efron and Tibshirani, An Introduction to the Bootstrap)."""
+    functions = (
+        lambda rows: figure(first, rows),
+        lambda rows: figure(second, rows),
+        lambda rows: figure(second, rows) - figure(first, rows),
+    )
+    everything = np.arange(len(first.images))
+    return tuple(_interval(everything, function) for function in functions)  # type: ignore[return-value]
+
+
+def _interval(rows: npt.NDArray[np.intp], function: Callable[[npt.NDArray[np.intp]], float]) -> Interval:
+    value = function(rows)
+    if len(rows) < 2:
+        return Interval(value, value, value)
+    result = bootstrap(
+        (rows,), function, vectorized=False, n_resamples=RESAMPLES, confidence_level=LEVEL, method="percentile",
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return Interval(value, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def _recalls(first: Answers, second: Answers) -> dict[str, tuple[float, float]]:
+    return {
+        name: (float(first.correct[rows].mean()), float(second.correct[rows].mean()))
+        for code, name in enumerate(first.classes)
+        if len(rows := np.flatnonzero(first.labels == code))
+    }

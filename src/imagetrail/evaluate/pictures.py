@@ -1,0 +1,115 @@
+"""The pictures of a training: curves, confusion, samples and mistakes. Equal inputs give equal PNG bytes."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from imagetrail import drawing
+from imagetrail.evaluate.inference import Predictions
+from imagetrail.files import artifacts
+from imagetrail.files.arrays import Subset
+
+TRAIN_COLOUR, VAL_COLOUR = "#4878a8", "#e07b39"
+SAMPLES = 10
+"""Images of each class in the sample gallery."""
+CLASSES_SHOWN = 20
+TEXT_UP_TO = 25
+"""Classes up to which a confusion matrix has numbers in its cells."""
+
+
+def draw(plots: Path, predictions: Predictions, test: Subset, mistakes_shown: int) -> None:
+    """Draw every picture of an evaluation into plots/, which holds history.csv.
+
+    Args:
+        plots: the folder.
+        predictions: of the test rows.
+        test: the test rows.
+        mistakes_shown: how many mistakes are pictured at most.
+    """
+    confusion_matrix(plots / "confusion_matrix.png", predictions)
+    learning_curves(plots / "learning_curves.png", plots / "history.csv")
+    samples(plots / "samples.png", test)
+    mistakes(plots / "mistakes.png", predictions, test, mistakes_shown)
+
+
+def learning_curves(path: Path, history: Path) -> None:
+    """Loss and accuracy over the epochs, from plots/history.csv."""
+    with artifacts.reading(history, "train"), history.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    epochs = [int(line["epoch"]) for line in lines]
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for part, colour in (("train", TRAIN_COLOUR), ("val", VAL_COLOUR)):
+            if values := [float(line[f"{part}_{quantity}"]) for line in lines if line[f"{part}_{quantity}"]]:
+                axes.plot(epochs, values, color=colour, label=part, marker="o" if len(epochs) == 1 else None)
+        axes.set(xlabel="epoch", title=quantity)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False)
+        drawing.plain(axes)
+    drawing.save(figure, path)
+
+
+def confusion_matrix(path: Path, predictions: Predictions) -> None:
+    """True classes down, predicted across; colour is the share of the true class, the number is the count."""
+    classes = predictions.classes
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, (predictions.labels, predictions.predicted), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(max(4.0, 0.5 * len(classes) + 1.5), 16.0)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    size = 9 if len(classes) <= TEXT_UP_TO else 5
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(range(len(classes)), classes, fontsize=size)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{np.trace(counts)} of {counts.sum()} test images right")
+    if len(classes) <= TEXT_UP_TO:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    drawing.save(figure, path)
+
+
+def samples(path: Path, subset: Subset) -> None:
+    """The first images of each class of a subset, a row a class."""
+    labels = subset.labels[subset.rows]
+    shown = subset.dataset.classes[:CLASSES_SHOWN]
+    lines = [subset.images[subset.rows[labels == label][:SAMPLES]] for label in range(len(shown))]
+    height, width = subset.dataset.image_size
+    figure = Figure(figsize=(9, 0.8 * len(shown) * height / width + 0.6), layout="constrained")
+    axes = figure.subplots()
+    drawing.gallery(axes, lines, shown, SAMPLES)
+    more = len(subset.dataset.classes) - len(shown)
+    axes.set_title("test images" + (f", {more} more classes not shown" if more else ""))
+    drawing.save(figure, path)
+
+
+def mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -> None:
+    """The wrong answers that the model was surest of."""
+    wrong = predictions.mistakes()
+    chosen = wrong[:count]
+    title = f"{len(wrong)} mistakes in {len(subset)} test images" + (
+        f", the {len(chosen)} most confident" if len(chosen) < len(wrong) else ""
+    )
+    columns = min(8, max(4, len(chosen)))
+    rows = max(1, -(-len(chosen) // columns))
+    figure = Figure(figsize=(1.45 * columns, 1.75 * rows + 0.5), layout="constrained")
+    figure.suptitle(title)
+    grid: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axes in grid:
+        axes.set_axis_off()
+    images = drawing.for_display(subset.images[predictions.rows[chosen]])
+    for axes, position, image in zip(grid, chosen, images, strict=False):
+        axes.imshow(image, interpolation="nearest")
+        true, guess = (
+            predictions.classes[predictions.labels[position]],
+            predictions.classes[predictions.predicted[position]],
+        )
+        axes.set_title(f"{true} → {guess}\n{predictions.confidence[position]:.2f}", fontsize=8)
+    drawing.save(figure, path)

@@ -1,0 +1,15 @@
+"""Define what every image is turned into, before training and before prediction alike."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Form:
+    """What every image is turned into."""
+
+    channels: int
+    """1 is grey, 3 is RGB."""
+    size: tuple[int, int]
+    """(height, width) in pixels."""
+    short_side: int | None
+    """Resize the short side to this and cut `size` out of the centre; None stretches both sides to `size`."""

@@ -1,0 +1,167 @@
+"""A network together with all it needs to answer for an image: normalisation, class names, image size; saved as files.
+
+models/model.safetensors holds the weights, models/model.json the rest.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from imagetrail.errors import ArtifactError
+from imagetrail.files import artifacts
+from imagetrail.files.form import Form
+from imagetrail.model import networks
+
+WEIGHTS_FILE, CARD_FILE = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """models/model.json: what the weights belong to."""
+
+    name: str
+    """A class of model/networks, or a classifier of torchvision."""
+    arguments: dict[str, object]
+    weights: dict[str, str] | None
+    """Name and sha256 of the pretrained weights; None for a random start."""
+    classes: list[str]
+    channels: int
+    image_size: list[int]
+    """[height, width] in pixels."""
+    short_side: int | None
+    """What the short side of an image is resized to before the centre is cut; None where sides are stretched."""
+    mean: list[float]
+    """Of each channel, for pixels in [0, 1]."""
+    std: list[float]
+    parameters: int
+    """All of them, frozen ones too."""
+    sha256: str
+    """Of model.safetensors."""
+
+    @property
+    def form(self) -> Form:
+        """What images are turned into."""
+        height, width = self.image_size
+        return Form(self.channels, (height, width), self.short_side)
+
+
+class Classifier(nn.Module):
+    """uint8 pixels in, logits out; normalisation happens inside, on the device; weights lie channels last."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, card: Card) -> None:
+        """Build with random weights, drawn from torch's current random state.
+
+        Raises:
+            TrainingError: the network cannot be built for this image size.
+        """
+        super().__init__()
+        height, width = card.image_size
+        self.network = networks.build(card.name, card.channels, (height, width), len(card.classes), card.arguments)
+        shape = (1, card.channels, 1, 1)
+        self.register_buffer("mean", torch.tensor(card.mean).reshape(shape), persistent=False)
+        self.register_buffer("std", torch.tensor(card.std).reshape(shape), persistent=False)
+        self.card = replace(card, parameters=sum(p.numel() for p in self.parameters()))
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether only the head learns, on the features of a frozen backbone."""
+        return bool(getattr(self.network, "frozen", False))
+
+    @property
+    def head(self) -> nn.Module:
+        """The last layer of a backbone."""
+        head = self.network.head
+        assert isinstance(head, nn.Module)
+        return head
+
+    def normalise(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,C,H,W]
+        """What the network takes."""
+        scaled = pixels / 255 if pixels.dtype == torch.uint8 else pixels
+        return ((scaled - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+    def forward(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,K]
+        """Logits of raw pixels, or of pixels that an augmentation has scaled."""
+        logits: Tensor = self.network(self.normalise(pixels))
+        return logits
+
+
+class ProbabilityModel(nn.Module):
+    """A classifier that answers with probabilities; the form in which a model leaves the project."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        """Wrap a classifier, whose weights are shared."""
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W] -> float32 [N,K], rows sum to 1
+        """Probabilities of raw pixels."""
+        probabilities: Tensor = self.classifier(pixels).float().softmax(dim=1)
+        return probabilities
+
+
+def save(classifier: Classifier, folder: Path) -> None:
+    """Write the two files into `folder`, which replaces an earlier one as a whole."""
+    with artifacts.writing_folder(folder) as temporary:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}, temporary / WEIGHTS_FILE
+        )
+        (temporary / WEIGHTS_FILE).chmod(0o644)
+        classifier.card = replace(classifier.card, sha256=artifacts.file_sha256(temporary / WEIGHTS_FILE))
+        artifacts.write_json(temporary / CARD_FILE, asdict(classifier.card))
+
+
+def load(folder: Path) -> Classifier:
+    """Read a classifier for evaluation, on the CPU.
+
+    Raises:
+        ArtifactError: a file is missing, or the weights are not those that the card was written for.
+    """
+    card = read_card(folder)
+    with artifacts.reading(folder / WEIGHTS_FILE, "train") as path:
+        found = artifacts.file_sha256(path)
+    if found != card.sha256:
+        raise ArtifactError(
+            f"{path} has sha256 {found[:12]}… and {CARD_FILE} names {card.sha256[:12]}…; restore both with "
+            "`dvc checkout`."
+        )
+    return _restored(card, load_file(path))
+
+
+def of_weights(card: Card, weights: dict[str, Tensor]) -> Classifier:
+    """Build a classifier for evaluation, on the CPU, from weights that `save` did not write.
+
+    Raises:
+        ArtifactError: the weights do not fit the card, or are not those that it was written for.
+    """
+    if (found := hashlib.sha256(to_bytes(weights)).hexdigest()) != card.sha256:
+        raise ArtifactError(
+            f"the weights of {card.name} have sha256 {found[:12]}… and its card says {card.sha256[:12]}…; log the "
+            "model again."
+        )
+    try:
+        return _restored(card, weights)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise ArtifactError(f"the weights do not fit the network {card.name} ({error}); log the model again.") from None
+
+
+def _restored(card: Card, weights: dict[str, Tensor]) -> Classifier:
+    with torch.random.fork_rng(devices=[]):  # random weights are drawn and overwritten
+        classifier = Classifier(card)
+    classifier.load_state_dict(weights)
+    return classifier.eval()
+
+
+def read_card(folder: Path) -> Card:
+    """Read model.json."""
+    with artifacts.reading(folder / CARD_FILE, "train") as path:
+        return Card(**json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,46 @@
+"""The networks: one file each, one row each in the table below; and every classifier of torchvision by its own name.
+
+A network takes normalised images, float32 [N,C,H,W], and gives logits, float32 [N,K]. Its constructor takes
+`in_channels`, `image_size` and `num_classes`, which the data set decides, and then keyword arguments of its own without
+defaults, which params.yaml gives. A new network is a file here and a row below.
+"""
+
+from collections.abc import Callable, Mapping
+
+from torch import nn
+
+from imagetrail.model.networks.mlp import MLP
+from imagetrail.model.networks.plain_cnn import PlainCNN
+from imagetrail.model.networks.residual_cnn import ResidualCNN
+from imagetrail.model.networks.small_cnn import SmallCNN
+from imagetrail.model.networks.tiny_cnn import TinyCNN
+
+MODELS: Mapping[str, Callable[..., nn.Module]] = {
+    "MLP": MLP,
+    "PlainCNN": PlainCNN,
+    "ResidualCNN": ResidualCNN,
+    "SmallCNN": SmallCNN,
+    "TinyCNN": TinyCNN,
+}
+
+
+def build(
+    name: str, in_channels: int, image_size: tuple[int, int], num_classes: int, arguments: Mapping[str, object]
+) -> nn.Module:
+    """A network with random weights.
+
+    Args:
+        name: a row of MODELS, or a classifier of torchvision by its own name, such as `resnet50`.
+        in_channels: channels of an image.
+        image_size: (height, width) in pixels.
+        num_classes: logits to give.
+        arguments: the network's own.
+
+    Raises:
+        TrainingError: the network cannot be built for these images.
+    """
+    if name in MODELS:
+        return MODELS[name](in_channels, image_size, num_classes, **arguments)
+    from imagetrail.model.networks.backbone import Backbone  # torchvision's models take a second to import
+
+    return Backbone(in_channels, image_size, num_classes, architecture=name, **arguments)  # type: ignore[arg-type]

@@ -1,0 +1,29 @@
+"""Section `machine`: what cannot change an output's bytes."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from imagetrail.params.section import NonEmpty, Section
+
+
+class Machine(Section):
+    """What cannot change an output's bytes; no stage lists it among its parameters."""
+
+    jobs: int
+    """Workers that decode images; -1 is one a core."""
+    backend: Literal["loky", "dask"]
+    """Where they are: loky is this machine; dask is a cluster, whose own number of workers counts."""
+    scheduler: NonEmpty | None
+    """dask: the scheduler's address, such as tcp://10.0.0.1:8786."""
+
+    @model_validator(mode="after")
+    def _some_worker(self) -> Self:
+        if self.jobs == 0:
+            raise ValueError("jobs = 0 decodes nothing; give a number of workers, or -1 for one a core")
+        if (self.backend == "dask") != (self.scheduler is not None):
+            raise ValueError(
+                f"backend = {self.backend!r} and scheduler = {self.scheduler!r}: dask needs a scheduler's address, and "
+                "loky has none"
+            )
+        return self

@@ -1,0 +1,75 @@
+"""Put what pydantic finds wrong into sentences with the name, the value and the fix."""
+
+import math
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+from imagetrail.errors import nearest
+
+
+def sentences(whole: type[BaseModel], problem: dict[str, object]) -> Iterator[str]:
+    """Yield a sentence for each thing wrong; `problem` is one of pydantic's, `whole` the model of the file."""
+    location = [str(part) for part in problem["loc"] if isinstance(part, str)]  # type: ignore[attr-defined]
+    keys = _real_keys(whole, location)
+    name, value, kind = ".".join(keys), problem["input"], problem["type"]
+    context = problem.get("ctx", {})
+    assert isinstance(context, dict)
+    match kind:
+        case "extra_forbidden":
+            yield f"{name} = {value!r} is not a parameter; {nearest(keys[-1], _siblings(whole, keys))}"
+        case "missing":
+            yield f"{name} is missing; recipes/default.yaml holds its default."
+        case "value_error":
+            for line in str(context["error"]).splitlines():
+                yield f"{name}: {line}" if name else line
+        case "literal_error":
+            words = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+            yield f"{name} = {value!r} is not valid; {nearest(str(value), words)}"
+        case "model_type":
+            yield f"{name} = {value!r} must be a mapping with the keys of {context['class_name']}"
+        case "too_short":
+            yield f"{name} = {value!r} is empty; set it to null"
+        case "finite_number":
+            yield f"{name} = {value!r} must be a finite number"
+        case _:
+            message = str(problem["msg"])
+            expected = message.removeprefix("Input should be ").removeprefix("a valid ")
+            yield f"{name} = {_shown(value)} must be {expected}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
+    return repr(value)
+
+
+def _section(whole: type[BaseModel], keys: list[str]) -> type[BaseModel] | None:
+    """The model that holds the mapping at `keys`."""
+    model: type[BaseModel] = whole
+    for key in keys:
+        if key not in model.model_fields:
+            return None
+        annotation = model.model_fields[key].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        inner = [t for t in options if isinstance(t, type) and issubclass(t, BaseModel)]
+        if not inner:
+            return None
+        model = inner[0]
+    return model
+
+
+def _real_keys(whole: type[BaseModel], location: list[str]) -> list[str]:
+    """Pydantic adds the tried type of a union to the path; keep what stands in the file."""
+    keys: list[str] = []
+    for part in location:
+        model = _section(whole, keys)
+        if model is None or (part not in model.model_fields and part == "Schedule"):
+            break
+        keys.append(part)
+    return keys
+
+
+def _siblings(whole: type[BaseModel], keys: list[str]) -> list[str]:
+    model = _section(whole, keys[:-1])
+    return list(model.model_fields) if model else []

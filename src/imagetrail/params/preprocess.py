@@ -1,0 +1,80 @@
+"""Section `preprocess`: from image files to one array."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PlainValidator, model_validator
+
+from imagetrail.params.section import Section
+
+
+def _image_size(value: object) -> object:
+    sides = value if isinstance(value, list) and len(value) == 2 else [value]
+    if not all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides):
+        raise ValueError(f"{value!r} must be one number of pixels, or [height, width], each from 1 to {MAX_SIDE}")
+    return value
+
+
+MAX_SIDE = 4096
+ImageSize = Annotated[int | list[int], PlainValidator(_image_size)]
+Limit = Annotated[int, Field(ge=0)] | None
+
+
+class Limits(Section):
+    """How many images of a kind are allowed; one more fails the stage, and null allows any number. See health.py."""
+
+    duplicate: Limit
+    """Images with the same pixels as an earlier one."""
+    near_duplicate: Limit
+    """Images that differ from an earlier one by size, compression or brightness alone."""
+    blank: Limit
+    """Images of one colour."""
+    tiny: Limit
+    """Images that have to be magnified by more than 4."""
+    odd_shape: Limit
+    """Images whose shape is stretched by more than 4 to 1."""
+    misnamed: Limit
+    """Images of another format than their file's name says."""
+    animated: Limit
+    """Files of several frames, of which the first is used."""
+
+    def by_kind(self) -> dict[str, int | None]:
+        """The limits by the words of findings.csv."""
+        return {name.replace("_", " "): limit for name, limit in self}
+
+
+class Preprocess(Section):
+    """From image files to one array."""
+
+    image_size: ImageSize | None
+    """Pixels: one number for a square, or [height, width]. Null where `divisor` decides."""
+    divisor: Annotated[int, Field(ge=1)] | None
+    """Each side of an image divided by this, rounded down; all images must then be of one size."""
+    short_side: Annotated[int, Field(ge=1, le=MAX_SIDE)] | None
+    """Resize the short side to this and cut image_size out of the centre; null stretches both sides to image_size."""
+    channels: Literal[1, 3]
+    """1 is grey (Rec. 709), 3 is RGB."""
+    max_rejected: Annotated[int, Field(ge=0)]
+    """Images that may be unusable; they stand in rejected.csv. One more fails the stage."""
+    limits: Limits
+    """Images that may be odd; they stand in findings.csv."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels, or None where `divisor` decides."""
+        if self.image_size is None:
+            return None
+        height, width = self.image_size if isinstance(self.image_size, list) else (self.image_size, self.image_size)
+        return height, width
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if (self.image_size is None) == (self.divisor is None):
+            raise ValueError(
+                f"image_size = {self.image_size} and divisor = {self.divisor}: one of them decides the size; "
+                "set the other to null"
+            )
+        if self.short_side is not None and (self.size is None or self.short_side < max(self.size)):
+            raise ValueError(
+                f"short_side = {self.short_side} must be at least image_size = {self.image_size}, a part of it"
+            )
+        return self

@@ -1,0 +1,180 @@
+"""Recipes: short overlays on recipes/default.yaml, one for each classic system.
+
+A mapping with a `name` is replaced whole, others merge; what params.yaml held before does not leak in.
+"""
+
+import copy
+import io
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
+
+from imagetrail.errors import ParamsError, nearest
+from imagetrail.files import artifacts
+from imagetrail.params.load import PARAMS_FILE, Params, parse_params
+from imagetrail.params.section import Leaf, leaves
+
+RECIPES = Path("recipes")
+DEFAULT = "default"
+ABOUT = "about"
+
+
+class About(BaseModel):
+    """What a recipe says of itself; no parameter."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+    system: str
+    """What it is, in a few words."""
+    data: str
+    """The data set."""
+    parameters: str
+    """How many the network has, or what that depends on."""
+    reach: str
+    """The figure that it must reach on the test rows."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A file of recipes/."""
+
+    name: str
+    about: About
+    text: str
+    """The file as it is, with its header."""
+    overlay: Mapping[str, Any]
+    """What differs from the default."""
+
+
+def names(root: Path) -> list[str]:
+    """Every recipe, the default first."""
+    others = sorted(path.stem for path in (root / RECIPES).glob("*.yaml") if path.stem != DEFAULT)
+    return [DEFAULT, *others]
+
+
+def read(root: Path, name: str) -> Recipe:
+    """A recipe by its name.
+
+    Raises:
+        ParamsError: there is no such recipe, or its file is wrong.
+    """
+    path = root / RECIPES / f"{name}.yaml"
+    if name not in names(root) or not path.is_file():
+        raise ParamsError(f"{name!r} is no recipe; {nearest(name, names(root))}")
+    text = path.read_text(encoding="utf-8")
+    try:
+        overlay = dict(YAML(typ="safe").load(text))
+        about = About.model_validate(overlay.pop(ABOUT, {}))
+    except (YAMLError, ValidationError, TypeError) as error:
+        raise ParamsError(f"{path.relative_to(root)} is not a recipe: {' '.join(str(error).split())}") from None
+    return Recipe(name, about, text, overlay)
+
+
+def apply(root: Path, name: str) -> dict[str, tuple[Leaf, Leaf]]:
+    """Put a recipe into params.yaml, with the comments of the default.
+
+    Returns:
+        What changed: dotted name to (value before, value after), None where there was or is none.
+
+    Raises:
+        ParamsError: there is no such recipe, or it is wrong; params.yaml stays as it was.
+    """
+    text = render(root, name)
+    path = root / PARAMS_FILE
+    before = _flat(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    with artifacts.writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    after = _flat(text)
+    return {
+        key: (before.get(key), after.get(key))
+        for key in [*after, *(before.keys() - after.keys())]
+        if before.get(key) != after.get(key)
+    }
+
+
+def render(root: Path, name: str) -> str:
+    """The params.yaml of a recipe.
+
+    Raises:
+        ParamsError: there is no such recipe, or it does not fit the default.
+    """
+    params(root, name)
+    yaml = YAML()  # keeps comments, at ten times the time
+    yaml.width = 120
+    yaml.Representer = _Representer
+    tree = yaml.load(read(root, DEFAULT).text)
+    _merge(tree, yaml.load(read(root, name).text), _file(name))
+    del tree[ABOUT]
+    stream = io.StringIO()
+    yaml.dump(tree, stream)
+    return stream.getvalue()
+
+
+def params(root: Path, name: str) -> Params:
+    """The parameters of a recipe.
+
+    Raises:
+        ParamsError: there is no such recipe, or it does not fit the default.
+    """
+    return _on(read(root, DEFAULT), read(root, name))
+
+
+def every(root: Path) -> Iterator[tuple[str, Params]]:
+    """The name and the parameters of every recipe, the default first.
+
+    Raises:
+        ParamsError: a recipe does not fit the default.
+    """
+    default = read(root, DEFAULT)
+    for name in names(root):
+        yield name, _on(default, read(root, name))
+
+
+def _on(default: Recipe, recipe: Recipe) -> Params:
+    tree = copy.deepcopy(dict(default.overlay))
+    _merge(tree, recipe.overlay, _file(recipe.name))
+    return parse_params(tree, _file(recipe.name))
+
+
+def _file(name: str) -> str:
+    return (RECIPES / f"{name}.yaml").as_posix()
+
+
+def _merge(tree: MutableMapping[str, Any], overlay: Mapping[str, Any], file: str) -> None:
+    """Put an overlay into a tree of the default, in place."""
+    for key, value in overlay.items():
+        if key not in tree:
+            raise ParamsError(f"{file}: {key!r} is not in the default; {nearest(key, list(tree))}")
+        if isinstance(value, Mapping) and isinstance(tree[key], MutableMapping) and "name" not in value:
+            _merge(tree[key], value, file)
+        else:
+            tree[key] = value
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null as `null`, not as an empty place; a class of our own, since representers are kept by class."""
+
+    def _null(self, _: None) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Representer.add_representer(type(None), _Representer._null)
+
+
+def loaded(text: str) -> dict[str, Any]:
+    """The tree of a YAML text."""
+    tree: dict[str, Any] = YAML(typ="safe").load(text)
+    return tree
+
+
+def _flat(text: str) -> dict[str, Leaf]:
+    try:
+        return dict(leaves(loaded(text)))
+    except (YAMLError, AttributeError):
+        return {}  # a params.yaml that cannot be read is replaced

@@ -1,0 +1,43 @@
+"""Define what all sections of params.yaml share: strict, frozen models, and the types of their fields."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Scalar = str | int | float | bool | None
+Leaf = Scalar | list[Scalar]
+"""What stands at the end of a dotted name."""
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml: no other keys, no conversions, no changes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+def inside(value: str) -> str:
+    """Check that a path stays below the folder it starts from."""
+    if PurePosixPath(value).is_absolute() or ".." in PurePosixPath(value).parts:
+        raise ValueError(f"{value!r} lies outside download.path, which is what DVC watches; move it in")
+    return value
+
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+Inside = Annotated[str, Field(min_length=1), AfterValidator(inside)]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Device = Literal["auto", "cpu", "cuda"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Leaf]]:
+    """The values of a tree by dotted name; mappings in a list are counted from 0."""
+    for key, value in tree.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            value = {str(number): item for number, item in enumerate(value)}
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value  # type: ignore[misc]  # YAML's leaves

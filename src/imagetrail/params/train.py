@@ -1,0 +1,133 @@
+"""Section `train`: how the network is trained."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from imagetrail.params import signatures
+from imagetrail.params.named import Named
+from imagetrail.params.section import Device, Positive, Section, Seed
+
+MIXING = frozenset({"RandomMixUpV2", "RandomCutMixV2"})
+"""Augmentations that mix two images, and so two labels."""
+
+
+class Optimizer(Named):
+    """A class of torch.optim and its arguments."""
+
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Learning rate."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        return self._check(signatures.OPTIMIZERS)
+
+
+class Schedule(Named):
+    """A class of torch.optim.lr_scheduler and its arguments.
+
+    Stepped once an epoch, so its lengths are in epochs; OneCycleLR alone is stepped with every batch, its peak is
+    train.optimizer.lr. CosineAnnealingLR without T_max reaches its end with the training.
+    """
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        return self._check(signatures.SCHEDULES)
+
+
+class Loss(Named):
+    """A loss class of torch.nn and its arguments."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        return self._check(signatures.LOSSES)
+
+
+class Averaging(Section):
+    """Averaged weights (torch.optim.swa_utils), which validation measures and which become the model."""
+
+    start_epoch: Positive
+    """The first epoch that counts; before it the average is the weights themselves."""
+    decay: Annotated[float, Field(gt=0, lt=1)] | None
+    """Exponential average after every step with this decay; null is the plain mean of the epochs' ends."""
+
+
+class Normalisation(Section):
+    """Mean and standard deviation of each channel, for pixels scaled to [0, 1]."""
+
+    mean: list[float]
+    std: list[Annotated[float, Field(gt=0)]]
+
+
+class Augment(Named):
+    """A class of kornia.augmentation and its arguments; every image of a batch draws its own random numbers."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        return self._check(signatures.AUGMENTATIONS)
+
+
+class Train(Section):
+    """How the network is trained."""
+
+    seed: Seed
+    epochs: Positive
+    batch_size: Positive
+    """Images in a step."""
+    optimizer: Optimizer
+    schedule: Schedule | None
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    """Epochs in which the learning rate rises linearly, before the schedule begins."""
+    loss: Loss
+    class_weights: Literal["balanced"] | None
+    """balanced weighs each class in the loss by the inverse of its share of the train rows; null weighs all alike."""
+    clip_grad_norm: Annotated[float, Field(gt=0)] | None
+    """Largest norm of the gradient; a longer one is shortened to it."""
+    averaging: Averaging | None
+    augment: Annotated[list[Augment], Field(min_length=1)] | None
+    """kornia's augmentations in the order in which they are applied to each batch; null changes no image."""
+    normalisation: Normalisation | None
+    """Null takes that of the pretrained weights, or the mean and standard deviation of the train rows."""
+    keep: Literal["best", "last"]
+    """Which epoch's weights become the model: the best validation accuracy, or the last."""
+    patience: Positive | None
+    """Stop after so many epochs without a better validation accuracy; null trains all epochs."""
+    max_params: Positive | None
+    """A contract: a network with more parameters is refused before the first batch."""
+    precision: Literal["float32", "bfloat16"]
+    device: Device
+    """auto is CUDA where there is one."""
+    threads: Positive
+    """CPU threads of torch; another number can change the last bits of the weights."""
+
+    @property
+    def steps_each_batch(self) -> bool:
+        """Whether the schedule moves with every batch instead of every epoch."""
+        return self.schedule is not None and self.schedule.name == "OneCycleLR"
+
+    @model_validator(mode="after")
+    def _labels_mix_once(self) -> Self:
+        mixing = [augment.name for augment in self.augment or [] if augment.name in MIXING]
+        if len(mixing) > 1:
+            raise ValueError(f"augment has {' and '.join(mixing)}, and labels can be mixed once; keep one of them")
+        if mixing and self.loss.name != "CrossEntropyLoss":
+            raise ValueError(
+                f"augment has {mixing[0]}, which mixes labels: {self.loss.name} cannot take that; use CrossEntropyLoss"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _settings_have_effect(self) -> Self:
+        schedule = self.schedule.name if self.schedule else None
+        if self.warmup_epochs and (schedule is None or schedule == "OneCycleLR"):
+            why = "has a warm-up of its own, pct_start" if schedule else "is null, so nothing follows the warm-up"
+            raise ValueError(f"warmup_epochs = {self.warmup_epochs} has no effect: train.schedule {why}; set it to 0")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs = {self.warmup_epochs} leaves none of epochs = {self.epochs}; lower it")
+        if self.averaging and self.averaging.start_epoch > self.epochs:
+            raise ValueError(
+                f"averaging.start_epoch = {self.averaging.start_epoch} has no effect in {self.epochs} epochs; lower it"
+            )
+        if self.patience and self.patience >= self.epochs:
+            raise ValueError(f"patience = {self.patience} has no effect in {self.epochs} epochs; lower it or set null")
+        return self

@@ -1,0 +1,264 @@
+"""From labelled images to one array: what `preprocess` does, in memory that does not grow with their number."""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from imagetrail.console import bar, warn
+from imagetrail.errors import DataError
+from imagetrail.files import arrays, artifacts
+from imagetrail.files.arrays import Indices, Pixels
+from imagetrail.files.artifacts import Dataset, Finding, LabelRow, Rejection, TensorRow
+from imagetrail.files.form import Form
+from imagetrail.params.machine import Machine
+from imagetrail.params.preprocess import Limits, Preprocess
+from imagetrail.preprocess import health, readers
+from imagetrail.preprocess.decode import Decoded
+from imagetrail.preprocess.health import Facts, Survey
+from imagetrail.preprocess.readers import Payload, Reader
+from imagetrail.preprocess.workers import spread
+
+CHUNK = 64
+"""Images that a worker decodes at a time: large enough to hide the hand-over, small enough for memory."""
+
+
+def sizes(root: Path, reader: Reader, options: Preprocess) -> tuple[tuple[int, int], tuple[int, int] | None]:
+    """Choose the size that images get, and the one that they must have.
+
+    With a divisor both follow from the first readable image; images of another size will be rejected.
+
+    Args:
+        root: the repository's root.
+        reader: where the pixels are.
+        options: section `preprocess` of params.yaml.
+
+    Returns:
+        ((height, width) to give, (height, width) that is expected or None where any will do), in pixels.
+
+    Raises:
+        DataError: no image is readable, or nothing is left of one.
+    """
+    if options.size is not None:
+        return options.size, None
+    divisor = options.divisor
+    assert divisor is not None, "params.py: one of the two decides"
+    for _, payload in reader(artifacts.read_labels(root)):
+        try:
+            whole = readers.size(payload)
+        except DataError:
+            continue
+        height, width = (side // divisor for side in whole)
+        if min(height, width) < 1:
+            raise DataError(
+                f"preprocess.divisor = {divisor} leaves nothing of {whole[0]} x {whole[1]} pixels; lower it."
+            )
+        return (height, width), whole
+    raise DataError("no image of data/raw/labels.csv can be read, so preprocess.divisor has no size to divide.")
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What `build` is asked for."""
+
+    source: str
+    """Name of the source, for dataset.json."""
+    reader: Reader
+    form: Form
+    expected: tuple[int, int] | None
+    """(height, width) in pixels that every image must have; None takes any."""
+    max_rejected: int
+    limits: Limits
+    machine: Machine
+
+
+def build(root: Path, plan: BuildPlan) -> Indices:
+    """Decode every row of labels.csv into data/tensors.
+
+    Returns:
+        int64 [N,2]: height and width in pixels of each image before it was changed.
+
+    Raises:
+        DataError: one class only; one image under two labels; more images than `max_rejected` cannot be used, which
+            then stand in data/rejected.csv with their reasons; more of a kind are odd than `limits` allow, which then
+            stand in data/findings.csv.
+    """
+    total, classes = _survey(root)
+    with artifacts.writing_folder(root / artifacts.TENSORS) as folder:
+        rejected, counts, survey = _write(root, folder, plan, total, classes)
+        if len(rejected) > plan.max_rejected:
+            artifacts.write_rows(root / artifacts.REJECTED, Rejection._fields, rejected)
+            worst = rejected[0]
+            raise DataError(
+                f"{len(rejected)} of {total} images cannot be used and preprocess.max_rejected allows "
+                f"{plan.max_rejected}: {artifacts.REJECTED} lists them, first {worst.image!r} ({worst.reason}); "
+                "mend them, or allow as many."
+            )
+        if empty := [name for name in classes if not counts[name]]:
+            raise DataError(f"the class {empty[0]!r} has no usable image left; mend {artifacts.REJECTED} or drop it.")
+        (root / artifacts.REJECTED).unlink(missing_ok=True)
+        artifacts.write_rows(folder / "rejected.csv", Rejection._fields, rejected)
+        findings = _examine(root, folder, survey, plan.limits)
+        dataset = Dataset(
+            source=plan.source,
+            classes=classes,
+            counts={name: counts[name] for name in classes},
+            shape=[total - len(rejected), plan.form.channels, *plan.form.size],
+            short_side=plan.form.short_side,
+            rejected=len(rejected),
+            sizes=survey.sizes(),
+            findings=findings,
+            sha256=artifacts.file_sha256(folder / "rows.csv"),
+        )
+        artifacts.write_dataset(folder / "dataset.json", dataset)
+    return survey.shapes
+
+
+def _survey(root: Path) -> tuple[int, list[str]]:
+    """(rows, sorted class names) of labels.csv; refuses one class, and one image under two labels."""
+    codes: dict[str, int] = {}
+    keys, labels = array("Q"), array("q")
+    total = 0
+    for row in artifacts.read_labels(root):
+        total += 1
+        code = codes.setdefault(row.label, len(codes))
+        if row.sha256:
+            keys.append(int(row.sha256[:16], 16))
+            labels.append(code)
+    if len(codes) < 2:
+        raise DataError(f"all images have one label, {next(iter(codes), '')!r}; a classifier needs two classes.")
+    _refuse_two_labels(root, np.asarray(keys), np.asarray(labels))
+    return total, sorted(codes)
+
+
+def _refuse_two_labels(root: Path, keys: np.ndarray, labels: np.ndarray) -> None:
+    """Raise DataError where equal images have different labels; `keys` are the first 64 bits of their sha256."""
+    order = np.argsort(keys, kind="stable")
+    keys, labels = keys[order], labels[order]
+    doubtful = {int(key) for key in keys[1:][(keys[1:] == keys[:-1]) & (labels[1:] != labels[:-1])]}
+    if not doubtful:
+        return
+    first: dict[str, tuple[int, LabelRow]] = {}
+    pairs = []
+    for line, row in enumerate(artifacts.read_labels(root), start=2):
+        if row.sha256 and int(row.sha256[:16], 16) in doubtful:
+            earlier_line, earlier = first.setdefault(row.sha256, (line, row))
+            if earlier.label != row.label:
+                pairs.append(
+                    f"{earlier.image!r} (line {earlier_line}) is {earlier.label!r}, "
+                    f"{row.image!r} (line {line}) is {row.label!r}"
+                )
+    if pairs:
+        shown = "\n  ".join(pairs[:20])
+        raise DataError(
+            f"{len(pairs)} images of data/raw/labels.csv are equal to one with another label; keep one label of each:"
+            f"\n  {shown}"
+        )
+
+
+def _examine(root: Path, folder: Path, survey: Survey, limits: Limits) -> dict[str, int | None]:
+    """Write findings.csv and return how many there are of each kind, None where that was not looked for."""
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    compared = len(images) <= health.COMPARED
+    if not compared and limits.near_duplicate is not None:
+        raise DataError(
+            f"preprocess.limits.near_duplicate = {limits.near_duplicate} cannot be held: {len(images):,} images are "
+            f"too many to compare, {health.COMPARED:,} at most; set it to null."
+        )
+    found = list(survey.odd_ones(images))
+    findings = health.name(found, artifacts.tensor_rows(folder))
+    artifacts.write_rows(folder / "findings.csv", Finding._fields, findings)
+    kinds = Counter(finding.kind for finding in findings)
+    for kind, limit in limits.by_kind().items():
+        if limit is not None and kinds[kind] > limit:
+            artifacts.write_rows(root / artifacts.FINDINGS, Finding._fields, findings)
+            worst = next(finding for finding in findings if finding.kind == kind)
+            raise DataError(
+                f"{kinds[kind]} images are of the kind {kind!r} and preprocess.limits allows {limit}: "
+                f"{artifacts.FINDINGS} lists them, first {worst.image!r}; mend them, or allow as many."
+            )
+    (root / artifacts.FINDINGS).unlink(missing_ok=True)
+    if findings:
+        counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        warn(f"something is odd about images: {counted}; data/tensors/findings.csv lists them.")
+    return {kind: kinds[kind] if compared or kind != "near duplicate" else None for kind in health.KINDS}
+
+
+def _write(
+    root: Path, folder: Path, plan: BuildPlan, total: int, classes: list[str]
+) -> tuple[list[Rejection], Counter[str], Survey]:
+    """images.npy, labels.npy and rows.csv in one pass.
+
+    Returns:
+        (what was rejected, images of each class, what is remembered of the images).
+    """
+    codes = {name: code for code, name in enumerate(classes)}
+    rejected: list[Rejection] = []
+    counts: Counter[str] = Counter()
+    survey = Survey(plan.form)
+    with (
+        arrays.NpyWriter(folder / "images.npy", (plan.form.channels, *plan.form.size), np.uint8) as pixel_file,
+        arrays.NpyWriter(folder / "labels.npy", (), np.int64) as label_file,
+    ):
+
+        def accepted() -> Iterator[TensorRow]:
+            line = 1  # the header of labels.csv
+            with bar("preprocess", total=total, unit="image") as moving:
+                for chunk in _decode(artifacts.read_labels(root), plan):
+                    pixel_file.append(chunk.pixels)
+                    used = [row.label for row, image in chunk.images if not isinstance(image, str)]
+                    label_file.append(np.array([codes[label] for label in used], np.int64))
+                    counts.update(used)
+                    for row, image in chunk.images:
+                        line += 1
+                        if isinstance(image, str):
+                            rejected.append(Rejection(row.image, line, image))
+                            continue
+                        survey.add(row.image, image)
+                        yield TensorRow(row.image, row.label, row.split, row.group, image.sha256)
+                    moving.update(len(chunk.images))
+
+        artifacts.write_rows(folder / "rows.csv", TensorRow._fields, accepted())
+    return rejected, counts, survey
+
+
+class Chunk(NamedTuple):
+    """What a worker hands back."""
+
+    pixels: Pixels
+    """uint8 [n,C,H,W] of the n rows that can be used."""
+    images: list[tuple[LabelRow, Facts | str]]
+    """Every row, with the reason in place of the facts where it cannot be used."""
+
+
+def _decode(rows: Iterable[LabelRow], plan: BuildPlan) -> Iterator[Chunk]:
+    """All rows in order, decoded in parallel."""
+    decode = partial(_decode_chunk, form=plan.form, expected=plan.expected)
+    yield from spread(decode, _chunks(plan.reader(rows)), plan.machine)
+
+
+def _chunks(rows: Iterator[tuple[LabelRow, Payload]]) -> Iterator[list[tuple[LabelRow, Payload]]]:
+    while chunk := list(islice(rows, CHUNK)):
+        yield chunk
+
+
+def _decode_chunk(chunk: list[tuple[LabelRow, Payload]], form: Form, expected: tuple[int, int] | None) -> Chunk:
+    decoded: list[Decoded] = []
+    reasons: dict[str, str] = {}
+    for row, payload in chunk:
+        try:
+            decoded.append(readers.pixels(row, payload, form, expected))
+        except DataError as error:
+            reasons[row.image] = str(error)
+    if not decoded:
+        nothing = np.empty((0, form.channels, *form.size), np.uint8)
+        return Chunk(nothing, [(row, reasons[row.image]) for row, _ in chunk])
+    pixels = np.stack([image.pixels for image in decoded])
+    facts = iter(health.facts(decoded, pixels))
+    return Chunk(pixels, [(row, reasons[row.image] if row.image in reasons else next(facts)) for row, _ in chunk])

@@ -1,0 +1,281 @@
+"""From an image file to pixels: the one way in which `preprocess`, `predict` and the tests decode.
+
+Formats are an allowlist, so no other parser of Pillow runs. EXIF orientation is applied, 16-bit grey is scaled rather
+than clipped, transparency is laid on white, and the first frame of an animation is taken.
+"""
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from imagetrail.errors import DataError
+from imagetrail.files.arrays import Pixels
+from imagetrail.files.form import Form
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+EXTENSIONS = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG",
+    ".png": "PNG", ".apng": "PNG", ".bmp": "BMP", ".dib": "BMP", ".gif": "GIF", ".webp": "WEBP",
+}  # fmt: skip
+"""What a file's name promises."""
+BACKGROUND = (255, 255, 255)
+JPEG_SCALES = (8, 4, 2)
+JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB"}
+"""Pillow's name of the colour spaces that simplejpeg decodes."""
+SOI, SOS, APP1 = 0xD8, 0xDA, 0xE1
+FRAMES = range(0xC0, 0xD0)
+"""JPEG markers that start a frame (SOFn), but for NOT_FRAMES; ITU-T T.81, table B.1."""
+NOT_FRAMES = (0xC4, 0xC8, 0xCC)
+DCT_FRAMES = (0xC0, 0xC1, 0xC2)
+"""Baseline, extended and progressive with Huffman coding: the only frames that decode at a part of their size."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How an image is put upright, by its EXIF orientation."""
+REC_709 = (0.2125, 0.7154, 0.0721, 0.0)
+"""Weights of red, green, blue and one in grey, as in skimage.color.rgb2gray."""
+
+
+class Decoded(NamedTuple):
+    """An image as it is used, and what it was."""
+
+    pixels: Pixels
+    """uint8 [C,H,W], 0 to 255."""
+    size: tuple[int, int]
+    """(height, width) in pixels of the upright image, before it was resized."""
+    format: str
+    """One of FORMATS; empty for pixels that were no file."""
+    frames: int
+    """Images in the file, of which this is the first."""
+
+
+def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> Decoded:
+    """Decode an image file and resize it.
+
+    Args:
+        data: the file's bytes.
+        form: what to make of it.
+        expected: (height, width) that the upright image must have; None takes any.
+
+    Raises:
+        DataError: not an image of FORMATS, truncated, damaged, of another size than `expected`, or too large to open
+            safely; the reason in a few words.
+    """
+    markers = _jpeg_markers(data)
+    if (plain := _plain_jpeg(data, markers)) is not None:
+        size, mode = plain
+        check_size(size, expected)
+        if (part := _turbo(data, size, mode, _scale(size, form))) is not None:
+            return Decoded(resize(part, form), size, "JPEG", 1)
+    with opened(data) as image:
+        orientation = _orientation(image)
+        size = _upright(image.size, orientation)
+        check_size(size, expected)
+        decoded: Image.Image | None = None
+        if _is_dct(markers):
+            scale = _scale(size, form)
+            decoded = _turbo(data, image.size[::-1], image.mode, scale) if image.format == "JPEG" else None
+            if decoded is None:
+                image.draft("RGB", (image.width // scale, image.height // scale))
+        if decoded is None:
+            decoded = image
+        turn = TURNS.get(orientation)
+        pixels = resize(decoded if turn is None else decoded.transpose(turn), form)
+        if image.format == "MPO":  # a JPEG with a second one behind it, as telephones write them
+            return Decoded(pixels, size, "JPEG", 1)
+        return Decoded(pixels, size, image.format or "", getattr(image, "n_frames", 1))
+
+
+def check_size(size: tuple[int, int], expected: tuple[int, int] | None) -> None:
+    """Raise DataError where an image of (height, width) is not of the expected size; None takes any."""
+    if expected is not None and size != expected:
+        raise DataError(f"{size[0]} x {size[1]} pixels, and preprocess.divisor needs {expected[0]} x {expected[1]}")
+
+
+def _scale(size: tuple[int, int], form: Form) -> int:
+    """The part of a JPEG of (height, width) that suffices: one over this."""
+    needed = (form.short_side, form.short_side) if form.short_side else form.size
+    return next((s for s in JPEG_SCALES if size[0] // s >= needed[0] and size[1] // s >= needed[1]), 1)
+
+
+def _jpeg_markers(data: bytes) -> list[int]:
+    """The markers of a JPEG's segments up to its first scan; empty where they do not follow each other as they should.
+
+    Native decoders trust what a file says of itself, so what we hand to them is checked here first: simplejpeg writes
+    a lossless JPEG (SOF3), which has no smaller size, beyond the end of a buffer made for the smaller size.
+    """
+    markers: list[int] = []
+    position = 2
+    if not data.startswith(bytes([0xFF, SOI])):
+        return []
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        if data[position + 1] == 0xFF:  # any number of fill bytes may stand before a marker
+            position += 1
+            continue
+        markers.append(data[position + 1])
+        if markers[-1] == SOS:
+            return markers
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return []
+
+
+def _is_dct(markers: list[int]) -> bool:
+    """Whether all frames of a JPEG, by its markers, are of the kinds that decode at a part of their size."""
+    frames = [marker for marker in markers if marker in FRAMES and marker not in NOT_FRAMES]
+    return bool(frames) and all(frame in DCT_FRAMES for frame in frames)
+
+
+def _plain_jpeg(data: bytes, markers: list[int]) -> tuple[tuple[int, int], str] | None:
+    """((height, width), mode) of an upright JPEG, which Pillow need not open; that saves an eighth of the time."""
+    if not _is_dct(markers) or APP1 in markers:  # APP1 holds EXIF and XMP, which may rotate the image
+        return None
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    except (ValueError, KeyError):  # KeyError: 4:4:1, a subsampling that simplejpeg has no name for
+        return None
+    if space not in JPEG_MODES or height * width > (Image.MAX_IMAGE_PIXELS or 0):
+        return None
+    return (height, width), JPEG_MODES[space]
+
+
+def _turbo(data: bytes, size: tuple[int, int], mode: str, scale: int) -> Image.Image | None:
+    """A JPEG decoded at a part of its size, each pixel the mean of those it stands for.
+
+    simplejpeg is half as fast again as Pillow, of the same libjpeg-turbo and so of the same pixels. What it does not
+    take (CMYK, damage) is Pillow's, which reads more and says why where it cannot: None.
+    """
+    if mode not in JPEG_MODES.values():
+        return None
+    height, width = (-(-side // scale) for side in size)
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "GRAY" if mode == "L" else "RGB", min_height=height, min_width=width)
+    except (ValueError, KeyError):
+        return None
+    return Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels)
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """An image file, lazily decoded.
+
+    Raises:
+        DataError: opening or decoding it fails; the reason in a few words.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                yield image
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise DataError("more pixels than is safe to open") from None
+    except UnidentifiedImageError:
+        raise DataError(f"not an image, or its format is not one of {', '.join(FORMATS)}") from None
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
+        # Pillow's decoders raise all of these on damaged files.
+        raise DataError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) in pixels, after the EXIF orientation."""
+    return _upright(image.size, _orientation(image))
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1, which is upright, where the EXIF data is damaged: the pixels are not."""
+    if image.format not in ("JPEG", "MPO"):
+        image.load()  # or getexif() would: a PNG may hold EXIF behind its pixels, whose damage is not that of the EXIF
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, struct.error):
+        return 1
+    return value if value in TURNS else 1
+
+
+def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return size if orientation in (5, 6, 7, 8) else size[::-1]
+
+
+def resize(image: Image.Image, form: Form) -> Pixels:
+    """Convert to grey or RGB, then resize with Pillow's antialiased bilinear filter to uint8 [C,H,W]."""
+    converted = _grey(_colour(image)) if form.channels == 1 else _colour(image).convert("RGB")
+    height, width = form.size
+    box = None if form.short_side is None else _centre(converted.size, form)
+    if converted.size != (width, height) or box is not None:
+        converted = converted.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    pixels = np.asarray(converted)
+    return pixels[np.newaxis] if form.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _centre(size: tuple[int, int], form: Form) -> tuple[float, float, float, float]:
+    """The part of an image of (width, height) that becomes `form.size` where the short side becomes `short_side`."""
+    assert form.short_side is not None
+    scale = min(size) / form.short_side
+    # Rounding may make the part a hair larger than the image, which Pillow refuses.
+    width, height = (min(side * scale, whole) for side, whole in zip(form.size[::-1], size, strict=True))
+    left, top = (max(0.0, (whole - part) / 2) for part, whole in zip((width, height), size, strict=True))
+    return left, top, min(left + width, size[0]), min(top + height, size[1])
+
+
+def _colour(image: Image.Image) -> Image.Image:
+    """L or RGB of any mode."""
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode.startswith(("I", "F")):  # 16 bits and more: convert() would clip them to white
+        return Image.fromarray(_to_bytes(np.asarray(image)))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        background = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
+        return Image.alpha_composite(background, rgba).convert("RGB")
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _to_bytes(values: npt.NDArray[np.generic]) -> Pixels:
+    """16-bit grey, 0 to 65535, as 0 to 255."""
+    return (np.clip(values.astype(np.float64), 0, 65535) / 257).round().astype(np.uint8)
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    return image if image.mode == "L" else image.convert("L", REC_709)
+
+
+def read(path: Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        DataError: there is no such file, or it cannot be read; the reason in a few words.
+    """
+    try:
+        if not path.is_file():
+            raise DataError(_missing(path))
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"unreadable: {error.strerror}") from None
+
+
+def _missing(path: Path) -> str:
+    if path.is_dir():
+        return "a folder, not an image"
+    if path.exists():
+        return "not a file but a pipe or a device"
+    try:
+        neighbours = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        neighbours = []
+    alike = [name for name in neighbours if name.lower() == path.name.lower()]
+    return f"missing; {alike[0]!r} is there" if alike else "missing"

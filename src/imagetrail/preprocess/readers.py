@@ -1,0 +1,118 @@
+"""Find the pixels of the rows that `download` listed: image files, cells of Parquet files, or rows of one array.
+
+A reader runs in the main process and gives each row a payload; workers turn payloads into pixels. A Parquet file is so
+read once, from its beginning to its end, however many workers decode.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from imagetrail.errors import DataError
+from imagetrail.files import artifacts
+from imagetrail.files.arrays import Pixels
+from imagetrail.files.artifacts import LabelRow
+from imagetrail.files.form import Form
+from imagetrail.preprocess import decode
+from imagetrail.preprocess.decode import Decoded
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """The payload of a row whose bytes cannot be had."""
+
+    reason: str
+
+
+Payload = Path | bytes | Pixels | Unreadable
+"""An image file, its bytes, or decoded pixels: uint8 [H,W] or [H,W,3]."""
+Reader = Callable[[Iterable[LabelRow]], Iterator[tuple[LabelRow, Payload]]]
+"""Yields each row with its payload, in order."""
+
+
+def open_reader(root: Path, source: str, path: str, image_column: str) -> Reader:
+    """Find the pixels where `download` left them.
+
+    Args:
+        root: the repository's root.
+        source: download.source.
+        path: download.path, where the names of local images start.
+        image_column: download.image_column.
+    """
+    root = root.resolve()  # a worker may have another working folder
+    array, fetched = root / artifacts.RAW / "images.npy", root / artifacts.RAW / "images"
+    if array.is_file():
+        return lambda rows: _array_rows(array, rows)
+    if source == "parquet":
+        return lambda rows: _cells(root / path, image_column, rows)
+    folder = fetched if fetched.is_dir() else root / path
+    return lambda rows: ((row, folder / row.image) for row in rows)
+
+
+def _array_rows(path: Path, rows: Iterable[LabelRow]) -> Iterator[tuple[LabelRow, Payload]]:
+    array = np.load(path, mmap_mode="r")
+    for row, pixels in zip(rows, array, strict=True):
+        yield row, np.array(pixels)
+
+
+def _cells(folder: Path, column: str, rows: Iterable[LabelRow]) -> Iterator[tuple[LabelRow, Payload]]:
+    """Cells by the names that `download` gave them: the file, then the row's number, as in train.parquet/00000012."""
+    from imagetrail import parquet_file  # pyarrow is for those who need it
+
+    for name, members in groupby(rows, key=lambda row: row.image.rpartition("/")[0]):
+        file = folder / name
+        cells = enumerate(row.image for row in parquet_file.rows(file, column, []))
+        absent = Unreadable("the file no longer has this cell")
+        for row in members:
+            wanted = int(row.image.rpartition("/")[2])
+            try:
+                found = next((cell for number, cell in cells if number == wanted), None)
+            except DataError as error:  # and the generator has ended, so the rest of the file is absent too
+                absent = Unreadable(str(error).replace(f"{folder}/", "") if file.is_file() else "missing")
+                found = None
+            yield row, absent if found is None else found
+
+
+def pixels(row: LabelRow, payload: Payload, form: Form, expected: tuple[int, int] | None) -> Decoded:
+    """Turn a payload into pixels; the workers' part.
+
+    Args:
+        row: of labels.csv.
+        payload: its own.
+        form: what to make of it.
+        expected: (height, width) that the upright image must have; None takes any.
+
+    Raises:
+        DataError: the image cannot be used; the reason in a few words.
+    """
+    if isinstance(payload, np.ndarray):
+        decode.check_size(payload.shape[:2], expected)
+        return Decoded(decode.resize(Image.fromarray(payload), form), payload.shape[:2], "", 1)
+    data = _bytes(payload)
+    if hashlib.sha256(data).hexdigest() != row.sha256:
+        raise DataError("changed since `download` listed it")
+    return decode.decode(data, form, expected)
+
+
+def size(payload: Payload) -> tuple[int, int]:
+    """(height, width) in pixels of the upright image, or DataError with the reason."""
+    if isinstance(payload, np.ndarray):
+        height, width, *_ = payload.shape
+        return height, width
+    with decode.opened(_bytes(payload)) as image:
+        return decode.upright_size(image)
+
+
+def _bytes(payload: Path | bytes | Unreadable) -> bytes:
+    match payload:
+        case Unreadable(reason):
+            raise DataError(reason)
+        case Path():
+            return decode.read(payload)
+        case _:
+            return payload

@@ -1,0 +1,97 @@
+"""A PostgreSQL of one's own, from the system's programs: in a folder, without root, reached by a socket file alone."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from imagetrail.errors import ServerError
+
+DATABASE, ROLE = "mlflow", "mlflow"
+PLACES = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/opt/homebrew/opt/postgresql*/bin",
+    "/usr/local/opt/postgresql*/bin",
+)
+"""Where packages of Debian, Red Hat and Homebrew put the programs that are not on the PATH."""
+START_TIMEOUT = 60
+"""Seconds for it to accept connections, and to stop."""
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[str]:
+    """Run PostgreSQL with its data in `folder`, made at the first time, until the block ends.
+
+    It listens on no network, only on a socket file in a temporary folder that is closed to others.
+
+    Yields:
+        The database's URI for SQLAlchemy; it holds no secret.
+
+    Raises:
+        ServerError: PostgreSQL is not installed, or does not start; its own words.
+    """
+    programs = _programs()
+    if not (folder / "PG_VERSION").is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _run(programs / "initdb", "--pgdata", str(folder), "--username", ROLE, "--auth", "trust", "--encoding", "UTF8",
+             "--no-locale")  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="imagetrail-") as sockets:  # a socket's path has 107 bytes at most
+        command = [str(programs / "postgres"), "-D", str(folder), "-k", sockets, "-c", "listen_addresses="]
+        log = folder.with_suffix(".log")
+        with log.open("wb") as output:
+            process = subprocess.Popen([*_without_root(), *command], stdout=output, stderr=output)
+        try:
+            _wait(process, programs, sockets, log)
+            listed = _run(programs / "psql", "-h", sockets, "-U", ROLE, "-d", "postgres", "-Atc",
+                          "SELECT datname FROM pg_database")  # fmt: skip
+            if DATABASE not in listed.split():
+                _run(programs / "createdb", "-h", sockets, "-U", ROLE, DATABASE)
+            yield f"postgresql+psycopg://{ROLE}@/{DATABASE}?host={sockets}"
+        finally:
+            process.send_signal(
+                signal.SIGINT
+            )  # a fast shutdown: https://www.postgresql.org/docs/current/server-shutdown.html
+            process.wait(START_TIMEOUT)
+
+
+def _wait(process: subprocess.Popen[bytes], programs: Path, sockets: str, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while subprocess.run([programs / "pg_isready", "-q", "-h", sockets], check=False).returncode:
+        if process.poll() is not None or time.monotonic() > deadline:
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            raise ServerError(f"PostgreSQL does not start ({lines[-1] if lines else 'it says nothing'}); see {log}.")
+        time.sleep(0.1)
+
+
+def _programs() -> Path:
+    """The folder of initdb and postgres: on the PATH, else the newest of PLACES."""
+    if (found := shutil.which("initdb")) is not None:
+        return Path(found).resolve().parent
+    folders = [path for place in PLACES for path in Path("/").glob(place[1:]) if (path / "initdb").is_file()]
+    if not folders:
+        raise ServerError(
+            "PostgreSQL is not installed; `apt-get install postgresql`, or your system's package, has it."
+        )
+    return max(
+        folders, key=lambda path: [int(n) for n in "".join(c if c.isdigit() else " " for c in str(path)).split()]
+    )
+
+
+def _without_root() -> Sequence[str]:
+    """PostgreSQL refuses to run as root: in a container that has no other user, it runs under another number."""
+    return ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
+
+
+def _run(*command: str | Path) -> str:
+    environment = os.environ | {"LC_ALL": "C"}
+    done = subprocess.run([*_without_root(), *command], capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        words = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise ServerError(f"{Path(command[0]).name} of PostgreSQL failed: {' '.join(words[-3:])}")
+    return done.stdout

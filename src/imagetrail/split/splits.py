@@ -1,0 +1,191 @@
+"""Which rows train, which choose, which test; what belongs together stays on one side."""
+
+import hashlib
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imagetrail.console import warn
+from imagetrail.errors import DataError
+from imagetrail.files import arrays, artifacts
+from imagetrail.files.arrays import Indices
+from imagetrail.params.split import Split
+from imagetrail.split.stratified import stratified_split
+
+Keys = npt.NDArray[np.uint64]
+SIDES: tuple[arrays.Rows, ...] = ("train", "val", "test")
+LEAKS = Path("data/leaks.csv")
+"""Where a failing split leaves its list: outside DVC's outputs, so that `dvc checkout` restores those unasked."""
+SHOWN = 20
+
+
+class Leak(NamedTuple):
+    """A line of leaks.csv: an image that stands on another side of the split than one it belongs to."""
+
+    image: str
+    side: str
+    other: str
+    """An image with the same pixels, or of the same group."""
+    other_side: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the rows of data/tensors say about a split."""
+
+    labels: Indices
+    """int64 [N], class index."""
+    units: Indices
+    """int64 [N], equal where rows belong together: the same pixels, or the same group, or both by way of a third."""
+    stated: npt.NDArray[np.uint8]
+    """uint8 [N]: 0 where the data states no side, else 1 + an index into SIDES."""
+    draws: npt.NDArray[np.float64]
+    """float64 [N, 2], in [0, 1): for `hash`, what decides about test and about validation; equal for equal groups, or
+    for equal pixels where there is no group."""
+
+
+def split_rows(root: Path, options: Split) -> tuple[dict[arrays.Rows, Indices], list[Leak]]:
+    """The rows of data/tensors for train, val and test, and the images that stood on two sides.
+
+    A split that the data states is kept: its test rows are the test; rows marked val are the validation, which is
+    otherwise drawn from the train rows. Where none is stated, `options.test` of the rows is drawn.
+
+    Raises:
+        DataError: a stated split is incomplete, or leaves train or test without rows; a class is too small; images
+            stand on two sides and `on_leak` is fail, and data/leaks.csv then lists them.
+    """
+    dataset = artifacts.read_dataset(root)
+    table = _read(root, dataset.classes, options)
+    sides = (
+        _stated(table)
+        if table.stated.any()
+        else _draw(table, np.arange(len(table.labels)), options, 0, dataset.classes)
+    )
+    sides, leaks = _without_leaks(root, table, sides, options)
+    if not (sides == 1).any() and options.val > 0:
+        train = np.flatnonzero(sides == 0)
+        drawn = _draw(table, train, options, 1, dataset.classes)
+        sides[train[drawn == 2]] = 1
+        sides, more = _without_leaks(root, table, sides, options)
+        leaks += more
+    return {name: np.flatnonzero(sides == number) for number, name in enumerate(SIDES)}, leaks
+
+
+def belonging(root: Path) -> tuple[Indices, Indices]:
+    """(labels, units) of every row of data/tensors, both int64 [N]; equal units belong together. See Table."""
+    table = _read(root, artifacts.read_dataset(root).classes, None)
+    return table.labels, table.units
+
+
+def _read(root: Path, classes: list[str], options: Split | None) -> Table:
+    codes = {name: code for code, name in enumerate(classes)}
+    orders = ("", *SIDES)
+    labels, pixels, groups, stated, draws = array("q"), array("Q"), array("Q"), bytearray(), array("d")
+    for row in artifacts.read_tensor_rows(root):
+        labels.append(codes[row.label])
+        pixels.append(int(row.pixel_sha256[:16], 16))
+        groups.append(_number(row.group) if row.group else 0)
+        stated.append(orders.index(row.split))
+        if options is not None and options.by == "hash":
+            # Nothing but the row itself decides, so that it stays where it is when others come.
+            text = f"group {row.group}" if row.group else row.pixel_sha256
+            draws.extend(_number(f"{options.seed + part} {text}") / 2**64 for part in (0, 1))
+    return Table(
+        labels=np.asarray(labels),
+        units=_units(np.asarray(pixels), np.asarray(groups)),
+        stated=np.frombuffer(stated, np.uint8),
+        draws=np.asarray(draws).reshape(-1, 2),
+    )
+
+
+def _number(text: str) -> int:
+    """64 bits of a text's sha256."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _units(pixels: Keys, groups: Keys) -> Indices:
+    """Which rows belong together: the connected components of equal pixels and equal groups, 0 being no group."""
+    _, same_pixels = np.unique(pixels, return_inverse=True)
+    if not groups.any():
+        return same_pixels
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    grouped = np.flatnonzero(groups)
+    _, same_group = np.unique(groups[grouped], return_inverse=True)
+    size = int(same_pixels.max() + 1 + same_group.max() + 1)
+    edges = (same_pixels[grouped], same_pixels.max() + 1 + same_group)
+    graph = coo_array((np.ones(len(grouped), np.int8), edges), (size, size))
+    components: Indices = connected_components(graph, directed=False)[1]
+    return components[same_pixels].astype(np.int64)
+
+
+def _stated(table: Table) -> Indices:
+    """The side of each row, as the data states it."""
+    if missing := int((table.stated == 0).sum()):
+        raise DataError(f"{missing} rows of a split that the data states say nothing; fill them in.")
+    sides = table.stated.astype(np.int64) - 1
+    for number, name in ((0, "train"), (2, "test")):
+        if not (sides == number).any():
+            raise DataError(f"the split that the data states has no {name} rows; mark some, or leave the column out.")
+    return sides
+
+
+def _draw(table: Table, rows: Indices, options: Split, part: int, classes: list[str]) -> Indices:
+    """For each of `rows` 2 where it is chosen, else 0; part 0 chooses the test, part 1 the validation."""
+    share = (options.test, options.val)[part]
+    labels = table.labels[rows]
+    if options.by == "hash":
+        chosen = table.draws[rows, part] < share
+        for label in np.unique(labels):
+            if len(np.unique(chosen[labels == label])) < 2:
+                raise DataError(
+                    f"split.by = 'hash' puts all images of the class {classes[label]!r} on one side; add images, or "
+                    "set split.by to stratified."
+                )
+    else:
+        chosen = np.zeros(len(rows), bool)
+        chosen[stratified_split(labels, table.units[rows], share, options.seed + part, classes)[1]] = True
+    return np.where(chosen, 2, 0)
+
+
+def _without_leaks(root: Path, table: Table, sides: Indices, options: Split) -> tuple[Indices, list[Leak]]:
+    """The sides, -1 for rows that are left out since what they belong to stands on a later side."""
+    last = np.full(table.units.max() + 1, -1)
+    np.maximum.at(last, table.units, sides)
+    leaking = np.flatnonzero((sides >= 0) & (sides < last[table.units]))
+    if not len(leaking):
+        (root / LEAKS).unlink(missing_ok=True)
+        return sides, []
+    leaks = _name(root, table, sides, last, leaking)
+    if options.on_leak == "fail":
+        artifacts.write_rows(root / LEAKS, Leak._fields, leaks)
+        shown = "\n  ".join(f"{a!r} ({side}) belongs to {b!r} ({other})" for a, side, b, other in leaks[:SHOWN])
+        raise DataError(
+            f"{len(leaks)} images stand on another side of the split than one with the same pixels or group; {LEAKS} "
+            f"lists them. Correct the split, or set split.on_leak to drop, which leaves them out:\n  {shown}"
+        )
+    (root / LEAKS).unlink(missing_ok=True)
+    warn(f"{len(leaks)} images are left out, since one with the same pixels or group stands in test or val.")
+    return np.where(sides < last[table.units], -1, sides), leaks
+
+
+def _name(root: Path, table: Table, sides: Indices, last: Indices, leaking: Indices) -> list[Leak]:
+    """The leaking rows by their images' names, each with one that it belongs to."""
+    units = np.unique(table.units[leaking])
+    kept = np.flatnonzero(np.isin(table.units, units) & (sides == last[table.units]))
+    partner = dict(zip(table.units[kept].tolist(), kept.tolist(), strict=True))
+    wanted = {*leaking.tolist(), *partner.values()}
+    names = {number: row.image for number, row in enumerate(artifacts.read_tensor_rows(root)) if number in wanted}
+    leaks = []
+    for number in leaking.tolist():
+        other = partner[int(table.units[number])]
+        leaks.append(Leak(names[number], SIDES[sides[number]], names[other], SIDES[sides[other]]))
+    return leaks
+
+
+# --- stratified -------------------------------------------------------------------------------------------------------

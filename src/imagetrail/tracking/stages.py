@@ -1,0 +1,284 @@
+"""The doors for the stages: a run that is trained, evaluated, rebuilt from files, or stands for another."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torchinfo import summary
+
+from imagetrail.files import arrays, artifacts
+from imagetrail.files.arrays import Subset
+from imagetrail.model import classifier, devices
+from imagetrail.params.load import Params
+from imagetrail.tracking import contents, registry
+from imagetrail.tracking.run import Run, process_tag
+from imagetrail.tracking.tags import (
+    EVALUATION,
+    GATE,
+    MODEL_SHA256,
+    PARENT,
+    PROCESS,
+    REBUILT,
+    SOURCE_RUN,
+    STANDS_IN,
+    SWEEP,
+)
+from imagetrail.train.loop import Epoch, Trained
+
+if TYPE_CHECKING:
+    import mlflow
+
+EVALUATION_FOLDER = "evaluation"
+"""Artifacts of a run that evaluate leaves: figures, predictions, pictures."""
+
+
+class TrainingRun:
+    """The run of a training that is going on."""
+
+    def __init__(self, run: Run, params: Params, train: Subset) -> None:
+        """Describe the training that is about to begin."""
+        self._run, self._params, self._train = run, params, train
+
+    @property
+    def id(self) -> str | None:
+        """The run's id; None where the store has not given one yet."""
+        return self._run.id
+
+    def log_epoch(self, epoch: Epoch, images_per_second: float | None) -> None:
+        """Log an epoch's figures, and the speed where it was measured."""
+        figures = contents.epoch_metrics(epoch._asdict())
+        self._run.log_metrics(figures | {"speed/images_per_second": images_per_second}, step=epoch.epoch)
+
+    def finish(self, trained: Trained) -> None:
+        """Log what the training left in models/, metrics/ and plots/, and the model itself."""
+        run, card = self._run, trained.classifier.card
+        device = next(trained.classifier.parameters()).device
+        run.say("tags", {"device": devices.describe(device)})
+        _log_model_and_files(run, self._train, device.type)
+        tested = _take_over_test_figures(run, self._params, card.sha256)
+        contents.describe(run, self._params, self._train.dataset, tested=tested)
+
+
+@contextmanager
+def training_run(root: Path, params: Params, train: Subset) -> Iterator[TrainingRun]:
+    """Open the run of a training: the one that `mlflow run` opened, else a new one."""
+    run = Run(root)
+    run.close_dead_runs()
+    with _training(run, params, train, run.adopted_id(), contents.run_name(root, params), {}) as training:
+        yield training
+
+
+@contextmanager
+def child_run(
+    root: Path, outputs: Path, params: Params, train: Subset, name: str, tags: dict[str, str]
+) -> Iterator[TrainingRun]:
+    """Open a new run for a training that is a part of a sweep, whose run the tag PARENT names where the store told it.
+
+    Args:
+        root: the checkout.
+        outputs: a folder with the training's outputs, not the checkout's.
+        params: of the training.
+        train: its train rows.
+        name: of the run.
+        tags: what ties it to the other.
+    """
+    run = Run(root, outputs)
+    with _training(run, params, train, None, name, tags) as training:
+        try:
+            yield training
+        finally:
+            if PARENT not in tags and SWEEP in tags:
+                run.say("family", {"sweep": tags[SWEEP]})
+
+
+@contextmanager
+def _training(
+    run: Run, params: Params, train: Subset, run_id: str | None, name: str, tags: dict[str, str]
+) -> Iterator[TrainingRun]:
+    with run.open(run_id, name, _tags() | tags | {PROCESS: process_tag()}):
+        run.watch()
+        contents.log_params(run, params)
+        contents.log_environment(run)
+        contents.log_dataset(run, params, train.dataset)
+        contents.log_augmentation(run, params, train)
+        yield TrainingRun(run, params, train)
+
+
+def log_evaluation(root: Path, params: Params, subset: Subset, problems: list[str] | None) -> None:
+    """Add the test figures to the run of the model that they belong to, and what the gate decided.
+
+    That is the run that `mlflow run` opened, else the newest run with the model's sha256, else one rebuilt from the
+    files. A run that holds figures of other rows or parameters keeps them, and a linked one is opened.
+
+    Args:
+        root: the checkout.
+        params: of the evaluation.
+        subset: the test rows.
+        problems: see gate.check.
+    """
+    run = Run(root)
+    sha256 = classifier.read_card(root / artifacts.MODELS).sha256
+    run_id, links = run.adopted_id(), dict[str, str]()
+    if run_id is None and (found := run.find(sha256)) is not None:
+        if found.data.tags.get(EVALUATION) in (None, contents.evaluation_key(root, params)):
+            run_id = found.info.run_id
+        else:
+            links[SOURCE_RUN] = found.info.run_id
+    if run_id is None and run.reachable:
+        _rebuild(run, params, subset, None, links, problems)
+    else:
+        with run.go_on(run_id, contents.run_name(root, params), sha256):
+            _log_test_figures(run, params)
+            _log_gate(run, params, problems)
+            contents.describe(run, params, subset.dataset, tested=True)
+
+
+def _log_gate(run: Run, params: Params, problems: list[str] | None) -> None:
+    if problems is not None:
+        run.say("tags", {GATE: "; ".join(problems) or "passed"})
+    if problems == [] and params.evaluate.registry is not None:
+        run.say("register", {"name": params.evaluate.registry, "alias": registry.CHAMPION})
+
+
+def rebuild(root: Path, params: Params) -> None:
+    """Make a new run of the files, where the store has none for their model: a fresh clone, a deleted run."""
+    run = Run(root)
+    if run.find(classifier.read_card(root / artifacts.MODELS).sha256) is None and run.reachable:
+        _rebuild(run, params, arrays.open_subset(root, "train"), None, {})
+
+
+def stand_for(root: Path, files: Path, params: Params) -> None:
+    """Fill the run that `mlflow run` opened when DVC had nothing to train.
+
+    It gets the parameters, figures and pictures of the run that trained the model, and a link to it; where the store
+    has no such run, it is rebuilt from the files.
+
+    Args:
+        root: the checkout.
+        files: a folder with the experiment's outputs.
+        params: the experiment's parameters.
+    """
+    run = Run(root, files)
+    project_run = run.adopted_id()
+    assert project_run is not None, "only called under `mlflow run`"
+    sha256 = classifier.read_card(files / artifacts.MODELS).sha256
+    held = run.ask(lambda client: client.get_run(project_run).data)
+    if held is None or {"train/loss", "model/parameters"} <= held.metrics.keys():
+        return
+    train = arrays.open_subset(files, "train")
+    source = run.find(sha256, other_than=project_run)
+    if source is None:
+        _rebuild(run, params, train, project_run, {})
+        return
+    links = {SOURCE_RUN: source.info.run_id, MODEL_SHA256: sha256, STANDS_IN: "true"}
+    with run.open(project_run, contents.run_name(root, params), _tags() | links):
+        contents.log_params(run, params)
+        contents.log_environment(run)
+        contents.log_dataset(run, params, train.dataset)
+        _copy_figures(run, source.info.run_id, "")
+        tested = EVALUATION in held.tags or EVALUATION in source.data.tags
+        if EVALUATION in source.data.tags and EVALUATION not in held.tags:
+            run.say("tags", {EVALUATION: source.data.tags[EVALUATION]})
+        contents.describe(run, params, train.dataset, tested=tested)
+
+
+def explain_failure(root: Path, reason: str) -> None:
+    """Say in the run that `mlflow run` opened why it has nothing to show."""
+    run = Run(root)
+    if (run_id := run.adopted_id()) is not None:
+        run.ask(lambda client: client.set_tag(run_id, "mlflow.note.content", reason))
+
+
+def _tags() -> dict[str, str]:
+    tags = contents.versions()
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        tags["dvc.experiment"] = experiment
+    return tags
+
+
+def _rebuild(
+    run: Run, params: Params, subset: Subset, run_id: str | None, links: dict[str, str],
+    problems: list[str] | None = None,
+) -> None:  # fmt: skip
+    tags = _tags() | links | {REBUILT: "true"}
+    tested = (run.outputs / artifacts.METRICS / "test.json").is_file()
+    with run.open(run_id, contents.run_name(run.root, params), tags):
+        contents.log_params(run, params)
+        contents.log_environment(run)
+        contents.log_dataset(run, params, subset.dataset)
+        contents.log_augmentation(run, params, subset)
+        contents.log_history(run)
+        _log_model_and_files(run, subset, "cpu")
+        if tested:
+            _log_test_figures(run, params)
+            _log_gate(run, params, problems)
+        contents.describe(run, params, subset.dataset, tested=tested)
+
+
+def _log_model_and_files(run: Run, subset: Subset, device: str) -> None:
+    files = run.outputs
+    model = classifier.load(files / artifacts.MODELS)
+    card = model.card
+    example = np.resize(subset.images[subset.rows[:2]], (2, card.channels, *card.image_size))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "example.npy"
+        np.save(path, example)
+        run.say("model", {"device": device}, files / artifacts.MODELS, path)
+    text = str(summary(model, input_data=torch.from_numpy(example), verbose=0, depth=4, col_names=COLUMNS))
+    run.say("tags", {MODEL_SHA256: card.sha256})
+    run.say("text", {"path": "model_summary.txt", "text": text + "\n"})
+    run.log_files("training", [files / artifacts.METRICS / "train.json", files / artifacts.PLOTS / "history.csv"])
+    size = float((files / artifacts.MODELS / classifier.WEIGHTS_FILE).stat().st_size)
+    kept = artifacts.read_metrics(files, "train")
+    figures = {f"model/{name}": kept.get(name) for name in ("val_accuracy", "val_loss", "multiply_adds")}
+    run.log_metrics(figures | {"model/parameters": float(card.parameters), "model/bytes": size})
+
+
+COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
+
+
+def _log_test_figures(run: Run, params: Params) -> None:
+    files, run_id = run.outputs, run.id
+    held = run.ask(lambda client: client.get_run(run_id).data.metrics) if run_id is not None else None
+    figures = contents.test_metrics(files)
+    if any((held or {}).get(name) != value for name, value in figures.items()):
+        run.log_metrics(figures, of_model=True)
+    plots = sorted(path for path in (files / artifacts.PLOTS).iterdir() if path.name != "history.csv")
+    run.log_files(EVALUATION_FOLDER, [files / artifacts.METRICS / "test.json", *plots])
+    run.say("tags", {EVALUATION: contents.evaluation_key(files, params)})
+
+
+def _take_over_test_figures(run: Run, params: Params, sha256: str) -> bool:
+    """A training that ends with an earlier model's bytes leaves evaluate nothing to do: take that run's figures."""
+    earlier = run.find(sha256, other_than=run.id or "")
+    if earlier is None or earlier.data.tags.get(EVALUATION) != contents.evaluation_key(run.outputs, params):
+        return False
+    _copy_figures(run, earlier.info.run_id, "test/")
+    run.say("tags", {EVALUATION: earlier.data.tags[EVALUATION], SOURCE_RUN: earlier.info.run_id})
+    return True
+
+
+def _copy_figures(run: Run, source_id: str, prefix: str) -> None:
+    """Every value of the source's metrics that begin with `prefix` and the run lacks, its pictures, and its model."""
+
+    def copy(client: "mlflow.MlflowClient") -> None:
+        assert run.id is not None, "only while the store answers"
+        held, source = client.get_run(run.id), client.get_run(source_id)
+        for name in source.data.metrics.keys() - held.data.metrics.keys():
+            if name.startswith(prefix) and not name.startswith("system/"):
+                client.log_batch(run.id, metrics=client.get_metric_history(source_id, name))
+        present = {file.path for file in client.list_artifacts(source_id)}
+        wanted = {EVALUATION_FOLDER} if prefix else {EVALUATION_FOLDER, "training", "model_summary.txt"}
+        with tempfile.TemporaryDirectory() as folder:
+            for name in sorted(wanted & present):
+                path = Path(client.download_artifacts(source_id, name, folder))
+                run.log_files(name if path.is_dir() else "", [path])
+
+    run.ask(copy)
+    if not prefix:
+        run.say("models_of", {"run": source_id})

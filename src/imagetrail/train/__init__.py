@@ -1,0 +1,12 @@
+"""Stage `train`: fit a classifier on the train rows, choose on the validation rows.
+
+loop.py           the epochs, from the first weights to the kept ones
+normalisation.py  mean and standard deviation of the train rows
+optimisation.py   optimizer, schedule, loss and averaging, by torch's names
+augment.py        kornia's augmentations on whole batches
+preview.py        a picture of what they do
+features.py       what a frozen backbone says of every image, computed once
+checkpoints.py    the state after each epoch, so that a killed training resumes
+
+May import: errors, console, drawing, files, params, model.
+"""

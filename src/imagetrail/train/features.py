@@ -1,0 +1,82 @@
+"""What a frozen backbone says of every image, computed once and kept on disk.
+
+The file is named after all that decides its values: pixels, weights, architecture, normalisation, input size. The head
+is no part of that, so another head, schedule or split finds the features there.
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from filelock import FileLock
+
+from imagetrail.console import progress
+from imagetrail.files import artifacts
+from imagetrail.files.arrays import Subset
+from imagetrail.model import devices
+from imagetrail.model.classifier import Card, Classifier
+from imagetrail.model.networks import backbone
+from imagetrail.model.networks.backbone import Backbone
+
+FEATURES = Path(".imagetrail/features")
+BLOCK = 64
+"""Rows that are computed together, always the same ones, so that the last bits do not depend on who asked first."""
+
+
+def of_backbone(root: Path, classifier: Classifier, subsets: list[Subset]) -> list[Subset]:
+    """The subsets with features, float32 [N,D], in the place of pixels.
+
+    Args:
+        root: the repository's root; the features lie below its workspace.
+        classifier: with a frozen Backbone, on the device that is to compute.
+        subsets: of one data set.
+    """
+    network = classifier.network
+    assert isinstance(network, Backbone) and network.frozen
+    whole = subsets[0]
+    device = next(classifier.parameters()).device
+    folder = artifacts.workspace(root) / FEATURES / _key(classifier.card, whole, device)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        blocks = -(-len(whole.images) // BLOCK)
+        done = _open(folder / "done.npy", (blocks,), np.bool_)
+        features = _open(folder / "features.npy", (len(whole.images), network.head.in_features), np.float32)
+        missing = np.flatnonzero(~done).tolist()
+        for number in progress(missing, total=len(missing), description="features", unit="block"):
+            rows = slice(number * BLOCK, (number + 1) * BLOCK)
+            features[rows] = _compute(classifier, network, whole.images[rows], device)
+            features.flush()
+            done[number] = True
+            done.flush()
+    return [replace(subset, images=features) for subset in subsets]
+
+
+@torch.inference_mode()
+def _compute(
+    classifier: Classifier, network: Backbone, pixels: npt.NDArray[np.uint8], device: torch.device
+) -> npt.NDArray[np.float32]:
+    """In float32 whatever the training's precision, as evaluation computes."""
+    classifier.eval()
+    images = classifier.normalise(torch.from_numpy(np.array(pixels)).to(device))
+    values: npt.NDArray[np.float32] = network.features(images).float().cpu().numpy()
+    return values
+
+
+def _open(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap:
+    if not path.is_file():
+        with artifacts.writing(path) as temporary:
+            np.lib.format.open_memmap(temporary, "w+", dtype, shape).flush()
+    return np.lib.format.open_memmap(path, "r+")
+
+
+def _key(card: Card, subset: Subset, device: torch.device) -> str:
+    architecture = {"name": card.name, "input_size": card.arguments.get("input_size"), "weights": card.weights}
+    pixels = [subset.dataset.sha256, card.mean, card.std]
+    machine = [torch.__version__, devices.describe(device), torch.get_num_threads()]
+    source = [artifacts.file_sha256(Path(file)) for file in (__file__, backbone.__file__)]
+    key = json.dumps([architecture, pixels, machine, source], sort_keys=True)
+    return hashlib.sha256(key.encode()).hexdigest()[:32]

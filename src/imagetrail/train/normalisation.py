@@ -1,0 +1,63 @@
+"""Measure the train rows: mean and standard deviation travel inside the model, on its card."""
+
+import numpy as np
+import numpy.typing as npt
+
+from imagetrail.files.arrays import Subset
+from imagetrail.files.artifacts import Weights
+from imagetrail.model import networks
+from imagetrail.model.classifier import Card
+from imagetrail.params.model import Model
+from imagetrail.params.train import Normalisation
+
+
+def channel_statistics(subset: Subset) -> tuple[list[float], list[float]]:
+    """(mean, standard deviation) of each channel over the subset's pixels, scaled to [0, 1].
+
+    Sums are exact integers over chunks of rows, so that memory does not grow and the order does not matter. A channel
+    without variation gets a standard deviation of 1.
+    """
+    channels = subset.dataset.channels
+    counts = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(subset), 1024):
+        pixels: npt.NDArray[np.uint8] = subset.images[subset.rows[start : start + 1024]]
+        for channel in range(channels):
+            counts[channel] += np.bincount(pixels[:, channel].ravel(), minlength=256)
+    levels = np.arange(256) / 255
+    total = counts.sum(axis=1)
+    mean = counts @ levels / total
+    std = np.sqrt(np.maximum(counts @ levels**2 / total - mean**2, 0))
+    return mean.tolist(), [float(s) if s > 0 else 1.0 for s in std]
+
+
+def new_card(model: Model, weights: Weights | None, normalisation: Normalisation | None, train: Subset) -> Card:
+    """The card of a classifier that is to be trained on `train`; statistics come from its rows alone.
+
+    Args:
+        model: section `model` of params.yaml.
+        weights: what `download` found for model.weights.
+        normalisation: train.normalisation of params.yaml; None takes what torchvision's weights were made for, or the
+            statistics of the rows.
+        train: the train rows.
+    """
+    if normalisation is not None:
+        mean, std = normalisation.mean, normalisation.std
+    elif weights is not None and model.name not in networks.MODELS:
+        from imagetrail.model.networks.backbone import expected_normalisation
+
+        mean, std = expected_normalisation(model.name)
+    else:
+        mean, std = channel_statistics(train)
+    return Card(
+        name=model.name,
+        arguments=model.arguments,
+        weights=None if weights is None else {"name": weights.name, "sha256": weights.sha256},
+        classes=train.dataset.classes,
+        channels=train.dataset.channels,
+        image_size=list(train.dataset.image_size),
+        short_side=train.dataset.short_side,
+        mean=mean,
+        std=std,
+        parameters=0,
+        sha256="",
+    )

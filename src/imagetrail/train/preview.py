@@ -1,0 +1,41 @@
+"""Draw train images as the augmentation shows them to the network."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from skimage.util import montage
+
+from imagetrail import drawing
+from imagetrail.files.arrays import Subset
+from imagetrail.params.train import Augment
+from imagetrail.train.augment import Augmentation
+
+SAMPLES = 10
+"""Columns: each image, then as many augmented versions as fit."""
+
+
+def augmented(path: Path, subset: Subset, transforms: Sequence[Augment], seed: int) -> None:
+    """Images of a subset, one a row: as they are, then as a training may see them."""
+    rows = np.random.default_rng(seed).permutation(subset.rows)[:SAMPLES]
+    images, labels = torch.from_numpy(subset.images[rows]) / 255, torch.from_numpy(subset.labels[rows])
+    augment = Augmentation(transforms, len(subset.dataset.classes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        columns = [images, *(augment(images, labels)[0] for _ in range(SAMPLES - 1))]
+    pixels = (torch.stack(columns, dim=1).clamp(0, 1) * 255).round().byte().numpy()  # [n,SAMPLES,C,H,W]
+    sheet = montage(
+        drawing.for_display(pixels.reshape(-1, *pixels.shape[2:])),
+        grid_shape=pixels.shape[:2],
+        padding_width=1,
+        fill=(255, 255, 255),
+        channel_axis=-1,
+    )
+    figure = Figure(figsize=(8, 8 * len(rows) / SAMPLES + 0.5), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(sheet, interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(f"train images and {', '.join(t.name for t in transforms)}", fontsize=9, wrap=True)
+    drawing.save(figure, path)
