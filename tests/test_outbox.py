@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, set_params
+from pydantic import ValidationError
 
-from imagetrail.tracking import outbox
+from imagetrail.tracking import calls, outbox
+from imagetrail.tracking.calls import LogModel, SetTags
 from imagetrail.tracking.run import Run
 from imagetrail.tracking.stages import TrainingRun
 from stages import download, evaluate, preprocess, split, train
@@ -204,16 +206,15 @@ def test_sending_that_is_interrupted_doubles_nothing(
     line.switch("down")
     train.main(root)
     line.switch("up")
-    make = outbox.make
+    make = LogModel.make
 
-    def dies(client, run_id, call) -> None:
-        make(client, run_id, call)
-        if call.kind == "model":
-            raise OSError("the machine is switched off before it knows that the store has the model")
+    def dies(call: LogModel, client, run_id: str) -> None:
+        make(call, client, run_id)
+        raise OSError("the machine is switched off before it knows that the store has the model")
 
-    monkeypatch.setattr(outbox, "make", dies)
+    monkeypatch.setattr(LogModel, "make", dies)
     evaluate.main(root)
-    monkeypatch.setattr(outbox, "make", make)
+    monkeypatch.setattr(LogModel, "make", make)
     evaluate.main(root)
     is_whole(root, server, tmp_path.name, tested=True)
 
@@ -229,7 +230,7 @@ def test_an_entry_that_cannot_be_sent_keeps_no_training_from_the_store(
     calls = waiting.parent / "calls.jsonl"
     calls.write_text(calls.read_text().replace('"kind": "text"', '"kind": "telegram"'))
     train.main(root)
-    assert "cannot be sent (KeyError: 'telegram')" in capsys.readouterr().err
+    assert "cannot be sent (ValidationError: 1 validation error" in capsys.readouterr().err
     assert outbox.waiting(root) == [waiting]
     import mlflow
 
@@ -247,7 +248,7 @@ import os, signal, sys
 sys.path[:0] = [{str(REPOSITORY)!r}]
 from pathlib import Path
 from stages import train
-from imagetrail.tracking.training import TrainingRun
+from imagetrail.tracking.stages import TrainingRun
 log_epoch = TrainingRun.log_epoch
 def logged(self, epoch, speed):
     log_epoch(self, epoch, speed)
@@ -285,3 +286,16 @@ def test_a_run_whose_beginning_fails_keeps_its_tags(root: Path, server: int, lin
     assert outbox.waiting(root) == []
     _, run = the_run(server, tmp_path.name)
     assert (run.data.tags["kept"], run.info.status) == ("yes", "FINISHED")
+
+
+def test_a_mistake_of_our_own_is_an_error_not_a_failing_store(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationError):
+        SetTags(tags={"number": 3})
+
+    def mistaken(self: SetTags, client, run_id: str) -> None:
+        raise AssertionError("code that is wrong")
+
+    mistaken.__code__ = mistaken.__code__.replace(co_filename=calls.__file__)
+    monkeypatch.setattr(SetTags, "make", mistaken)
+    with pytest.raises(AssertionError, match="code that is wrong"):
+        train.main(root)

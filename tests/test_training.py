@@ -18,8 +18,9 @@ from imagetrail.params.load import load_params
 from imagetrail.params.model import Model
 from imagetrail.params.train import Train
 from imagetrail.train import checkpoints, loop, normalisation
+from imagetrail.train.batches import shuffled_batches
 from imagetrail.train.checkpoints import Checkpoints
-from imagetrail.train.loop import Task, Trained, shuffled_batches
+from imagetrail.train.loop import Task, Trained
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from imagetrail.sweeps import space as spaces
 from imagetrail.sweeps.space import Space
 from imagetrail.sweeps.worker import FAILURE, FOLD_INDEX, PROCESS, RUN, Plan, open_study, taken
 from imagetrail.tracking import contents
+from imagetrail.tracking.calls import LinkParts, LogText, SetTags
 from imagetrail.tracking.run import Run, alive
 from imagetrail.tracking.tags import SWEEP
 from imagetrail.train import checkpoints
@@ -80,7 +81,7 @@ def run(root: Path, request: Request) -> "Outcome":
         contents.log_params(tracked, params)
         contents.log_environment(tracked)
         contents.log_dataset(tracked, params, artifacts.read_dataset(root))
-        tracked.say("text", {"path": REQUEST, "text": json.dumps(asdict(request), indent=2) + "\n"})
+        tracked.log(LogText(path=REQUEST, text=json.dumps(asdict(request), indent=2) + "\n"))
         if not request.folds:
             tracked.log_files("sweep", [root / spaces.SPACES / f"{request.space}.yaml"])
         plan = replace(plan, parent=tracked.id)
@@ -242,14 +243,14 @@ class Outcome:
             if trial.value is not None and not self.plan.folds:
                 run.log_metrics({"sweep/objective": trial.value}, step=trial.number)
         run.log_metrics(self.figures)
-        run.say("text", {"path": "sweep/trials.csv", "text": self._table()})
+        run.log(LogText(path="sweep/trials.csv", text=self._table()))
         tags = {"mlflow.note.content": self.summary()}
         best = self.best.user_attrs.get(RUN)  # None too where the store was away
         if not self.plan.folds and best is not None:
             tags["imagetrail.best_run_id"] = best
-        run.say("tags", tags)
+        run.log(SetTags(tags=tags))
         if self.plan.parent is None:
-            run.say("family", {"sweep": self.plan.study})
+            run.log(LinkParts(sweep=self.plan.study))
         with tempfile.TemporaryDirectory() as folder:
             if pictures := _draw(study, self, Path(folder)):
                 run.log_files("sweep", pictures)

@@ -1,11 +1,13 @@
-"""What is said of a run, as data: a call is made at once, or written down and made when the store answers again.
+"""What is logged of a run, as values: a call is made at once, or written down and made when the store answers again.
 
-Making a call twice is like making it once, since a reply can be lost after the store has taken the call.
+Making a call twice is like making it once, since a reply can be lost after the store has accepted the call.
 """
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from typing_extensions import override
 
 from imagetrail.tracking.tags import FOLD, PARENT, SWEEP, TRIAL
 
@@ -13,135 +15,221 @@ if TYPE_CHECKING:
     import mlflow
 
 
-class Call(NamedTuple):
-    """One thing said of a run."""
+class _Call(BaseModel):
+    """One thing logged of a run; pydantic checks its fields where it is built and where the outbox reads it back."""
 
-    kind: str
-    """A row of MAKERS."""
-    values: Mapping[str, Any]
-    """What JSON can hold."""
-    files: tuple[Path, ...] = ()
-    """Files and folders that belong to it."""
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
+    files: tuple[Path, ...] = Field(default=(), exclude=True)
+    """Files and folders that belong to the call; the outbox keeps copies of them."""
 
-def make(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
-    """Make a call; whatever MLflow raises is raised."""
-    MAKERS[call.kind](client, run_id, call)
+    def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        """Make the call; raise whatever MLflow raises."""
+        raise NotImplementedError
 
 
-def _params(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
-    """Parameters that the run already holds stay as they are: `mlflow run` logs -P values as typed."""
-    from mlflow.entities import Param
+class LogParams(_Call):
+    """Log parameters; those that the run holds stay as they are, since `mlflow run` logs -P values as typed."""
 
-    held = client.get_run(run_id).data.params
-    client.log_batch(run_id, params=[Param(name, text) for name, text in call.values.items() if name not in held])
+    kind: Literal["params"] = "params"
+    params: dict[str, str]
 
+    @override
+    def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        from mlflow.entities import Param
 
-def _metrics(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
-    """Figures of one step; the store keeps one of several that are equal in name, step, time and value."""
-    from mlflow.entities import Metric
-
-    model_id = None
-    if call.values["of_model"] and (outputs := client.get_run(run_id).outputs) and outputs.model_outputs:
-        model_id = outputs.model_outputs[0].model_id
-    step, time = call.values["step"], call.values["time"]
-    metrics = [Metric(name, value, time, step, model_id=model_id) for name, value in call.values["figures"].items()]
-    client.log_batch(run_id, metrics=metrics)
+        held = client.get_run(run_id).data.params
+        client.log_batch(run_id, params=[Param(name, text) for name, text in self.params.items() if name not in held])
 
 
-def _tags(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
-    from mlflow.entities import RunTag
+class LogMetrics(_Call):
+    """Log the metrics of one step; the store keeps one of several that are equal in name, step, time and value."""
 
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in call.values.items()])
+    kind: Literal["metrics"] = "metrics"
+    metrics: dict[str, float]
+    step: int
+    time: int
+    """Milliseconds of Unix time."""
+    of_model: bool
+    """Whether they are tied to the run's model."""
 
+    @override
+    def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        from mlflow.entities import Metric
 
-def _text(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
-    client.log_text(run_id, call.values["text"], call.values["path"])
-
-
-def _files(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
-    """Files, and what is in folders, below a folder of the run's artifacts."""
-    for path in call.files:
-        if path.is_dir():
-            client.log_artifacts(run_id, str(path), call.values["folder"] or None)
-        else:
-            client.log_artifact(run_id, str(path), call.values["folder"] or None)
-
-
-def _dataset(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
-    import numpy as np
-    from mlflow.data.code_dataset_source import CodeDatasetSource
-    from mlflow.data.meta_dataset import MetaDataset
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-    from mlflow.types import Schema, TensorSpec
-    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
-
-    schema = Schema([TensorSpec(np.dtype("uint8"), (-1, *call.values["shape"]))])
-    source = CodeDatasetSource(call.values["source"])
-    described = MetaDataset(source, call.values["name"], call.values["digest"], schema)  # type: ignore[abstract]  # it is not
-    fields = described.to_dict()
-    dataset = Dataset(**{name: fields[name] for name in ("name", "digest", "source_type", "source", "schema")})
-    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])])
+        model_id = None
+        if self.of_model and (outputs := client.get_run(run_id).outputs) and outputs.model_outputs:
+            model_id = outputs.model_outputs[0].model_id
+        metrics = [Metric(n, value, self.time, self.step, model_id=model_id) for n, value in self.metrics.items()]
+        client.log_batch(run_id, metrics=metrics)
 
 
-def _model(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
-    from imagetrail.tracking import logged_model
+class SetTags(_Call):
+    """Set tags."""
 
-    logged_model.log(client, run_id, call.files[0], call.files[1], call.values["device"])
+    kind: Literal["tags"] = "tags"
+    tags: dict[str, str]
+
+    @override
+    def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        from mlflow.entities import RunTag
+
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in self.tags.items()])
 
 
-def _models_of(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
+class LogText(_Call):
+    """Log a text as an artifact."""
+
+    kind: Literal["text"] = "text"
+    path: str
+    text: str
+
+    @override
+    def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        client.log_text(run_id, self.text, self.path)
+
+
+class LogFiles(_Call):
+    """Log files, and what is in folders, below a folder of the run's artifacts."""
+
+    kind: Literal["files"] = "files"
+    folder: str
+    """"" is the top."""
+
+    @override
+    def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        for path in self.files:
+            if path.is_dir():
+                client.log_artifacts(run_id, str(path), self.folder or None)
+            else:
+                client.log_artifact(run_id, str(path), self.folder or None)
+
+
+class LogDataset(_Call):
+    """Log the data set as an input of the run."""
+
+    kind: Literal["dataset"] = "dataset"
+    name: str
+    digest: str
+    shape: list[int]
+    """[C, H, W] of an image."""
+    source: dict[str, str]
+
+    @override
+    def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        import numpy as np
+        from mlflow.data.code_dataset_source import CodeDatasetSource
+        from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.types import Schema, TensorSpec
+        from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+        schema = Schema([TensorSpec(np.dtype("uint8"), (-1, *self.shape))])
+        source = CodeDatasetSource(self.source)
+        described = MetaDataset(source, self.name, self.digest, schema)  # type: ignore[abstract]  # it is not
+        fields = described.to_dict()
+        dataset = Dataset(**{name: fields[name] for name in ("name", "digest", "source_type", "source", "schema")})
+        client.log_inputs(run_id, [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])])
+
+
+class LogModel(_Call):
+    """Log the model; `files` are the folder models/ and an example of its input, see logged_model.log."""
+
+    kind: Literal["model"] = "model"
+    device: str
+    """Type of the device it was trained on."""
+
+    @override
+    def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        from imagetrail.tracking import logged_model
+
+        folder, example = self.files
+        logged_model.log(client, run_id, folder, example, self.device)
+
+
+class CopyModels(_Call):
     """Give the run the models of another, where it has none of its own."""
-    held, source = client.get_run(run_id).outputs, client.get_run(call.values["run"]).outputs
-    if source and source.model_outputs and not (held and held.model_outputs):
-        client.log_outputs(run_id, source.model_outputs)
+
+    kind: Literal["models of"] = "models of"
+    source_run_id: str
+
+    @override
+    def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        held, source = client.get_run(run_id).outputs, client.get_run(self.source_run_id).outputs
+        if source and source.model_outputs and not (held and held.model_outputs):
+            client.log_outputs(run_id, source.model_outputs)
 
 
-def _register(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
+class Register(_Call):
     """Make the run's model a version of a registered model, once, and give it the alias."""
-    from mlflow.exceptions import MlflowException
 
-    name = call.values["name"]
-    outputs = client.get_run(run_id).outputs
-    if not outputs or not outputs.model_outputs:
-        return  # the model was refused, which has been said
-    model_id = outputs.model_outputs[0].model_id
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    version = (
-        versions[0] if versions else client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
-    )
-    client.set_registered_model_alias(name, call.values["alias"], version.version)
+    kind: Literal["registration"] = "registration"
+    name: str
+    alias: str
+
+    @override
+    def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        outputs = client.get_run(run_id).outputs
+        if not outputs or not outputs.model_outputs:
+            return  # MLflow refused the model, with a warning
+        model_id = outputs.model_outputs[0].model_id
+        try:
+            client.create_registered_model(self.name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        versions = client.search_model_versions(f"name = '{self.name}' and run_id = '{run_id}'")
+        version = (
+            versions[0]
+            if versions
+            else client.create_model_version(self.name, f"models:/{model_id}", run_id, model_id=model_id)
+        )
+        client.set_registered_model_alias(self.name, self.alias, version.version)
 
 
-def _family(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
+class LinkParts(_Call):
     """Put the parts of a sweep under its run, where the store had no id to give when they began."""
-    experiment = client.get_run(run_id).info.experiment_id
-    runs = client.search_runs([experiment], f"tags.`{SWEEP}` = '{call.values['sweep']}'")
-    parents = [run for run in runs if not {TRIAL, FOLD} & run.data.tags.keys()]
-    for part in runs if parents else ():
-        if part not in parents and PARENT not in part.data.tags:
-            client.set_tag(part.info.run_id, PARENT, parents[-1].info.run_id)  # the oldest
+
+    kind: Literal["parent"] = "parent"
+    sweep: str
+
+    @override
+    def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        experiment = client.get_run(run_id).info.experiment_id
+        runs = client.search_runs([experiment], f"tags.`{SWEEP}` = '{self.sweep}'")
+        parents = [run for run in runs if not {TRIAL, FOLD} & run.data.tags.keys()]
+        for part in runs if parents else ():
+            if part not in parents and PARENT not in part.data.tags:
+                client.set_tag(part.info.run_id, PARENT, parents[-1].info.run_id)  # the oldest
 
 
-def _end(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
-    client.set_terminated(run_id, call.values["status"], call.values["time"])
+class End(_Call):
+    """End the run."""
+
+    kind: Literal["end"] = "end"
+    status: Literal["FINISHED", "FAILED", "KILLED"]
+    time: int
+    """Milliseconds of Unix time."""
+
+    @override
+    def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        client.set_terminated(run_id, self.status, self.time)
 
 
-MAKERS: Mapping[str, Callable[["mlflow.MlflowClient", str, Call], None]] = {
-    "params": _params,
-    "metrics": _metrics,
-    "tags": _tags,
-    "text": _text,
-    "files": _files,
-    "dataset": _dataset,
-    "model": _model,
-    "models_of": _models_of,
-    "register": _register,
-    "family": _family,
-    "end": _end,
-}
+Call = (
+    LogParams
+    | LogMetrics
+    | SetTags
+    | LogText
+    | LogFiles
+    | LogDataset
+    | LogModel
+    | CopyModels
+    | Register
+    | LinkParts
+    | End
+)
+CALLS: TypeAdapter[Call] = TypeAdapter(Annotated[Call, Field(discriminator="kind")])
+"""Reads a call back from JSON."""

@@ -21,6 +21,7 @@ from imagetrail.git import GitState, read_state
 from imagetrail.params import recipes
 from imagetrail.params.load import Params
 from imagetrail.params.section import Leaf, leaves
+from imagetrail.tracking.calls import LogDataset, LogParams, LogText, SetTags
 from imagetrail.tracking.run import Run
 from imagetrail.tracking.tags import COMMIT, PARAMS_SHA256
 from imagetrail.train import preview
@@ -85,11 +86,11 @@ def _is_plain(value: str) -> bool:
 
 def log_params(run: Run, params: Params) -> None:
     """The effective parameters, and the canonical set as params.yaml."""
-    run.say("params", {name: text(value) for name, value in params.effective().items()})
+    run.log(LogParams(params={name: text(value) for name, value in params.effective().items()}))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
         YAML().dump(params.model_dump(mode="json"), path)
-        run.say("tags", {PARAMS_SHA256: artifacts.file_sha256(path)})
+        run.log(SetTags(tags={PARAMS_SHA256: artifacts.file_sha256(path)}))
         run.log_files("", [path])
 
 
@@ -101,13 +102,13 @@ def versions() -> dict[str, str]:
 def log_environment(run: Run) -> None:
     """Git commit, dirty flag, patch and untracked files, with the sha256 of each; every installed version."""
     frozen = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()}, key=str.lower)
-    run.say("text", {"path": "environment/requirements.txt", "text": "\n".join(frozen) + "\n"})
+    run.log(LogText(path="environment/requirements.txt", text="\n".join(frozen) + "\n"))
     state = read_state(run.root)
     if state is None:
-        run.say("tags", {"git.dirty": "unknown: no commit"})
+        run.log(SetTags(tags={"git.dirty": "unknown: no commit"}))
         return
     commit = {COMMIT: state.commit, "mlflow.source.git.branch": state.branch}
-    run.say("tags", commit | {"git.dirty": str(state.dirty).lower()})
+    run.log(SetTags(tags=commit | {"git.dirty": str(state.dirty).lower()}))
     _log_changes(run, state)
 
 
@@ -138,8 +139,7 @@ def _log_changes(run: Run, state: GitState) -> None:
 def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
     """The data set as an input of the run, with the digest of every row's pixels; its page and its lists."""
     source = {"source": params.download.source, "path": params.download.path}
-    values = {"name": dataset.source, "digest": dataset.sha256[:8], "shape": dataset.shape[1:], "source": source}
-    run.say("dataset", values)
+    run.log(LogDataset(name=dataset.source, digest=dataset.sha256[:8], shape=dataset.shape[1:], source=source))
     tensors = run.outputs / artifacts.TENSORS
     lists = (tensors / name for name in ("dataset.json", "findings.csv", "rejected.csv"))
     run.log_files("data", [run.outputs / artifacts.PLOTS / "data.png", *lists])
@@ -211,4 +211,4 @@ def describe(run: Run, params: Params, dataset: Dataset, *, tested: bool) -> Non
         f"`{params.train.optimizer.name}` lr {params.train.optimizer.lr:g}, batch {params.train.batch_size}, "
         f"{params.train.epochs} epochs, seed {params.train.seed}, {params.train.precision}.",
     ]
-    run.say("tags", {"mlflow.note.content": "\n\n".join(filter(None, lines))})
+    run.log(SetTags(tags={"mlflow.note.content": "\n\n".join(filter(None, lines))}))

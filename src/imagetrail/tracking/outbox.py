@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from imagetrail.console import warn
 from imagetrail.files import artifacts
-from imagetrail.tracking.calls import Call, make
+from imagetrail.tracking.calls import CALLS, Call, End
 from imagetrail.tracking.tags import ENTRY, MODEL_SHA256
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Entry:
             else:
                 shutil.copy(path, target)
             files.append(target.relative_to(self.folder).as_posix())
-        line = json.dumps({"kind": call.kind, "values": dict(call.values), "files": files})
+        line = json.dumps({"call": call.model_dump(), "files": files})
         with (self.folder / "calls.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
@@ -92,7 +92,7 @@ class Entry:
             perform(client, run_id, call)
             with artifacts.writing(sent) as temporary:
                 temporary.write_text(str(number))
-        if self.header.ends and not any(call.kind == "end" for call in calls) and self.abandoned:
+        if self.header.ends and not any(isinstance(call, End) for call in calls) and self.abandoned:
             client.set_terminated(run_id, "KILLED")
         return run_id
 
@@ -132,7 +132,8 @@ class Entry:
 
     def _calls(self) -> Iterator[Call]:
         for line in self._lines():
-            yield Call(line["kind"], line["values"], tuple(self.folder / name for name in line["files"]))
+            files = tuple(self.folder / name for name in line["files"])
+            yield CALLS.validate_python(line["call"] | {"files": files})
 
 
 def store_key(uri: str) -> str:
@@ -160,7 +161,8 @@ def send_waiting(root: Path, uri: str, client: "mlflow.MlflowClient", experiment
                 entry.remove()
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             # No fault of the store: an entry of another version, say, which must not keep trainings from it for ever.
-            warn(f"{path.parent} cannot be sent ({type(error).__name__}: {error}); remove it if it is of no use.")
+            reason = " ".join(str(error).split())[:200]
+            warn(f"{path.parent} cannot be sent ({type(error).__name__}: {reason}); remove it if it is of no use.")
         finally:
             entry.release()
 
@@ -170,7 +172,7 @@ def perform(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        make(client, run_id, call)
+        call.make(client, run_id)
     except MlflowException as error:
         if error.get_http_status_code() not in (400, 404):
             raise

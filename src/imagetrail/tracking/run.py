@@ -4,10 +4,11 @@ import os
 import re
 import socket
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import psutil
 
@@ -15,7 +16,7 @@ from imagetrail.addresses import shown
 from imagetrail.console import warn
 from imagetrail.errors import Stopped
 from imagetrail.tracking import outbox, store
-from imagetrail.tracking.calls import Call
+from imagetrail.tracking.calls import Call, End, LogFiles, LogMetrics, SetTags
 from imagetrail.tracking.tags import MODEL_SHA256, PROCESS, STANDS_IN
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 T = TypeVar("T")
+PACKAGE = Path(__file__).parents[1]
 
 GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 """What MLflow calls a run that nobody named."""
@@ -68,9 +70,8 @@ class Run:
         """What the store answers; None where it does not."""
         return self._try(lambda: question(self._connected())) if self.reachable else None
 
-    def say(self, kind: str, values: Mapping[str, object], *files: Path) -> None:
-        """Say something of the run: at once, or, where the store does not answer, later."""
-        call = Call(kind, values, files)
+    def log(self, call: Call) -> None:
+        """Make a call at once, or keep it for later where the store does not answer."""
         if self._entry is None and self.reachable:
             self._try(lambda: self._make(call))
             if self.reachable:
@@ -100,6 +101,8 @@ class Run:
         try:
             result = action()
         except Exception as error:  # whatever MLflow, SQLAlchemy or requests raise: tracking never stops a training
+            if _is_our_mistake(error):
+                raise
             self._retry_at = time.monotonic() + max(PAUSE, BACKOFF * (time.monotonic() - begin))
             if not self._warned:
                 self._warned = True
@@ -156,8 +159,8 @@ class Run:
         if self.reachable:
             self._try(self._begin)
         if not self.reachable and run_id is not None:
-            self.say("tags", self._tags)
-        status = "FINISHED"
+            self.log(SetTags(tags=dict(self._tags)))
+        status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED"
         try:
             yield
         except (KeyboardInterrupt, SystemExit, Stopped):
@@ -170,7 +173,7 @@ class Run:
             if self._monitor is not None and self.reachable:
                 self._try(self._monitor.finish)
             self._monitor = None
-            self.say("end", {"status": status, "time": _now()})
+            self.log(End(status=status, time=_now()))
             self._close()
 
     @contextmanager
@@ -178,7 +181,7 @@ class Run:
         """Add to a run whose end is another's; without an id, to the newest of a model, once the store can tell it."""
         self.id, self._name, self._model = run_id, name, model_sha256
         self._tags = {MODEL_SHA256: model_sha256}
-        self.say("tags", self._tags)
+        self.log(SetTags(tags=dict(self._tags)))
         yield
         self._close()
 
@@ -199,7 +202,7 @@ class Run:
         client.update_run(self.id, status="RUNNING")
         if GENERATED_NAME.fullmatch(found.info.run_name or ""):
             client.update_run(self.id, name=self._name)
-        self.say("tags", self._tags)
+        self.log(SetTags(tags=dict(self._tags)))
 
     def watch(self) -> None:
         """Log the machine's load each second, until the run ends."""
@@ -212,16 +215,16 @@ class Run:
         self._monitor = SystemMetricsMonitor(self.id, sampling_interval=1, resume_logging=True, tracking_uri=self._uri)
         self._monitor.start()
 
-    # --- what is said -------------------------------------------------------------------------------------------------
+    # --- what is logged -----------------------------------------------------------------------------------------------
 
     def log_metrics(self, figures: Mapping[str, float | None], step: int = 0, *, of_model: bool = False) -> None:
         """Log figures of one step in one call; None is left out. `of_model` ties them to the run's model."""
         known = {name: value for name, value in figures.items() if value is not None}
-        self.say("metrics", {"figures": known, "step": step, "time": _now(), "of_model": of_model})
+        self.log(LogMetrics(metrics=known, step=step, time=_now(), of_model=of_model))
 
     def log_files(self, folder: str, paths: Sequence[Path]) -> None:
         """Put files, and what is in folders, into a folder of the run's artifacts; "" is the topmost."""
-        self.say("files", {"folder": folder}, *paths)
+        self.log(LogFiles(folder=folder, files=tuple(paths)))
 
     # --- other runs ---------------------------------------------------------------------------------------------------
 
@@ -244,6 +247,13 @@ class Run:
             host, _, rest = run.data.tags.get(PROCESS, "").partition("|")
             if host == socket.gethostname() and rest and not alive(rest):
                 self.ask(lambda client, run=run: client.set_terminated(run.info.run_id, "KILLED"))  # type: ignore[misc]
+
+
+def _is_our_mistake(error: Exception) -> bool:
+    """Whether a mistake of this package's own code raised an error, which must not pass for a failing store."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    is_ours = Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
+    return is_ours and isinstance(error, AssertionError | AttributeError | LookupError | NameError | TypeError)
 
 
 def process_tag() -> str:

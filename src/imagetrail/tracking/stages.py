@@ -16,6 +16,7 @@ from imagetrail.files.arrays import Subset
 from imagetrail.model import classifier, devices
 from imagetrail.params.load import Params
 from imagetrail.tracking import contents, registry
+from imagetrail.tracking.calls import CopyModels, LinkParts, LogModel, LogText, Register, SetTags
 from imagetrail.tracking.run import Run, process_tag
 from imagetrail.tracking.tags import (
     EVALUATION,
@@ -58,7 +59,7 @@ class TrainingRun:
         """Log what the training left in models/, metrics/ and plots/, and the model itself."""
         run, card = self._run, trained.classifier.card
         device = next(trained.classifier.parameters()).device
-        run.say("tags", {"device": devices.describe(device)})
+        run.log(SetTags(tags={"device": devices.describe(device)}))
         _log_model_and_files(run, self._train, device.type)
         tested = _take_over_test_figures(run, self._params, card.sha256)
         contents.describe(run, self._params, self._train.dataset, tested=tested)
@@ -93,7 +94,7 @@ def child_run(
             yield training
         finally:
             if PARENT not in tags and SWEEP in tags:
-                run.say("family", {"sweep": tags[SWEEP]})
+                run.log(LinkParts(sweep=tags[SWEEP]))
 
 
 @contextmanager
@@ -140,9 +141,9 @@ def log_evaluation(root: Path, params: Params, subset: Subset, problems: list[st
 
 def _log_gate(run: Run, params: Params, problems: list[str] | None) -> None:
     if problems is not None:
-        run.say("tags", {GATE: "; ".join(problems) or "passed"})
+        run.log(SetTags(tags={GATE: "; ".join(problems) or "passed"}))
     if problems == [] and params.evaluate.registry is not None:
-        run.say("register", {"name": params.evaluate.registry, "alias": registry.CHAMPION})
+        run.log(Register(name=params.evaluate.registry, alias=registry.CHAMPION))
 
 
 def rebuild(root: Path, params: Params) -> None:
@@ -183,7 +184,7 @@ def stand_for(root: Path, files: Path, params: Params) -> None:
         _copy_figures(run, source.info.run_id, "")
         tested = EVALUATION in held.tags or EVALUATION in source.data.tags
         if EVALUATION in source.data.tags and EVALUATION not in held.tags:
-            run.say("tags", {EVALUATION: source.data.tags[EVALUATION]})
+            run.log(SetTags(tags={EVALUATION: source.data.tags[EVALUATION]}))
         contents.describe(run, params, train.dataset, tested=tested)
 
 
@@ -228,10 +229,10 @@ def _log_model_and_files(run: Run, subset: Subset, device: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "example.npy"
         np.save(path, example)
-        run.say("model", {"device": device}, files / artifacts.MODELS, path)
+        run.log(LogModel(device=device, files=(files / artifacts.MODELS, path)))
     text = str(summary(model, input_data=torch.from_numpy(example), verbose=0, depth=4, col_names=COLUMNS))
-    run.say("tags", {MODEL_SHA256: card.sha256})
-    run.say("text", {"path": "model_summary.txt", "text": text + "\n"})
+    run.log(SetTags(tags={MODEL_SHA256: card.sha256}))
+    run.log(LogText(path="model_summary.txt", text=text + "\n"))
     run.log_files("training", [files / artifacts.METRICS / "train.json", files / artifacts.PLOTS / "history.csv"])
     size = float((files / artifacts.MODELS / classifier.WEIGHTS_FILE).stat().st_size)
     kept = artifacts.read_metrics(files, "train")
@@ -250,7 +251,7 @@ def _log_test_figures(run: Run, params: Params) -> None:
         run.log_metrics(figures, of_model=True)
     plots = sorted(path for path in (files / artifacts.PLOTS).iterdir() if path.name != "history.csv")
     run.log_files(EVALUATION_FOLDER, [files / artifacts.METRICS / "test.json", *plots])
-    run.say("tags", {EVALUATION: contents.evaluation_key(files, params)})
+    run.log(SetTags(tags={EVALUATION: contents.evaluation_key(files, params)}))
 
 
 def _take_over_test_figures(run: Run, params: Params, sha256: str) -> bool:
@@ -259,7 +260,7 @@ def _take_over_test_figures(run: Run, params: Params, sha256: str) -> bool:
     if earlier is None or earlier.data.tags.get(EVALUATION) != contents.evaluation_key(run.outputs, params):
         return False
     _copy_figures(run, earlier.info.run_id, "test/")
-    run.say("tags", {EVALUATION: earlier.data.tags[EVALUATION], SOURCE_RUN: earlier.info.run_id})
+    run.log(SetTags(tags={EVALUATION: earlier.data.tags[EVALUATION], SOURCE_RUN: earlier.info.run_id}))
     return True
 
 
@@ -281,4 +282,4 @@ def _copy_figures(run: Run, source_id: str, prefix: str) -> None:
 
     run.ask(copy)
     if not prefix:
-        run.say("models_of", {"run": source_id})
+        run.log(CopyModels(source_run_id=source_id))

@@ -2,6 +2,7 @@
 
 loop.py           the epochs, from the first weights to the kept ones
 normalisation.py  mean and standard deviation of the train rows
+batches.py        rows in random order, loaded onto the device
 optimisation.py   optimizer, schedule, loss and averaging, by torch's names
 augment.py        kornia's augmentations on whole batches
 preview.py        a picture of what they do

@@ -1,24 +1,100 @@
-"""What params.yaml says about learning, built from torch.optim by its own names."""
+"""Build what changes the weights from params.yaml, by torch's own names, and step it."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from imagetrail.errors import TrainingError
 from imagetrail.files.arrays import Subset
 from imagetrail.params.train import Train
+from imagetrail.train.batches import batches_per_epoch
+
+
+class Optimisation:
+    """The optimizer of a model with its schedule, gradient clipping and weight averaging."""
+
+    def __init__(self, options: Train, model: nn.Module, train: Subset) -> None:
+        """Build for a model that is on its device.
+
+        Raises:
+            TrainingError: torch refuses an argument.
+        """
+        self._options = options
+        self._model = model
+        self._optimizer = optimizer(options, model.parameters())
+        self._schedule = schedule(options, self._optimizer, batches_per_epoch(train.rows, options.batch_size))
+        self._averaged = averaged(options, model)
+        self._averages = False  # whether this epoch counts for the average
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next step."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    @property
+    def answering(self) -> nn.Module:
+        """The model that validation measures and that is kept: the averaged one, once anything was averaged."""
+        if self._averaged is not None and self._averaged.n_averaged > 0:
+            module: nn.Module = self._averaged.module
+            return module
+        return self._model
+
+    def begin_epoch(self, number: int) -> None:
+        """Start an epoch, counted from 1."""
+        averaging = self._options.averaging
+        self._averages = averaging is not None and number >= averaging.start_epoch
+
+    def step(self, loss: Tensor) -> None:
+        """Change the weights by the gradient of a batch's mean loss."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._options.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._options.clip_grad_norm)
+        self._optimizer.step()
+        if self._is_exponential:
+            self._average()
+        if self._schedule is not None and self._options.steps_each_batch:
+            self._schedule.step()
+
+    def end_epoch(self) -> None:
+        """Move what moves once an epoch."""
+        if self._schedule is not None and not self._options.steps_each_batch:
+            self._schedule.step()
+        if not self._is_exponential:
+            self._average()
+
+    @property
+    def _is_exponential(self) -> bool:
+        return self._options.averaging is not None and self._options.averaging.decay is not None
+
+    def _average(self) -> None:
+        if self._averaged is not None and self._averages:
+            self._averaged.update_parameters(self._model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state, the model's weights aside."""
+        parts = {"optimizer": self._optimizer, "schedule": self._schedule, "averaged": self._averaged}
+        return {name: None if part is None else part.state_dict() for name, part in parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._schedule is not None:
+            self._schedule.load_state_dict(state["schedule"])
+        if self._averaged is not None:
+            self._averaged.load_state_dict(state["averaged"])
 
 
 def loss(options: Train, train: Subset) -> nn.Module:
-    """The loss, summed over a batch; class weights are such that their mean over the train rows is 1.
+    """Build the loss, summed over a batch; class weights have a mean of 1 over the train rows.
 
     Raises:
-        TrainingError: torch refuses an argument, or a class to be weighed has no train row.
+        TrainingError: torch refuses an argument, or a class to be weighted has no train row.
     """
     weight = None
     if options.class_weights == "balanced":
@@ -35,7 +111,7 @@ def loss(options: Train, train: Subset) -> nn.Module:
 
 
 def optimizer(options: Train, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer of the parameters that learn.
+    """Build the optimizer of the parameters that learn.
 
     Raises:
         TrainingError: torch refuses an argument.
@@ -47,14 +123,14 @@ def optimizer(options: Train, parameters: Iterable[nn.Parameter]) -> torch.optim
 
 
 def schedule(options: Train, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> lr_scheduler.LRScheduler | None:
-    """The schedule, after a linear warm-up where one is wanted.
+    """Build the schedule, after a linear warm-up where params.yaml has one.
 
-    It is rehearsed first, since some settings fail only when they are stepped, which would be after an epoch.
+    A throwaway copy is stepped to the end first: some settings fail only when they are stepped, after an epoch.
 
     Args:
         options: section `train` of params.yaml.
-        optimizer: whose learning rate it sets.
-        steps_per_epoch: batches of an epoch.
+        optimizer: whose learning rate the schedule sets.
+        steps_per_epoch: batches in an epoch.
 
     Raises:
         TrainingError: torch refuses an argument.
@@ -88,7 +164,7 @@ def _schedule(options: Train, optimizer: torch.optim.Optimizer, steps_per_epoch:
 
 
 def averaged(options: Train, model: nn.Module) -> AveragedModel | None:
-    """A copy of the model that averages its weights, and the statistics of batch normalisation with them."""
+    """Copy the model to average its weights, and the statistics of batch normalisation with them."""
     if options.averaging is None:
         return None
     decay = options.averaging.decay

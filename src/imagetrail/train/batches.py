@@ -1,0 +1,38 @@
+"""Cut rows into batches, in an order that the seed and the epoch decide."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from imagetrail.files.arrays import Indices, Subset
+
+
+def shuffled_batches(rows: Indices, batch_size: int, seed: tuple[int, int]) -> Iterator[Indices]:
+    """Yield the rows in random order, cut into batches; each batch is sorted, so that the disk is read forwards.
+
+    A last batch of one row joins the one before, since batch normalisation needs two.
+    """
+    order = rows[np.random.default_rng(seed).permutation(len(rows))]
+    cuts = list(range(batch_size, len(order), batch_size))
+    if cuts and len(order) - cuts[-1] == 1 and batch_size > 1:
+        cuts.pop()
+    yield from (np.sort(batch) for batch in np.split(order, cuts))
+
+
+def batches_per_epoch(rows: Indices, batch_size: int) -> int:
+    """Count the batches of `shuffled_batches`."""
+    return sum(1 for _ in shuffled_batches(rows, batch_size, (0, 0)))
+
+
+def load_batch(subset: Subset, rows: Indices, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Load rows of a subset onto the device: pixels uint8 [n,C,H,W] or features float32 [n,D], and labels int64 [n]."""
+    return _to(device, subset.images[rows]), _to(device, subset.labels[rows])
+
+
+def _to(device: torch.device, values: npt.NDArray[Any]) -> Tensor:
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
