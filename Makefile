@@ -60,7 +60,9 @@ figures: setup
 notebook: setup
 	$(BIN)/python -m notebooks
 
-# Rewrites requirements.lock from pyproject.toml; exact versions and hashes, no registry address.
+# Rewrites requirements.lock from pyproject.toml (exact versions and hashes, no registry address), and signatures.json
+# from the libraries that are installed.
 lock: .venv/installed
 	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock
+	$(BIN)/python -m imagetrail.params.libraries

@@ -4,11 +4,14 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
 from ruamel.yaml import YAML
+
+from bench import rerun
 
 STAGES = ("download", "preprocess", "split", "train", "evaluate")
 PIPELINE = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"]
@@ -17,7 +20,7 @@ PACKAGE = SOURCE / "imagetrail"
 
 CHECKS = {
     *(PACKAGE / name for name in ("errors.py", "console.py")),
-    *(PACKAGE / "params" / name for name in ("load.py", "messages.py", "section.py", "signatures.py")),
+    *(PACKAGE / "params" / name for name in ("libraries.py", "load.py", "messages.py", "section.py", "signatures.py")),
     PACKAGE / "params" / "machine.py",
 }
 """With tracking/: package files that can refuse a run, or say what it does, but cannot change an output's bytes.
@@ -105,6 +108,10 @@ def test_an_edit_makes_few_stages_rerun() -> None:
     assert sum(len(code_deps(stage)) for stage in STAGES) <= DEPS_LIMIT
     common = set.intersection(*(set().union(*code_deps(stage).values()) for stage in STAGES))
     assert 0 < len(common) <= COMMON_LIMIT, common
+
+
+def test_the_table_of_reruns_is_up_to_date() -> None:
+    assert rerun.PAGE.read_text() == rerun.page(), "run python -m bench.rerun"
 
 
 def test_checkpoints_and_the_stage_train_depend_on_the_same_code() -> None:
@@ -275,3 +282,56 @@ def test_no_file_of_the_project_names_an_absolute_path_of_a_machine() -> None:
         if path.suffix in (".py", ".md", ".yaml", ".toml", ".json", ".lock", ".ipynb", "") and path.is_file():
             text = path.read_text(errors="ignore")
             assert not re.search(r"/(root|home|work|Users)/\w", text), name
+
+
+def test_a_new_parameter_is_a_decision() -> None:
+    """A new one needs a record in docs/decisions, and a line here."""
+    from imagetrail.params.section import leaves
+
+    tree = YAML(typ="safe").load((REPOSITORY / "params.yaml").read_text())
+    names = {section: [name for name, _ in leaves(values)] for section, values in tree.items()}
+    assert names == {
+        "download": [
+            "source", "path", "archive", "sha256", "table", "delimiter", "images", "image_column", "extension",
+            "label_column", "split_column", "group_column", "weights",
+        ],
+        "preprocess": [
+            "image_size", "divisor", "short_side", "channels", "max_rejected", "limits.duplicate",
+            "limits.near_duplicate", "limits.blank", "limits.tiny", "limits.odd_shape", "limits.misnamed",
+            "limits.animated",
+        ],
+        "split": ["by", "test", "val", "seed", "on_leak"],
+        "model": ["name", "weights", "widths", "dropout"],
+        "train": [
+            "seed", "epochs", "batch_size", "optimizer.name", "optimizer.lr", "optimizer.weight_decay",
+            "schedule.name", "warmup_epochs", "loss.name", "class_weights", "clip_grad_norm", "averaging", "augment",
+            "normalisation", "keep", "patience", "max_params", "precision", "device", "threads",
+        ],
+        "evaluate": ["batch_size", "device", "threads", "calibration_bins", "mistakes", "gate", "registry"],
+        "machine": ["jobs", "backend", "scheduler"],
+    }  # fmt: skip
+
+
+def test_a_new_command_is_a_decision() -> None:
+    import argparse
+
+    from imagetrail.doors.cli import parser
+
+    def options(of: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, list[str]]]:
+        below = [action for action in of._actions if isinstance(action, argparse._SubParsersAction)]
+        if not below:
+            yield name, [(action.option_strings or [action.dest])[-1] for action in of._actions[1:]]
+        for command, inner in below[0].choices.items() if below else ():
+            yield from options(inner, f"{name} {command}".strip())
+
+    assert dict(options(parser(), "")) == {
+        "predict": ["images", "--run", "--json"],
+        "recipe list": [],
+        "recipe show": ["name"],
+        "recipe apply": ["name"],
+        "sweep": ["space", "--trials", "--workers", "--folds", "--set-param", "--apply"],
+        "compare": ["runs", "--json", "--page"],
+        "reproduce": ["run"],
+        "server": ["--host", "--port", "--allowed-hosts"],
+        "move-store": ["database"],
+    }

@@ -8,8 +8,7 @@ from imagetrail.errors import TrainingError
 from imagetrail.model import networks
 from imagetrail.model.costs import multiply_adds
 from imagetrail.model.networks import MODELS
-from imagetrail.params.signatures import BUILDERS
-from imagetrail.params.signatures import MODELS as NAMES
+from imagetrail.params.signatures import CLASSIFIERS, NETWORKS_HERE
 
 PLAIN = {
     "widths": [32, 64, 128, 256], "padding": 0, "pool_after": [2, 4], "batch_norm": False, "hidden": [50],
@@ -67,7 +66,7 @@ def test_what_cannot_be_built_is_said(name: str, arguments: dict, message: str) 
 
 
 def test_the_table_and_the_names_that_params_accept_are_the_same() -> None:
-    assert MODELS.keys() | {"Backbone"} == NAMES.names()
+    assert MODELS.keys() | {"Backbone"} == NETWORKS_HERE.names()
 
 
 def test_multiply_adds_by_hand() -> None:
@@ -89,7 +88,7 @@ def test_multiply_adds_by_hand() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "architecture", sorted(BUILDERS.names() - {"regnet_y_128gf"})
+    "architecture", sorted(CLASSIFIERS.names() - {"regnet_y_128gf"})
 )  # that one has 2.5 GB of weights
 def test_every_torchvision_classifier_takes_a_new_head(architecture: str) -> None:
     device = "cpu" if architecture.startswith("regnet") else "meta"  # RegNet draws its weights by reading them

@@ -1,4 +1,4 @@
-"""Signatures read from source text say what the imported classes say."""
+"""Signatures are those of the imported classes."""
 
 import inspect
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from imagetrail.model.networks import MODELS
-from imagetrail.params import signatures
+from imagetrail.params import libraries, signatures
 from imagetrail.params.signatures import Family
 
 
@@ -23,7 +23,7 @@ def real(family: Family, cls: object) -> set[str]:
             for name in ("StepLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "OneCycleLR", "ExponentialLR")
         ),
         *((signatures.LOSSES, getattr(torch.nn, name)) for name in ("CrossEntropyLoss", "MultiMarginLoss")),
-        *((signatures.MODELS, cls) for cls in MODELS.values()),
+        *((signatures.NETWORKS_HERE, cls) for cls in MODELS.values()),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -33,6 +33,11 @@ def test_exactly_the_parameters_of_the_class_are_accepted(family: Family, cls: t
     assert unknown == []
     (problem,) = (p for p in family.problems(cls.__name__, {"no_such": 1}) if "no_such" in p)
     assert "is not a parameter" in problem
+
+
+def test_signatures_json_is_what_the_installed_libraries_say() -> None:
+    """`make lock` rewrites it."""
+    assert signatures.FILE.read_text(encoding="utf-8") == libraries.text(libraries.collect())
 
 
 def test_every_optimizer_of_torch_is_known() -> None:

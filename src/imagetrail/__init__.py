@@ -1,1 +1,31 @@
-"""Labelled images in, a classifier whose every number can be retraced out."""
+"""imagetrail: labelled images in, a classifier out, and every number traced to its source.
+
+A guided tour. An image walks through these rooms in order; each room's own docstring says what is in it.
+
+    params/      what was asked for: params.yaml, section by section
+    files/       what the stages hand to each other
+    download/    find the labelled images, and list them
+    preprocess/  decode each image into an array
+    split/       choose the rows that train, validate and test
+    model/       the network, and all it needs to answer for an image
+    train/       fit it
+    evaluate/    measure it, and decide whether it passes
+    predict/     answer for new image files
+    compare/     put runs beside each other
+    tracking/    tell MLflow, which no other room knows
+    sweeps/      train many times
+    reproduce/   repeat a logged run
+    server/      MLflow on PostgreSQL
+    doors/       the ways in: `imagetrail`, `make repro`, `mlflow run`
+
+The files beside them serve every room: errors, console, programs, git, addresses, drawing, parquet_file. A room imports
+the rooms above it in this list, never those below; tests/test_contracts.py holds that.
+
+Where to begin, for the changes that people make most:
+
+    a source         a file in download/, a row in download/sources.py, its name in params/download.py
+    a network        a file in model/networks/, a row in its __init__.py; its arguments go under `model` in params.yaml
+    an augmentation  kornia's by its name in train.augment; one of your own starts in train/augment.py
+    a metric         evaluate/metrics.py
+    a page           evaluate/pictures.py for the test rows, preprocess/page.py for the data, compare/page.py for runs
+"""

@@ -20,7 +20,13 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """A command with its arguments; raises what `guard` turns into one line and an exit code."""
+    """Run a command with its arguments; raise what `guard` turns into one line and an exit code."""
+    parsed = parser().parse_args(arguments)
+    parsed.command(parsed)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
     parser = argparse.ArgumentParser(prog="imagetrail", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     predict = commands.add_parser("predict", help="label image files with a trained model")
@@ -71,8 +77,7 @@ def run(arguments: Sequence[str]) -> None:
     moving.add_argument("database", nargs="?", metavar="DATABASE", help="postgresql+psycopg://… of another server; "
                         "default: that of `imagetrail server`")  # fmt: skip
     moving.set_defaults(command=_move_store)
-    parsed = parser.parse_args(arguments)
-    parsed.command(parsed)
+    return parser
 
 
 def sweep_arguments(given: Mapping[str, str]) -> list[str]:

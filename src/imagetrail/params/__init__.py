@@ -3,7 +3,7 @@
 section.py named.py            what all sections share
 download.py … machine.py       the sections: names, types, bounds, and what each parameter means
 load.py messages.py            the whole file, and its problems in sentences
-signatures.py                  what the classes take that params.yaml names
+signatures.py libraries.py     what the classes take that params.yaml names
 recipes.py overrides.py        other ways to fill it: an overlay, or changes for one run
 
 A stage depends on its own sections' files and on named.py; the rest can refuse a run but not change its bytes.

@@ -23,12 +23,12 @@ class Model(Named):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.name not in (builders := signatures.BUILDERS.names()):
-            names = signatures.MODELS.names() | (builders if self.name.islower() else set())
+        if self.name not in (builders := signatures.CLASSIFIERS.names()):
+            names = signatures.NETWORKS_HERE.names() | (builders if self.name.islower() else set())
             if self.name not in names:
                 raise ValueError(f"{self.name!r} is not known here; {nearest(self.name, names)}")
-            return self._check(signatures.MODELS)
-        if problems := signatures.MODELS.problems("Backbone", self.arguments):
+            return self._check(signatures.NETWORKS_HERE)
+        if problems := signatures.NETWORKS_HERE.problems("Backbone", self.arguments):
             raise ValueError("\n".join(problem.replace("Backbone", self.name) for problem in problems))
         if self.arguments["freeze"] and self.weights is None:
             raise ValueError(

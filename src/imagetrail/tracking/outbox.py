@@ -18,11 +18,12 @@ from filelock import FileLock, Timeout
 
 from imagetrail.console import warn
 from imagetrail.files import artifacts
-from imagetrail.tracking.calls import CALLS, Call, End
 from imagetrail.tracking.tags import ENTRY, MODEL_SHA256
 
 if TYPE_CHECKING:
     import mlflow
+
+    from imagetrail.tracking.calls import Call
 
 OUTBOX = Path(".imagetrail/outbox")
 
@@ -64,7 +65,7 @@ class Entry:
         artifacts.write_json(folder / "header.json", asdict(header))
         return entry
 
-    def add(self, call: Call) -> None:
+    def add(self, call: "Call") -> None:
         """Keep a call, with copies of its files."""
         number = sum(1 for _ in self._lines())
         files = []
@@ -84,6 +85,8 @@ class Entry:
 
     def send(self, client: "mlflow.MlflowClient", experiment_id: str) -> str:
         """Make every call that waits and return the run's id; raises what MLflow raises."""
+        from imagetrail.tracking.calls import End  # pydantic is for those who need it
+
         run_id = self._run(client, experiment_id)
         sent = self.folder / "sent"
         done = int(sent.read_text()) if sent.is_file() else 0
@@ -130,7 +133,9 @@ class Entry:
                 # A process killed while it wrote leaves a last line without its end.
                 yield from (json.loads(line) for line in file if line.endswith("\n"))
 
-    def _calls(self) -> Iterator[Call]:
+    def _calls(self) -> "Iterator[Call]":
+        from imagetrail.tracking.calls import CALLS
+
         for line in self._lines():
             files = tuple(self.folder / name for name in line["files"])
             yield CALLS.validate_python(line["call"] | {"files": files})
@@ -167,7 +172,7 @@ def send_waiting(root: Path, uri: str, client: "mlflow.MlflowClient", experiment
             entry.release()
 
 
-def perform(client: "mlflow.MlflowClient", run_id: str, call: Call) -> None:
+def perform(client: "mlflow.MlflowClient", run_id: str, call: "Call") -> None:
     """Make a call; one that the store refuses for what it is, not for how it feels, is said and passed over."""
     from mlflow.exceptions import MlflowException
 
