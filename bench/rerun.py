@@ -10,8 +10,8 @@ PAGE = ROOT / "docs" / "rerun.md"
 PACKAGE = Path("src/imagetrail")
 HEADER = """# What an edit makes rerun
 
-DVC reruns a stage when a file that it depends on changes, including its code. dvc.yaml names rooms and a few single files,
-so a comment in a decoder retrains no model. Files of src/imagetrail, by the stages that an edit makes rerun:
+DVC reruns a stage when a file that it depends on changes, including its code. dvc.yaml names rooms and a few single
+files, so a comment in a decoder retrains no model. Files of src/imagetrail, by the stages that an edit makes rerun:
 
 """
 
