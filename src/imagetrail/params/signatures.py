@@ -74,7 +74,7 @@ def _networks() -> dict[str, Parameters]:
     found: dict[str, Parameters] = {}
     for path in sorted(NETWORKS.glob("[a-z]*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 methods = {member.name: member for member in node.body if isinstance(member, ast.FunctionDef)}
                 found[node.name] = _parameters(methods["__init__"])
     return found
