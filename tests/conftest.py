@@ -1,19 +1,14 @@
-"""What the tests share: a repository in a temporary folder, and the rule that nothing reaches a network."""
+"""Options, rules and fixtures of all tests: no network, a clean environment, and clones of the repository."""
 
 import os
 import shutil
-import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from clones import MAKE, make_clone, run
+from filelock import FileLock
+from support import REPOSITORY, Web, need
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,14 +20,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="slow: pytest --run-slow, or make test"))
-
-
-def need(present: object, what: str) -> None:
-    """Skip where something is absent; under CI that is a failure, so that nothing goes untested unnoticed."""
-    if not present:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI must have {what}")
-        pytest.skip(f"no {what}")
 
 
 @pytest.fixture(autouse=True)
@@ -77,54 +64,6 @@ def test_data() -> Path:
     return Path(folder).resolve()
 
 
-class Web:
-    """A server on loopback that answers each request with the next of `answers`, the last one again and again."""
-
-    def __init__(self) -> None:
-        self.answers: list[Callable[[BaseHTTPRequestHandler], None]] = []
-        self.requests: list[dict[str, str]] = []
-        web = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                web.requests.append({"path": self.path, **dict(self.headers)})
-                web.answers[min(len(web.requests), len(web.answers)) - 1](self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def answer(
-    body: bytes = b"", status: int = 200, length: int | None = None, pause: float = 0, **headers: str
-) -> Callable[[BaseHTTPRequestHandler], None]:
-    """An answer; with `length` it promises another length than it sends, with `pause` it sends byte by byte."""
-
-    def send(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(body) if length is None else length))
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        with suppress(OSError):
-            if not pause:
-                handler.wfile.write(body)
-                return
-            for byte in body:
-                handler.wfile.write(bytes([byte]))
-                time.sleep(pause)
-
-    return send
-
-
 @pytest.fixture
 def web() -> Iterator[Web]:
     server = Web()
@@ -141,20 +80,56 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def set_params(root: Path, **values: object) -> None:
-    """Set parameters by name, with `__` for the dot: set_params(root, train__epochs=2)."""
-    yaml = YAML()
-    path = root / "params.yaml"
-    tree = yaml.load(path.read_text(encoding="utf-8"))
-    for name, value in values.items():
-        *sections, key = name.split("__")
-        section = tree
-        for part in sections:
-            section = section[part]
-        section[key] = value
-    yaml.dump(tree, path)
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A clone in which nothing has run."""
+    return make_clone(tmp_path / "clone")
 
 
-def git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout
+def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """A folder that one of the test processes builds and all of them share."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / name
+    with FileLock(f"{shared}.lock"):
+        if not (shared / "built").is_file():
+            shared.mkdir()
+            build(shared)
+            (shared / "built").touch()
+    return shared
+
+
+@pytest.fixture(scope="session")
+def first_repro(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A clone after its first `make repro`, and what that printed; not to be changed."""
+
+    def build(folder: Path) -> None:
+        clone = make_clone(folder / "clone")
+        (folder / "output.txt").write_text(run(clone, *MAKE, "repro").stdout)
+
+    shared = built_once(tmp_path_factory, "first-repro", build)
+    return shared / "clone", (shared / "output.txt").read_text()
+
+
+@pytest.fixture(scope="session")
+def committed(first_repro: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with all outputs, the cache, and a commit of what they are; not to be changed."""
+
+    def build(folder: Path) -> None:
+        clone, origin = make_clone(folder / "clone"), first_repro[0]
+        for name in ("cache", "tmp"):
+            shutil.copytree(origin / ".dvc" / name, clone / ".dvc" / name, dirs_exist_ok=True)
+        for name in ("data/raw", "data/pretrained", "data/tensors", "data/split", "models", "plots", "metrics"):
+            shutil.copytree(origin / name, clone / name, dirs_exist_ok=True)
+        shutil.copy(origin / "dvc.lock", clone)
+        run(clone, "git", "add", "dvc.lock", "metrics")
+        run(clone, "git", "commit", "--quiet", "--allow-empty", "-m", "reproduced")
+
+    return built_once(tmp_path_factory, "committed", build) / "clone"
+
+
+@pytest.fixture
+def reproduced(committed: Path, tmp_path: Path) -> Path:
+    """A clone that may be changed, with all outputs and the cache, and an empty store of its own."""
+    clone = tmp_path / "clone"
+    shutil.copytree(committed, clone, symlinks=True)
+    return clone

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 from ruamel.yaml import YAML
+from support import REPOSITORY
 
 from bench import rerun
 

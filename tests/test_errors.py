@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from conftest import REPOSITORY
+from support import REPOSITORY
 
 from imagetrail.errors import nearest
 

@@ -1,0 +1,692 @@
+"""Every source gives the same table; a bad table is refused whole."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from support import REPOSITORY, Web, answer, set_params
+
+from imagetrail.download import names
+from imagetrail.download.job import SourceJob
+from imagetrail.download.sources import SOURCES
+from imagetrail.download.table import LINE_LIMIT
+from imagetrail.errors import DataError, ParamsError
+from imagetrail.files import artifacts
+from imagetrail.params.download import DELIMITERS, Download
+from imagetrail.params.load import load_params
+from imagetrail.preprocess.readers import open_reader
+from stages import download, preprocess
+
+
+def test_the_table_of_sources_is_the_parameter(root: Path) -> None:
+    annotation = Download.model_fields["source"].annotation
+    assert set(SOURCES) == set(annotation.__args__)
+
+
+def test_digits_are_1797_images(root: Path) -> None:
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert len(rows) == 1797
+    assert {row.label for row in rows} == set("0123456789")
+    assert [row.image for row in rows] == sorted(row.image for row in rows)
+    image = np.asarray(Image.open(root / "data/raw/images" / rows[0].image))
+    assert (image.shape, image.min(), image.max()) == ((8, 8), 0, 239)
+
+
+def write_table(root: Path, text: str | bytes, images: int = 4) -> None:
+    source = root / "data/source"
+    for number in range(images):
+        Image.new("RGB", (9, 9), (number * 20, 0, 0)).save(source / f"{number}.png")
+    (source / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    set_params(root, download__source="csv")
+
+
+def test_csv_lists_images_where_they_lie(root: Path) -> None:
+    write_table(root, "label,image\nb,1.png\na,0.png\n01,2.png\nNA,3.png\n")
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert [(row.image, row.label) for row in rows] == [
+        ("0.png", "a"),
+        ("1.png", "b"),
+        ("2.png", "01"),
+        ("3.png", "NA"),
+    ]
+    assert rows[0].sha256 == artifacts.file_sha256(root / "data/source/0.png")
+    assert rows[0].size == str((root / "data/source/0.png").stat().st_size)
+    assert {p.name for p in (root / "data/raw").iterdir()} == {"labels.csv"}
+
+
+def test_csv_adds_the_extension_that_names_lack(root: Path) -> None:
+    write_table(root, "Image_Name,Lable\n1,b\n0,a\n")
+    set_params(root, download__image_column="Image_Name", download__label_column="Lable", download__extension=".png")
+    download.main(root)
+    assert [(row.image, row.label, bool(row.sha256)) for row in artifacts.read_labels(root)] == [
+        ("0.png", "a", True),
+        ("1.png", "b", True),
+    ]
+
+
+def make_folders(root: Path, *names: str) -> Path:
+    source = root / "data/source"
+    for number, name in enumerate(names):
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (number * 20, 0, 0)).save(path)
+    set_params(root, download__source="folder")
+    return source
+
+
+def test_folders_are_classes(root: Path) -> None:
+    make_folders(root, "rose/b.png", "daisy/a.png", "rose/more/c.png", "rose/.hidden.png")
+    download.main(root)
+    rows = [(row.image, row.label, row.split) for row in artifacts.read_labels(root)]
+    assert rows == [("daisy/a.png", "daisy", ""), ("rose/b.png", "rose", ""), ("rose/more/c.png", "rose", "")]
+
+
+def test_train_and_test_folders_above_the_classes_are_the_split(root: Path) -> None:
+    make_folders(root, "Training/rose/a.png", "Training/daisy/b.png", "valid/rose/c.png", "test/rose/d.png")
+    download.main(root)
+    rows = [(row.image, row.label, row.split) for row in artifacts.read_labels(root)]
+    assert rows == [
+        ("Training/daisy/b.png", "daisy", "train"),
+        ("Training/rose/a.png", "rose", "train"),
+        ("test/rose/d.png", "rose", "test"),
+        ("valid/rose/c.png", "rose", "val"),
+    ]
+
+
+def test_a_class_may_be_called_test(root: Path) -> None:
+    make_folders(root, "test/a.png", "control/b.png")
+    download.main(root)
+    assert [(row.label, row.split) for row in artifacts.read_labels(root)] == [("control", ""), ("test", "")]
+
+
+def test_folders_that_hold_something_else_are_refused(root: Path) -> None:
+    source = make_folders(root, "rose/a.png", "b.png")
+    with pytest.raises(DataError, match=r"b\.png is a file where a folder named after a class is expected; move it"):
+        download.main(root)
+    set_params(root, download__path="data/nowhere")
+    with pytest.raises(DataError, match=r"download\.path = 'data/nowhere' is not a folder"):
+        download.main(root)
+    (source.parent / "nowhere/rose").mkdir(parents=True)
+    with pytest.raises(DataError, match="holds no images in class folders"):
+        download.main(root)
+
+
+def test_the_order_of_the_table_does_not_matter(root: Path) -> None:
+    write_table(root, "image,label\n0.png,a\n1.png,b\n")
+    download.main(root)
+    first = (root / "data/raw/labels.csv").read_bytes()
+    write_table(root, "image,label\n1.png,b\n0.png,a\n")
+    download.main(root)
+    assert (root / "data/raw/labels.csv").read_bytes() == first
+
+
+def test_a_missing_image_is_left_to_preprocess(root: Path) -> None:
+    write_table(root, "image,label\n0.png,a\nnot.png,b\n")
+    download.main(root)
+    row = list(artifacts.read_labels(root))[1]
+    assert (row.image, row.size, row.sha256) == ("not.png", "", "")
+
+
+def test_split_and_group_columns(root: Path) -> None:
+    write_table(root, "image,label,part,who\n0.png,a,train,x\n1.png,b,test,y\n")
+    set_params(root, download__split_column="part", download__group_column="who")
+    download.main(root)
+    assert [(row.split, row.group) for row in artifacts.read_labels(root)] == [("train", "x"), ("test", "y")]
+
+
+def test_a_byte_order_mark_changes_nothing(root: Path) -> None:
+    write_table(root, "image,label\n0.png,a\n1.png,b\n")
+    download.main(root)
+    first = (root / "data/raw/labels.csv").read_bytes()
+    write_table(root, b"\xef\xbb\xbfimage,label\n0.png,a\n1.png,b\n")
+    download.main(root)
+    assert (root / "data/raw/labels.csv").read_bytes() == first
+
+
+def test_a_repeated_row_is_used_once_and_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_table(root, "image,label\n0.png,a\n1.png,b\n0.png,a\n./0.png,a\n")
+    download.main(root)
+    assert len(list(artifacts.read_labels(root))) == 2
+    assert "2 rows repeat an earlier one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty; its first line must name the columns"),
+        ("image,label\n", "has no rows"),
+        ("file,label\n0.png,a\n", "the column 'image' of download.image_column is not among ['file', 'label']"),
+        ("image,image,label\n0.png,0.png,a\n", "is more than once among"),
+        ("image;label\n0.png;a\n", "its columns are separated by ';', and download.delimiter is ','; set that to ';'"),
+        ("image|label\n0.png|a\n", "separated by '|'"),
+        ("image:label\n0.png:a\n", "the column 'image' of download.image_column is not among ['image:label']"),
+        ("image,label\n0.png,a,b\n", "line 2: 3 cells under 2 columns"),
+        ("image,label\n0.png\n", "line 2: 1 cells under 2 columns"),
+        ("image,label\n0.png,\n", "line 2: the label of '0.png' is empty"),
+        ("image,label\n,a\n", "line 2: the image name is empty"),
+        ("image,label\n0.png,a\n0.png,b\n", "line 3: '0.png' is 'b' here and 'a' on line 2"),
+        ("image,label\n../0.png,a\n", "lies outside the data root"),
+        ("image,label\n/etc/passwd,a\n", "lies outside the data root"),
+        ("image,label\nhttp://x/0.png,a\n", "is an address"),
+        ("image,label\na\\0.png,a\n", "has a backslash; write 'a/0.png'"),
+        ('image,label\n"a\nb.png",a\n', "holds a control character"),
+        ("image,label\nx\0.png,a\n", "holds a control character"),
+        ("image,label\n0.png,café\n".encode("latin-1"), "is not UTF-8 at byte"),
+        ("image,label\n0.png,a\n".encode("utf-16"), "is not UTF-8 at byte 0"),
+        ('image,label\n"0.png,a\n', "is not a CSV table"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_bad_table_is_refused_with_the_line(root: Path, text: str | bytes, message: str) -> None:
+    write_table(root, text)
+    with pytest.raises(DataError) as error:
+        download.main(root)
+    assert message in str(error.value)
+    assert not (root / "data/raw").exists()
+
+
+def test_every_bad_row_is_listed(root: Path) -> None:
+    write_table(root, "image,label\n../a,x\n0.png,\n1.png,b\n/b,x\n")
+    with pytest.raises(DataError, match="3 mistakes") as error:
+        download.main(root)
+    assert all(f"line {n}" in str(error.value) for n in (2, 3, 5))
+
+
+def test_a_missing_table_says_where_it_was_looked_for(root: Path) -> None:
+    set_params(root, download__source="csv")
+    with pytest.raises(DataError, match=r"data/source/labels\.csv is not a file"):
+        download.main(root)
+
+
+def test_a_link_out_of_the_data_root_is_not_opened(root: Path) -> None:
+    write_table(root, "image,label\n0.png,a\nlink.png,b\n")
+    (root / "secret.png").write_bytes(b"secret")
+    (root / "data/source/link.png").symlink_to(root / "secret.png")
+    with pytest.raises(DataError, match="is a link out of the data root"):
+        download.main(root)
+
+
+CELLS = st.sampled_from(["0.png", "1.png", "a", "b", "", "../0.png", "x y"]) | st.text(max_size=5)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> bytes:
+    """A table as a spreadsheet writes it, and now and then a byte that does not belong there."""
+    header = draw(st.permutations(["image", "label", "more"]) | st.just(["image", "label"]))
+    text = io.StringIO()
+    writer = csv.writer(
+        text, delimiter=draw(st.sampled_from(",;\t|")), lineterminator=draw(st.sampled_from(["\n", "\r\n"]))
+    )
+    writer.writerow(header)
+    writer.writerows(draw(st.lists(st.lists(CELLS, min_size=len(header), max_size=len(header)), max_size=5)))
+    data = bytearray(text.getvalue().encode("utf-8", "replace"))
+    for _ in range(draw(st.integers(0, 2))):
+        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    return bytes(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=tables() | st.binary(max_size=200))
+def test_any_bytes_give_rows_or_our_error(data: bytes, tmp_path_factory) -> None:
+    root = tmp_path_factory.mktemp("csv")
+    (root / "source").mkdir()
+    (root / "source/labels.csv").write_bytes(data)
+    options = load_params(REPOSITORY).download.model_copy(update={"path": "source", "delimiter": None})
+    try:
+        rows = list(SOURCES["csv"](SourceJob(options, root, root, 1)))
+    except DataError as error:
+        event(re.sub("[^ a-zA-Z]+.*", "", str(error).partition("labels.csv")[2]) or "names")
+        return
+    event("rows")
+    assert rows
+    for row in rows:
+        assert row.label
+        assert (root / "source" / row.image).resolve().is_relative_to(root / "source")
+
+
+def write_idx(path: Path, values: np.ndarray, *, zipped: bool) -> None:
+    """MNIST's format: http://yann.lecun.com/exdb/mnist/."""
+    header = struct.pack(">BBBB", 0, 0, 8, values.ndim) + struct.pack(f">{values.ndim}I", *values.shape)
+    data = header + values.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(data) if zipped else data)
+
+
+@pytest.mark.parametrize("layout", [".", "raw", "FashionMNIST/raw"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_idx_files_are_found_without_a_network(root: Path, layout: str, zipped: bool) -> None:
+    folder = root / "data/source" / layout
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    for part, count in (("train", 6), ("t10k", 3)):
+        suffix = ".gz" if zipped else ""
+        images = random.integers(0, 255, (count, 28, 28))
+        write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", images, zipped=zipped)
+        write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", np.arange(count), zipped=zipped)
+    set_params(root, download__source="FashionMNIST")
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert [row.image for row in rows] == [f"test/0000{n}" for n in range(3)] + [f"train/0000{n}" for n in range(6)]
+    assert rows[0].label == "T-shirt/top"
+    assert {row.split for row in rows} == {"train", "test"}
+    assert np.array_equal(
+        np.load(root / "data/raw/images.npy")[3:], np.random.default_rng(0).integers(0, 255, (6, 28, 28))
+    )
+
+
+@pytest.mark.filterwarnings("ignore:A test tried to use socket")
+@pytest.mark.parametrize("source", ["CIFAR10", "Flowers102"])
+def test_a_download_that_fails_says_where_files_may_be_put(root: Path, source: str) -> None:
+    """The network is blocked in these tests, as it is on many machines."""
+    set_params(root, download__source=source)
+    request = SourceJob(load_params(root).download, root, root, 1)
+    with pytest.raises(DataError, match=rf"{source} could not be loaded .*; put its files under download\.path"):
+        list(SOURCES[source](request))
+
+
+# --- archives ---------------------------------------------------------------------------------------------------------
+
+
+def pack(path: Path, names: list[str], table: str | None = None) -> Path:
+    """A zip of different small images, with a table beside them or without."""
+    with zipfile.ZipFile(path, "w") as opened:
+        for number, name in enumerate(names):
+            image = io.BytesIO()
+            Image.new("RGB", (9, 9), (number * 20, 0, 0)).save(image, "PNG")
+            opened.writestr(name, image.getvalue())
+        if table is not None:
+            opened.writestr("labels.csv", table)
+    return path
+
+
+def test_an_archive_of_class_folders_is_read_as_one(root: Path) -> None:
+    pack(root / "data/source/pets.zip", ["pets/cat/a.png", "pets/dog/b.png"])
+    set_params(root, download__source="archive", download__archive="pets.zip")
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert [(row.image, row.label) for row in rows] == [("cat/a.png", "cat"), ("dog/b.png", "dog")]
+    assert rows[0].sha256 == artifacts.file_sha256(root / "data/raw/images/cat/a.png")
+    assert {path.name for path in (root / "data/raw").iterdir()} == {"labels.csv", "images"}
+    assert preprocess_images(root).shape == (2, 1, 8, 8)
+
+
+def preprocess_images(root: Path) -> np.ndarray:
+    preprocess.main(root)
+    return np.load(root / "data/tensors/images.npy")
+
+
+def test_an_archive_with_the_table_is_read_as_csv(root: Path, web: Web) -> None:
+    packed = pack(root / "p.zip", ["a.png", "b.png"], "image,label\na.png,x\nb.png,y\n")
+    web.answers = [answer(packed.read_bytes())]
+    sha256 = artifacts.file_sha256(packed)
+    set_params(root, download__source="archive", download__archive=f"{web.address}/p.zip", download__sha256=sha256)
+    download.main(root)
+    assert [(row.image, row.label) for row in artifacts.read_labels(root)] == [("a.png", "x"), ("b.png", "y")]
+    assert preprocess_images(root).shape == (2, 1, 8, 8)
+    download.main(root)
+    assert len(web.requests) == 1
+
+
+def test_what_is_wrong_in_an_archive_is_said_of_the_archive(root: Path) -> None:
+    pack(root / "data/source/pets.zip", ["a.png"], "image,label\n../a.png,x\n")
+    set_params(root, download__source="archive", download__archive="pets.zip")
+    with pytest.raises(DataError, match=r"^labels\.csv has a mistake:\n  line 2: '\.\./a\.png' lies outside"):
+        download.main(root)
+    pack(root / "data/source/pets.zip", [".hidden.png"])
+    with pytest.raises(DataError, match=r"^pets\.zip holds no images in class folders"):
+        download.main(root)
+    (root / "data/source/pets.zip").write_bytes(b"<html>")
+    with pytest.raises(DataError, match=r"^pets\.zip is not an archive but a web page"):
+        download.main(root)
+
+
+def test_a_local_archive_that_is_absent_or_another_is_said(root: Path) -> None:
+    set_params(root, download__source="archive", download__archive="pets.zip")
+    with pytest.raises(DataError, match=r"data/source/pets\.zip is not a file; put it there"):
+        download.main(root)
+    found = artifacts.file_sha256(pack(root / "data/source/pets.zip", ["cat/a.png", "dog/b.png"]))
+    set_params(root, download__sha256="0" * 64)
+    with pytest.raises(DataError, match=f"has sha256 {found} and download.sha256 is 0000"):
+        download.main(root)
+    assert not list((root / "data").glob("*raw*"))
+
+
+def test_a_secret_of_the_address_is_nowhere_afterwards(
+    root: Path, web: Web, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    web.answers = [answer(pack(root / "p.zip", ["cat/a.png", "dog/b.png"]).read_bytes())]
+    monkeypatch.setenv("TOKEN", "canary")
+    set_params(root, download__source="archive", download__archive=f"{web.address}/p.zip?token=$TOKEN")
+    download.main(root)
+    preprocess.main(root)
+    assert web.requests[0]["path"].endswith("canary")
+    files = [path for path in root.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert not [path for path in files if b"canary" in path.read_bytes() or "canary" in path.name]
+    set_params(root, download__archive=f"{web.address}/p.zip?token=canary")
+    with pytest.raises(ParamsError, match="looks like a secret") as error:
+        download.main(root)
+    assert "canary" not in str(error.value) + "".join(capfd.readouterr())
+    assert len(web.requests) == 1
+
+
+# --- csv: which file is meant -----------------------------------------------------------------------------------------
+
+
+def test_images_may_lie_in_several_folders(root: Path) -> None:
+    write_table(root, "image,label\na.png,x\nb.png,y\n", images=0)
+    for name in ("one/a.png", "two/b.png"):
+        path = root / "data/source" / name
+        path.parent.mkdir()
+        path.write_bytes(name.encode())
+    set_params(root, download__images=["one", "two"])
+    download.main(root)
+    assert [row.image for row in artifacts.read_labels(root)] == ["one/a.png", "two/b.png"]
+    (root / "data/source/two/a.png").write_bytes(b"too")
+    with pytest.raises(DataError, match=r"line 2: 'a\.png' is both 'one/a\.png' and 'two/a\.png'; name its folder"):
+        download.main(root)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pd.DataFrame({"image": ["0.png", "1.png"], "label": ["x", "y"]}).to_csv(index=False, quoting=csv.QUOTE_ALL),
+        '"","image","label"\n"1","0.png","x"\n"2","1.png","y"\n',
+    ],
+    ids=["pandas", "write.csv of R"],
+)
+def test_quoted_headers_are_read(root: Path, text: str) -> None:
+    write_table(root, text)
+    for delimiter in (",", None):
+        set_params(root, download__delimiter=delimiter)
+        download.main(root)
+        assert [row.label for row in artifacts.read_labels(root)] == ["x", "y"]
+
+
+@pytest.mark.parametrize("delimiter", list(DELIMITERS))
+def test_the_delimiter_is_given_or_found(root: Path, delimiter: str) -> None:
+    write_table(root, f"image{delimiter}label\n0.png{delimiter}x y\n1.png{delimiter}z\n")
+    for parameter in (delimiter, None):
+        set_params(root, download__delimiter=parameter)
+        download.main(root)
+        assert [row.label for row in artifacts.read_labels(root)] == ["x y", "z"]
+
+
+def test_another_case_is_a_mistake_with_a_suggestion(root: Path) -> None:
+    write_table(root, "image,label\n0.PNG,a\nSUB/x.png,b\n1.png,b\n")
+    (root / "data/source/sub").mkdir()
+    (root / "data/source/sub/x.png").write_bytes(b"x")
+    with pytest.raises(DataError) as error:
+        download.main(root)
+    assert "line 2: '0.PNG' is missing, and '0.png' is there; write that" in str(error.value)
+    assert "line 3: 'SUB' is missing, and 'sub' is there" in str(error.value)
+
+
+def test_letters_may_be_composed_or_not(root: Path) -> None:
+    write_table(root, "image,label\n\u00e9.png,a\n0.png,b\n")
+    decomposed = root / "data/source/e\u0301.png"
+    (root / "data/source/1.png").rename(decomposed)
+    download.main(root)
+    assert [row.image for row in artifacts.read_labels(root)] == ["0.png", "e\u0301.png"]
+    write_table(root, "image,label\n\u00e9.png,a\ne\u0301.png,b\n")
+    with pytest.raises(DataError, match="is 'b' here and 'a' on line 2; keep one"):
+        download.main(root)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.lists(
+        st.sampled_from(["..", ".", "a", "b", "up", "", "\\", "C:", "~", "e\u0301", "\u00e9"]) | st.text(max_size=3)
+    ).map("/".join)
+)
+def test_no_name_leads_out_of_the_root(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.getbasetemp() / "names/root"
+    if not root.exists():
+        (root / "a/b").mkdir(parents=True)
+        (root / "a/up").symlink_to("../..")
+        (root / "e\u0301").write_bytes(b"x")
+    if names.problem(name) is None:
+        located, problem = names.Tree(root).locate(name)
+        assert problem is not None or (root / located).resolve().is_relative_to(root.resolve())
+
+
+def test_a_folder_with_links_out_or_bad_names_is_refused_whole(root: Path) -> None:
+    source = make_folders(root, "rose/a.png", "daisy/b.png")
+    (root / "secret.png").write_bytes(b"secret")
+    (source / "rose/link.png").symlink_to(root / "secret.png")
+    (source / "rose/more").symlink_to(root)
+    (source / "rose/a\\b.png").write_bytes(b"x")
+    latin = source / os.fsdecode(b"rose/\xff.d")
+    latin.mkdir()
+    (latin / "c.png").write_bytes(b"x")
+    with pytest.raises(DataError, match="has 4 mistakes") as error:
+        download.main(root)
+    for part in ("'rose/link.png' is a link out", "'rose/more' is a link out", "backslash", "is not UTF-8"):
+        assert part in str(error.value)
+
+
+def test_what_is_no_image_is_left_to_preprocess_by_name(root: Path) -> None:
+    source = make_folders(root, "rose/a.png", "daisy/b.png")
+    (source / "rose/broken.png").symlink_to("nowhere.png")
+    (source / "rose/loop.png").symlink_to("loop.png")
+    os.mkfifo(source / "rose/pipe.png")
+    (source / "rose/notes.txt").write_text("x")
+    download.main(root)
+    rows = [(row.image, bool(row.sha256)) for row in artifacts.read_labels(root)]
+    assert ("rose/broken.png", False) in rows
+    assert ("rose/loop.png", False) in rows
+    assert ("rose/pipe.png", False) in rows
+    assert ("rose/notes.txt", True) in rows
+    with pytest.raises(DataError, match="4 of 6 images cannot be used"):
+        preprocess.main(root)
+
+
+def test_a_table_that_cannot_be_read_does_not_hang(root: Path) -> None:
+    set_params(root, download__source="csv")
+    table = root / "data/source/labels.csv"
+    os.mkfifo(table)
+    with pytest.raises(DataError, match=r"labels\.csv is not a file"):
+        download.main(root)
+    table.unlink()
+    table.mkdir()
+    with pytest.raises(DataError, match=r"labels\.csv is not a file"):
+        download.main(root)
+
+
+def test_a_line_without_an_end_is_not_read_whole(root: Path) -> None:
+    write_table(root, b"image,label\n" + b"x" * (LINE_LIMIT + 1))
+    with pytest.raises(DataError, match="line 2: longer than 1048576 bytes"):
+        download.main(root)
+
+
+def test_the_byte_that_is_not_utf8_is_counted_from_the_start(root: Path) -> None:
+    text = "image,label\n" + "0.png,a\n" * 5000
+    write_table(root, text.encode() + b"1.png,\xff\n")
+    with pytest.raises(DataError, match=f"is not UTF-8 at byte {len(text) + 6}; save it as UTF-8"):
+        download.main(root)
+
+
+# --- parquet ----------------------------------------------------------------------------------------------------------
+
+
+def write_parquet(
+    path: Path, labels: list[object], *, classes: list[str] | None = None, blue: int = 0, **columns: object
+) -> None:
+    """Different small images and their labels, as Hugging Face's `datasets` writes them."""
+    images = []
+    for number in range(len(labels)):
+        image = io.BytesIO()
+        Image.new("RGB", (9, 9), (number * 20, 0, blue)).save(image, "PNG")
+        images.append({"bytes": image.getvalue(), "path": None})
+    table = pa.table({"image": images, "label": labels, **columns})
+    if classes is not None:
+        features = {"info": {"features": {"label": {"names": classes, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=3)
+
+
+def test_parquet_as_hugging_face_ships_it(root: Path) -> None:
+    data = root / "data/source/data"
+    write_parquet(data / "train-00000-of-00001.parquet", [1, 0, 1, 0, 1], classes=["cat", "dog"])
+    write_parquet(data / "test-00000-of-00001.parquet", [0, 1], classes=["cat", "dog"], blue=9)
+    set_params(root, download__source="parquet", machine__jobs=1)
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert [(row.image, row.label, row.split) for row in rows[:3]] == [
+        ("data/test-00000-of-00001.parquet/00000000", "cat", "test"),
+        ("data/test-00000-of-00001.parquet/00000001", "dog", "test"),
+        ("data/train-00000-of-00001.parquet/00000000", "dog", "train"),
+    ]
+    assert [row.image for row in rows] == sorted(row.image for row in rows)
+    set_params(root, preprocess__channels=3)
+    assert preprocess_images(root)[:, 0, 0, 0].tolist() == [0, 20, 0, 20, 40, 60, 80]
+
+
+def test_parquet_of_plain_bytes_and_words_with_columns_of_ones_own(root: Path) -> None:
+    path = root / "data/source/photos.parquet"
+    write_parquet(path, ["01", "NA"], part=["train", "test"], who=[7, 8])
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("photo", table["image"].combine_chunks().field("bytes")), path)
+    set_params(root, download__source="parquet", download__image_column="photo", machine__jobs=1)
+    set_params(root, download__split_column="part", download__group_column="who")
+    download.main(root)
+    rows = [(row.label, row.split, row.group) for row in artifacts.read_labels(root)]
+    assert rows == [("01", "train", "7"), ("NA", "test", "8")]
+    assert preprocess_images(root).shape == (2, 1, 8, 8)
+
+
+def test_parquet_that_changes_or_goes_after_download_is_rejected(root: Path) -> None:
+    path = root / "data/source/photos.parquet"
+    write_parquet(path, ["a", "b", "a"])
+    set_params(root, download__source="parquet", machine__jobs=1)
+    download.main(root)
+    write_parquet(path, ["a", "b", "a", "b"])
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    with pytest.raises(DataError, match=r"3 of 3 images cannot be used .*\(changed since `download` listed it\)"):
+        preprocess.main(root)
+    path.unlink()
+    with pytest.raises(DataError, match=r"3 of 3 images cannot be used .*00000000' \(missing\)"):
+        preprocess.main(root)
+
+
+def test_bad_parquet_is_refused(root: Path) -> None:
+    path = root / "data/source/photos.parquet"
+    set_params(root, download__source="parquet")
+    with pytest.raises(DataError, match=r"holds no \.parquet files"):
+        download.main(root)
+    path.write_bytes(b"PAR1 is not enough")
+    with pytest.raises(DataError, match=r"photos\.parquet is not a Parquet file"):
+        download.main(root)
+    write_parquet(path, ["a", None, "  "])
+    with pytest.raises(DataError, match=r"has 2 mistakes:\n  photos\.parquet, row 1: the label is empty"):
+        download.main(root)
+    pq.write_table(pa.table({"image": [{"bytes": None, "path": "a.png"}], "label": ["a"]}), path)
+    with pytest.raises(DataError, match=r"photos\.parquet, row 0: no image in the column 'image', or only the name"):
+        download.main(root)
+    pq.write_table(pa.table({"image": ["a.png"], "label": ["a"]}), path)
+    with pytest.raises(DataError, match="the column 'image' holds string, and images are expected as bytes"):
+        download.main(root)
+    pq.write_table(pa.table({"img": ["a.png"], "label": ["a"]}), path)
+    with pytest.raises(DataError, match=r"has no column 'image'; did you mean 'img'\?"):
+        download.main(root)
+
+
+@settings(max_examples=100, deadline=None)
+@given(flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4))
+def test_a_damaged_parquet_gives_rows_or_our_error(flips: list[tuple[float, int]], tmp_path_factory) -> None:
+    root = tmp_path_factory.mktemp("parquet")
+    write_parquet(root / "photos.parquet", ["a", "b"] * 4)
+    data = bytearray((root / "photos.parquet").read_bytes())
+    for where, value in flips:
+        data[int(where * (len(data) - 1))] ^= value
+    (root / "photos.parquet").write_bytes(data)
+    options = load_params(REPOSITORY).download.model_copy(update={"path": "."})
+    try:
+        list(SOURCES["parquet"](SourceJob(options, root, root, 1)))
+    except DataError:
+        return
+
+
+# --- torchvision's sets of photographs --------------------------------------------------------------------------------
+
+
+def make_pets(folder: Path) -> None:
+    """A small Oxford-IIIT Pet as torchvision lays it out."""
+    base = folder / "oxford-iiit-pet"
+    (base / "annotations").mkdir(parents=True)
+    (base / "images").mkdir()
+    for part, count in (("trainval", 4), ("test", 2)):
+        lines = []
+        for number in range(count):
+            breed, code = (("Abyssinian", 1), ("american_bulldog", 2))[number % 2]
+            name = f"{breed}_{part}{number}"
+            Image.new("RGB", (9, 9), (40 * number, count, 0)).save(base / "images" / f"{name}.jpg")
+            lines.append(f"{name} {code} {code} 1")
+        (base / f"annotations/{part}.txt").write_text("\n".join(lines) + "\n")
+
+
+def test_a_set_of_photographs_stays_where_it_lies(root: Path) -> None:
+    make_pets(root / "data/source")
+    set_params(root, download__source="OxfordIIITPet", machine__jobs=1)
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert [row.image for row in rows] == sorted(row.image for row in rows)
+    assert (rows[0].image, rows[0].label, rows[0].split) == (
+        "oxford-iiit-pet/images/Abyssinian_test0.jpg",
+        "Abyssinian",
+        "test",
+    )
+    assert [row.split for row in rows].count("train") == 4
+    assert not (root / "data/raw/images").exists()
+    assert preprocess_images(root).shape == (6, 1, 8, 8)
+
+
+def test_a_set_of_photographs_that_was_downloaded_belongs_to_the_stage(root: Path) -> None:
+    """As if torchvision had downloaded it in an earlier try."""
+    make_pets(root / ".imagetrail/downloads")
+    set_params(root, download__source="OxfordIIITPet", machine__jobs=1)
+    download.main(root)
+    rows = list(artifacts.read_labels(root))
+    assert len(rows) == 6
+    for row in rows:
+        assert artifacts.file_sha256(root / "data/raw/images" / row.image) == row.sha256
+    assert preprocess_images(root).shape == (6, 1, 8, 8)
+
+
+def test_parquet_is_read_once_in_memory_that_does_not_grow(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """60,000 images of one row group took 45 s: each worker read the whole group, again and again."""
+    source = root / "data/source"
+    noise = np.random.default_rng(0).bytes(4_000)
+    cells = [noise[:-1] + bytes([number % 256]) for number in range(9000)]
+    table = pa.table({"image": pa.array(cells, pa.binary()), "label": ["a", "b", "c"] * 3000})
+    pq.write_table(table, source / "train.parquet", row_group_size=9000, use_dictionary=False)
+    del table, cells
+    set_params(root, download__source="parquet")
+    download.main(root)
+    opened = []
+    real = pq.ParquetFile
+    monkeypatch.setattr(pq, "ParquetFile", lambda *args, **options: opened.append(args) or real(*args, **options))
+    before = peak = pa.total_allocated_bytes()
+    for row, payload in open_reader(root, "parquet", "data/source", "image")(artifacts.read_labels(root)):
+        assert isinstance(payload, bytes)
+        assert payload[-1] == int(row.image[-8:]) % 256
+        peak = max(peak, pa.total_allocated_bytes())
+    assert len(opened) == 1
+    assert peak - before < 2**24, "of 36 MB"

@@ -1,0 +1,68 @@
+"""Figures against values worked out by hand, and independence of the batch."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from samples import CARD, PREDICTIONS, make_subset
+from support import REPOSITORY
+
+from imagetrail.evaluate import inference
+from imagetrail.evaluate.metrics import calibration_error, measure
+from imagetrail.files import artifacts
+from imagetrail.files.artifacts import TensorRow
+from imagetrail.model.classifier import Classifier
+from imagetrail.params.load import load_params
+
+
+def test_figures_by_hand() -> None:
+    metrics = measure(PREDICTIONS, calibration_bins=10)
+    assert metrics["accuracy"] == 0.5
+    assert metrics["n"] == 4
+    assert metrics["loss"] == pytest.approx(-np.log([0.9, 0.2, 0.75, 0.4]).mean())
+    assert metrics["macro_f1"] == pytest.approx((0.5 + 0.5 + 0.0) / 3)
+    assert metrics["per_class"]["a"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "n": 2}
+    assert metrics["per_class"]["c"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "n": 0}
+    # Bins (.5,.6], (.7,.8] twice, (.8,.9]: gaps .6, (.8 + .75 - 1), .1 over four rows.
+    assert metrics["ece"] == pytest.approx((0.6 + 0.55 + 0.1) / 4)
+
+
+def test_calibration_of_a_perfect_and_of_a_boastful_model() -> None:
+    sure = np.ones(10)
+    assert calibration_error(sure, np.ones(10, bool), 15) == 0
+    assert calibration_error(sure, np.zeros(10, bool), 15) == 1
+    assert calibration_error(np.full(10, 0.7), np.arange(10) < 7, 15) == pytest.approx(0)
+
+
+def test_mistakes_come_most_confident_first() -> None:
+    assert PREDICTIONS.mistakes().tolist() == [1, 3]
+
+
+def test_the_batch_does_not_change_the_answer() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 9, 7), dtype=np.uint8)
+    subset = make_subset(images, [0] * 50, list(range(3, 40)), CARD.classes)
+    model = Classifier(CARD).eval()
+    options = load_params(REPOSITORY).evaluate
+    whole, single = (
+        inference.predict(model, subset, options.model_copy(update={"batch_size": n})).probabilities for n in (50, 1)
+    )
+    assert np.allclose(whole, single, atol=1e-6)
+    assert np.allclose(whole.sum(axis=1), 1)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(images[3:40])).softmax(1).numpy()
+    assert np.allclose(whole, expected, atol=1e-6)
+
+
+def test_predictions_name_their_images(tmp_path: Path) -> None:
+    rows = [TensorRow(f"{n}.png", "a", "", "", "0") for n in range(10)]
+    artifacts.write_rows(tmp_path / "data/tensors/rows.csv", TensorRow._fields, rows)
+    inference.write_predictions(tmp_path / "p.csv", PREDICTIONS, tmp_path)
+    with (tmp_path / "p.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["image"] for line in lines] == ["2.png", "5.png", "7.png", "9.png"]
+    assert lines[1] == {
+        "image": "5.png", "label": "a", "predicted": "b", "confidence": "0.800000",
+        "p(a)": "0.200000", "p(b)": "0.800000", "p(c)": "0.000000",
+    }  # fmt: skip

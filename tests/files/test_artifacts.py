@@ -1,0 +1,99 @@
+"""Outputs are written whole or not at all."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import REPOSITORY, need
+
+from imagetrail.errors import ArtifactError
+from imagetrail.files import arrays, artifacts
+
+
+def test_a_failing_write_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    artifacts.write_json(path, {"a": 1})
+
+    def fail_half_way() -> None:
+        with artifacts.writing(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    assert path.read_text() == '{\n  "a": 1\n}\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    for name in ("old", "new"):
+        with artifacts.writing_folder(folder) as temporary:
+            (temporary / name).write_text("x")
+    assert [p.name for p in folder.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        artifacts.write_json(tmp_path / "x.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_read_only_folder_is_one_sentence(tmp_path: Path) -> None:
+    """Run without root's right to write anywhere, which the tests may have."""
+    need(shutil.which("setpriv"), "setpriv of util-linux")
+    folder = tmp_path / "models"
+    folder.mkdir()
+    folder.chmod(0o555)
+    script = f"""
+import sys; sys.path.insert(0, {str(REPOSITORY / "src")!r})
+from pathlib import Path
+from imagetrail.files import artifacts
+from imagetrail.errors import guard
+guard(lambda: artifacts.write_json(Path({str(folder)!r}) / "a" / "model.json", 1))
+"""
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    done = subprocess.run([*drop, sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cannot be written (Permission denied); free or unlock its folder." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@given(parts=st.lists(st.integers(0, 5), max_size=5), shape=st.sampled_from([(), (3,), (1, 2, 2)]))
+def test_npy_writer_writes_what_numpy_reads(parts: list[int], shape: tuple[int, ...], tmp_path_factory) -> None:
+    path = tmp_path_factory.mktemp("npy") / "x.npy"
+    rows = [np.random.default_rng(n).integers(0, 255, (n, *shape), dtype=np.uint8) for n in parts]
+    with arrays.NpyWriter(path, shape, np.uint8) as writer:
+        for chunk in rows:
+            writer.append(chunk)
+    expected = np.concatenate([np.empty((0, *shape), np.uint8), *rows])
+    assert np.array_equal(np.load(path), expected)
+    assert np.load(path, mmap_mode="r" if expected.size else None).shape == expected.shape
+
+
+@pytest.mark.parametrize(
+    ("read", "stage"),
+    [
+        (artifacts.read_dataset, "preprocess"),
+        (lambda root: list(artifacts.read_labels(root)), "download"),
+        (lambda root: arrays.open_subset(root, "train"), "preprocess"),
+        (lambda root: artifacts.read_metrics(root, "test"), "evaluate"),
+    ],
+)
+def test_a_missing_artifact_names_the_stage_that_makes_it(tmp_path: Path, read, stage: str) -> None:
+    with pytest.raises(ArtifactError, match=f"`dvc repro {stage}` makes it"):
+        read(tmp_path)
+
+
+def test_a_damaged_artifact_is_said(tmp_path: Path) -> None:
+    (tmp_path / "data/tensors").mkdir(parents=True)
+    (tmp_path / "data/tensors/dataset.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"dataset\.json cannot be read .* makes it anew"):
+        artifacts.read_dataset(tmp_path)

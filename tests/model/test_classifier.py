@@ -1,0 +1,82 @@
+"""Models: what goes in, what comes out, and that files are what they say."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from samples import CARD, make_subset
+
+from imagetrail.errors import ArtifactError, TrainingError
+from imagetrail.model import classifier
+from imagetrail.model.classifier import Classifier
+from imagetrail.train import normalisation
+
+
+def test_pixels_in_logits_out() -> None:
+    model = Classifier(CARD).eval()
+    logits = model(torch.zeros(5, 3, 9, 7, dtype=torch.uint8))
+    assert (logits.shape, logits.dtype) == ((5, 3), torch.float32)
+
+
+def test_normalisation_happens_inside() -> None:
+    model = Classifier(CARD).eval()
+    pixels = torch.randint(0, 256, (2, 3, 9, 7), dtype=torch.uint8)
+    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (CARD.mean, CARD.std))
+    assert torch.allclose(model(pixels), model.network((pixels / 255 - mean) / std))
+
+
+def test_the_number_of_parameters_by_hand() -> None:
+    convolutions = 3 * 4 * 9 + 4 * 8 * 9
+    assert Classifier(CARD).card.parameters == convolutions + 2 * 4 + 2 * 8 + (8 + 1) * 3
+
+
+def test_too_small_images_are_refused_before_training() -> None:
+    card = replace(CARD, arguments={"widths": [4] * 5, "dropout": 0.0})
+    with pytest.raises(TrainingError, match=r"image_size = 7 is too small for the 5 blocks of model\.widths"):
+        Classifier(card)
+
+
+def test_a_saved_model_answers_as_before(tmp_path: Path) -> None:
+    model = Classifier(CARD).eval()
+    classifier.save(model, tmp_path / "models")
+    pixels = torch.randint(0, 256, (4, 3, 9, 7), dtype=torch.uint8)
+    random_state = torch.get_rng_state()
+    loaded = classifier.load(tmp_path / "models")
+    assert torch.equal(loaded(pixels), model(pixels))
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert loaded.card == model.card
+    assert {p.name for p in (tmp_path / "models").iterdir()} == {"model.safetensors", "model.json"}
+
+
+def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    classifier.save(Classifier(CARD), tmp_path / "models")
+    path = tmp_path / "models/model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArtifactError, match=r"has sha256 .* and model\.json names .*; restore both with"):
+        classifier.load(tmp_path / "models")
+
+
+def test_the_card_reads_as_plain_json(tmp_path: Path) -> None:
+    classifier.save(Classifier(CARD), tmp_path / "models")
+    card = json.loads((tmp_path / "models/model.json").read_text())
+    assert card["classes"] == ["a", "b", "c"]
+    assert (card["mean"], card["std"]) == ([0.5, 0.4, 0.3], [0.2, 0.2, 0.2])
+
+
+def test_statistics_come_from_the_given_rows_alone() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3000, 2, 4, 4), dtype=np.uint8)
+    rows = list(range(0, 3000, 2))
+    mean, std = normalisation.channel_statistics(make_subset(images, [0] * 3000, rows, ["a"]))
+    chosen = images[rows] / 255
+    assert np.allclose(mean, chosen.mean(axis=(0, 2, 3)))
+    assert np.allclose(std, chosen.std(axis=(0, 2, 3)))
+
+
+def test_a_constant_channel_does_not_divide_by_zero() -> None:
+    images = np.full((10, 1, 4, 4), 7, np.uint8)
+    assert normalisation.channel_statistics(make_subset(images, [0] * 10, [1, 2], ["a"]))[1] == [1.0]

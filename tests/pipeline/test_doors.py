@@ -1,0 +1,118 @@
+"""Three doors, one result: the same overrides through params.yaml, `dvc exp run` and `mlflow run`."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from clones import free_port, make_clone, mlflow_runs, project_run, run, server, write_photos
+from ruamel.yaml import YAML
+from support import git, set_params
+
+from imagetrail.params.load import load_params
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # the client of MLflow warns of its own insides
+]
+
+TYPED = {
+    "download.source": "csv",
+    "download.table": "photos.csv",
+    "download.image_column": "file name",
+    "download.label_column": "my kind",
+    "preprocess.image_size": "[16, 12]",
+    "preprocess.channels": "3",
+    "model.widths": "[8, 16]",
+    "model.dropout": "0",
+    "train.epochs": "2",
+    "train.optimizer.weight_decay": "1e-5",
+    "train.optimizer.amsgrad": "true",
+    "train.schedule": "null",
+    "train.loss.label_smoothing": "0.1",
+}
+NEW = {"train.optimizer.amsgrad", "train.loss.label_smoothing"}
+"""Not in params.yaml: `dvc exp run` wants a plus before them."""
+
+
+def typed(folder: Path) -> dict[str, str]:
+    return {"download.path": str(folder), **TYPED}
+
+
+def value(text: str) -> object:
+    return YAML(typ="safe").load(text)
+
+
+def outcome(logged) -> tuple[dict, dict, str]:
+    """(parameters, figures, sha256 of the model) of a run, each value once parsed."""
+    parameters = {
+        name: value(shlex.split(text)[0] if text[:1] == "'" else text) for name, text in logged.data.params.items()
+    }
+    figures = {n: v for n, v in logged.data.metrics.items() if not n.startswith(("system/", "speed/"))}
+    return (
+        {name: found for name, found in parameters.items() if found is not None},
+        figures,
+        logged.data.tags["imagetrail.model_sha256"],
+    )
+
+
+def test_the_same_overrides_give_the_same_run_whatever_the_door(tmp_path: Path) -> None:
+    photos = tmp_path / "my photos"
+    photos.mkdir()
+    write_photos(photos, names=("file name", "my kind"))
+    outcomes = {}
+
+    folder = make_clone(tmp_path / "repro")
+    set_params(folder, **{name.replace(".", "__"): value(text) for name, text in typed(photos).items()})
+    run(folder, "dvc", "repro")
+    (logged,) = mlflow_runs(folder)
+    outcomes["dvc repro"] = outcome(logged)
+    expected = load_params(folder).effective()
+    assert outcomes["dvc repro"][0] == expected
+    assert expected["train.optimizer.weight_decay"] == 1e-5
+    assert expected["train.optimizer.amsgrad"] is True
+    assert "train.schedule.name" not in expected
+    assert expected["download.label_column"] == "my kind"
+
+    folder = make_clone(tmp_path / "exp")
+    overrides = [f"--set-param={'+' * (name in NEW)}{name}={text}" for name, text in typed(photos).items()]
+    run(folder, "dvc", "exp", "run", *overrides)
+    (logged,) = mlflow_runs(folder)
+    outcomes["dvc exp run"] = outcome(logged)
+
+    folder = make_clone(tmp_path / "project")
+    before = (folder / "params.yaml").read_bytes()
+    project_run(folder, *(f"{name}={text}" for name, text in typed(photos).items()))
+    assert (folder / "params.yaml").read_bytes() == before
+    assert git(folder, "status", "--short") == ""
+    (logged,) = mlflow_runs(folder)
+    outcomes["mlflow run PATH"] = outcome(logged)
+
+    port, elsewhere = free_port(), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    daemon = ("git", "daemon", "--export-all", "--reuseaddr", f"--base-path={tmp_path}", "--listen=127.0.0.1",
+              f"--port={port}", str(tmp_path))  # fmt: skip
+    with server(tmp_path, *daemon, port=port):
+        uri = f"git://127.0.0.1:{port}/project"
+        project_run(elsewhere, *(f"{name}={text}" for name, text in typed(photos).items()), uri=uri)
+    (logged,) = mlflow_runs(elsewhere)
+    outcomes["mlflow run URI"] = outcome(logged)
+
+    first = outcomes.pop("dvc repro")
+    for door, (parameters, figures, model) in outcomes.items():
+        assert parameters == first[0], door
+        assert figures == first[1], door
+        assert model == first[2], door
+
+
+def test_equal_runs_can_be_repeated_in_a_fresh_clone(tmp_path: Path) -> None:
+    """DVC fills them from its run cache, where it fails to load a directory that only dvc.lock knows."""
+    folder = make_clone(tmp_path / "clone")
+    small = ("split.seed=1", "train.epochs=1", "model.widths=[8, 16]")
+    for _ in range(3):
+        project_run(folder, *small)
+    models = {logged.data.tags["imagetrail.model_sha256"] for logged in mlflow_runs(folder)}
+    assert len(models) == 1
+    for _ in range(2):
+        git(folder, "checkout", "--quiet", ".")
+        overrides = [f"--set-param={override}" for override in ("split.seed=2", *small[1:])]
+        assert "failed to load" not in run(folder, "dvc", "exp", "run", *overrides).stderr

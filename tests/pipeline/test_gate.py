@@ -1,0 +1,150 @@
+"""The gate, the champion and the comparison on real runs in a real store."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from clones import BIN, browser, mlflow_runs, run, wait_for
+from support import REPOSITORY, set_params
+
+from imagetrail.errors import GateError
+from imagetrail.tracking import registry
+from stages import download, evaluate, preprocess, split, train
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # MLflow and torch.export warn of their own insides
+]
+NOTHING = {"accuracy": None, "recall": None, "ece": None, "baseline": None}
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository in which three models met the gate: one first failed, then passed; one is worse; one better."""
+    root = tmp_path_factory.mktemp("gate") / "repository"
+    root.mkdir()
+    shutil.copy(REPOSITORY / "params.yaml", root)
+    shutil.copytree(REPOSITORY / "recipes", root / "recipes")
+    (root / "data/source").mkdir(parents=True)
+    set_params(root, train__epochs=6, model__widths=[16, 32], machine__jobs=1, evaluate__registry="digits")
+    set_params(root, evaluate__gate=NOTHING | {"accuracy": 0.999})
+    for stage in (download, preprocess, split, train):
+        stage.main(root)
+    with pytest.raises(GateError, match=r"does not pass evaluate\.gate: accuracy 0\.\d+ is below 0\.999"):
+        evaluate.main(root)
+    assert registry.champion(root, "digits") is None
+
+    set_params(root, evaluate__gate=NOTHING | {"accuracy": 0.5, "baseline": "champion"})
+    evaluate.main(root)  # the first champion has nobody to beat
+
+    set_params(root, train__optimizer__lr=0.00003)
+    train.main(root)
+    set_params(root, evaluate__gate=NOTHING | {"baseline": "champion"})
+    with pytest.raises(GateError, match=r"than the baseline's 0\.\d+ on the same 359 images, and .* significantly"):
+        evaluate.main(root)
+
+    set_params(root, train__optimizer__lr=0.003, train__epochs=12)
+    train.main(root)
+    evaluate.main(root)
+    return root
+
+
+def test_runs_are_tagged_and_the_champion_is_the_last_that_passed(history: Path) -> None:
+    first, worse, last = mlflow_runs(history)
+    assert first.data.tags["imagetrail.gate"] == "passed", "the second look, with another gate, replaced the first"
+    assert "is significantly less accurate" in worse.data.tags["imagetrail.gate"]
+    assert last.data.tags["imagetrail.gate"] == "passed"
+    assert registry.champion(history, "digits") == last.info.run_id
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{history.resolve()}/mlflow.db")
+    versions = client.search_model_versions("name = 'digits'")
+    assert {v.run_id for v in versions} == {first.info.run_id, last.info.run_id}
+
+
+def test_predict_takes_the_champion_by_default(history: Path, tmp_path: Path) -> None:
+    _, worse, last = mlflow_runs(history)
+    images = sorted(str(path) for path in (history / "data/raw/images").iterdir())[:8]
+
+    def predict(*options: str) -> list[dict]:
+        command = [BIN / "imagetrail", "predict", "--json", *options, *images]
+        return json.loads(subprocess.run(command, cwd=history, check=True, capture_output=True).stdout)
+
+    assert predict() == predict("--run", last.info.run_id)
+    assert predict() != predict("--run", worse.info.run_id)
+
+
+def test_a_baseline_that_is_no_run_fails_the_stage(history: Path) -> None:
+    set_params(history, evaluate__gate=NOTHING | {"baseline": "f" * 32})
+    with pytest.raises(GateError, match=r"the run 'f+' has no evaluation/predictions\.csv"):
+        evaluate.main(history)
+    last = mlflow_runs(history)[-1]
+    assert "has no evaluation/predictions.csv" in last.data.tags["imagetrail.gate"]
+    assert "test/accuracy" in last.data.metrics, "the figures are logged all the same"
+
+
+def test_runs_are_compared_as_table_json_and_page(history: Path, tmp_path: Path) -> None:
+    first, worse, last = mlflow_runs(history)
+
+    def compare(*arguments: str) -> str:
+        command = [BIN / "imagetrail", "compare", *arguments]
+        return subprocess.run(command, cwd=history, check=True, capture_output=True, text=True).stdout
+
+    text = compare(first.info.run_id[:12], worse.info.run_id)
+    assert "train.optimizer.lr" in text
+    assert "0.00003" in text or "3e-05" in text
+    assert "train.batch_size" not in text, "equal ones are left out"
+    assert "is significantly less accurate" in text
+    found = json.loads(compare("--json", "champion:digits", first.info.run_id, worse.info.run_id))
+    assert found["runs"] == [last.info.run_id, first.info.run_id, worse.info.run_id]
+    second = found["comparisons"][1]
+    accuracies = [run.data.metrics["test/accuracy"] for run in (last, worse)]
+    assert [interval["value"] for interval in second["figures"]["accuracy"][:2]] == pytest.approx(accuracies)
+    assert [interval["value"] for interval in second["figures"]["loss"][:2]] == pytest.approx(
+        [run.data.metrics["test/loss"] for run in (last, worse)], abs=1e-5
+    )
+    assert [interval["value"] for interval in second["figures"]["macro_f1"][:2]] == pytest.approx(
+        [run.data.metrics["test/macro_f1"] for run in (last, worse)]
+    )
+    assert len(second["disagreements"]) == second["only_first"] + second["only_second"]
+
+    page = tmp_path / "page.html"
+    compare("--page", str(page), first.info.run_id, worse.info.run_id)
+    with browser(tmp_path / "profile") as driver:
+        driver.get(f"file://{page}")
+        words = wait_for(driver, "Images that one of them gets right")
+        assert "train.optimizer.lr" in words
+        assert driver.find_elements("css selector", "figure img")
+        assert driver.execute_script("return [...document.images].every(image => image.naturalWidth == 8)")
+
+
+@pytest.mark.parametrize(
+    ("references", "message"),
+    [
+        (["nobody", "nobody"], "'nobody' is the id or name of no run"),
+        (["", ""], "fits 3 runs"),
+        (["champion:cats", "champion:cats"], "no model has passed the gate yet"),
+        (["one"], "compare takes two runs or more"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(history: Path, references: list[str], message: str) -> None:
+    done = subprocess.run([BIN / "imagetrail", "compare", *references], cwd=history, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_the_gate_fails_the_pipeline(reproduced: Path) -> None:
+    text = (reproduced / "params.yaml").read_text()
+    changed = text.replace("gate: null", "gate: {accuracy: 1.0, recall: null, ece: null, baseline: null}")
+    assert changed != text
+    (reproduced / "params.yaml").write_text(changed)
+    done = run(reproduced, "dvc", "repro", code=255)
+    assert "does not pass evaluate.gate: accuracy 0.9" in done.stderr
+    (logged,) = mlflow_runs(reproduced)
+    assert "is below 1" in logged.data.tags["imagetrail.gate"]
+    assert (
+        logged.data.metrics["test/accuracy"] == json.loads((reproduced / "metrics/test.json").read_text())["accuracy"]
+    )

@@ -1,0 +1,448 @@
+"""The real pipeline in real clones, through the doors that users take."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clones import (
+    BIN,
+    MAKE,
+    OWN_DATA,
+    SMALL,
+    browser,
+    contents,
+    free_port,
+    make_clone,
+    mlflow_runs,
+    project_run,
+    ran,
+    run,
+    run_queue,
+    server,
+    wait_for,
+    workspace_state,
+    write_photos,
+)
+from PIL import Image
+from support import git
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # the client of MLflow warns of its own insides
+]
+
+
+# --- make repro, dvc repro --------------------------------------------------------------------------------------------
+
+
+def test_make_repro_reaches_its_figure_and_says_so(first_repro: tuple[Path, str]) -> None:
+    clone, output = first_repro
+    assert ran(output) == ["download", "preprocess", "split", "train", "evaluate"]
+    accuracy = json.loads((clone / "metrics/test.json").read_text())["accuracy"]
+    assert accuracy >= 0.985
+    assert f"test accuracy {accuracy:.4f}" in output
+    assert ".venv/bin/mlflow ui" in output
+    assert len(mlflow_runs(clone)) == 1
+
+
+def test_the_second_make_repro_runs_nothing(first_repro: tuple[Path, str]) -> None:
+    clone, _ = first_repro
+    before = contents(clone)
+    again = run(clone, *MAKE, "repro")
+    assert ran(again.stdout) == []
+    assert contents(clone) == before
+    assert "test accuracy" in again.stdout
+    assert len(mlflow_runs(clone)) == 1
+    assert {line[3:] for line in git(clone, "status", "--short").splitlines()} <= {
+        "dvc.lock", "metrics/train.json", "metrics/test.json",
+    }  # fmt: skip
+
+
+def test_two_clean_clones_give_equal_bytes(first_repro: tuple[Path, str], tmp_path: Path) -> None:
+    """Also from a path with spaces and accents, in another time zone and language, with another hash seed."""
+    other = make_clone(tmp_path / "ein Pfad, größer")
+    run(other, "dvc", "repro", TZ="Asia/Tokyo", LANG="C", LC_ALL="C", PYTHONHASHSEED="7")
+    ours, theirs = contents(first_repro[0]), contents(other)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def test_a_parameter_reruns_what_depends_on_it(reproduced: Path) -> None:
+    text = (reproduced / "params.yaml").read_text()
+    (reproduced / "params.yaml").write_text(text.replace("calibration_bins: 15", "calibration_bins: 10"))
+    assert ran(run(reproduced, "dvc", "repro").stdout) == ["evaluate"]
+    (reproduced / "params.yaml").write_text(text.replace("jobs: -1", "jobs: 1"))
+    assert ran(run(reproduced, "dvc", "repro").stdout) == []
+
+
+def test_a_forced_training_with_equal_bytes_keeps_its_test_figures(reproduced: Path) -> None:
+    run(reproduced, *MAKE, "repro")
+    assert ran(run(reproduced, "dvc", "repro", "-s", "-f", "train").stdout) == ["train"]
+    assert ran(run(reproduced, "dvc", "repro").stdout) == []
+    first, second = mlflow_runs(reproduced)
+    assert second.data.metrics["test/accuracy"] == first.data.metrics["test/accuracy"]
+
+
+def test_a_pulled_clone_gets_its_run_from_make_repro(reproduced: Path, tmp_path: Path) -> None:
+    run(reproduced, "dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
+    run(reproduced, "dvc", "push", "--quiet")
+    run(reproduced, "git", "commit", "--quiet", "-am", "a remote")
+    git(reproduced, "clone", "--quiet", ".", str(tmp_path / "pulled"))
+    pulled = tmp_path / "pulled"
+    (pulled / ".venv").symlink_to(BIN.parent)
+    run(pulled, "dvc", "pull", "--quiet")
+    assert ran(run(pulled, *MAKE, "repro").stdout) == []
+    (rebuilt,) = mlflow_runs(pulled)
+    assert rebuilt.data.tags["imagetrail.rebuilt"] == "true"
+    assert rebuilt.data.metrics["test/accuracy"] == json.loads((pulled / "metrics/test.json").read_text())["accuracy"]
+
+
+def test_a_pulled_clone_gets_its_run_from_mlflow_run(reproduced: Path, tmp_path: Path) -> None:
+    """Also where the local source is absent: DVC is told that it may be."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    write_photos(photos)
+    overrides = [*OWN_DATA, *SMALL, "-S", f"download.path={photos}"]
+    run(reproduced, "dvc", "exp", "run", *overrides)
+    run(reproduced, "dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
+    run(reproduced, "dvc", "push", "--quiet")
+    run(reproduced, "git", "commit", "--quiet", "-am", "photos and a remote")
+    git(reproduced, "clone", "--quiet", ".", str(tmp_path / "pulled"))
+    pulled = tmp_path / "pulled"
+    (pulled / ".venv").symlink_to(BIN.parent)
+    run(pulled, "dvc", "pull", "--quiet")
+    assert ran(project_run(pulled).stdout) == []
+    (rebuilt,) = mlflow_runs(pulled)
+    accuracy = json.loads((pulled / "metrics/test.json").read_text())["accuracy"]
+    assert rebuilt.data.metrics["test/accuracy"] == accuracy
+    assert rebuilt.inputs.dataset_inputs[0].dataset.name == "csv"
+    shutil.rmtree(photos)
+    assert ran(run(pulled, "dvc", "repro", "--allow-missing").stdout) == []
+
+
+# --- one's own data ---------------------------------------------------------------------------------------------------
+
+
+def test_own_images_rerun_exactly_what_depends_on_them(fresh: Path) -> None:
+    source = fresh / "data/source"
+    write_photos(source)
+    everything = ["download", "preprocess", "split", "train", "evaluate"]
+    assert ran(run(fresh, "dvc", "exp", "run", *OWN_DATA, *SMALL).stdout) == everything
+    assert not (fresh / "data/raw/images").exists()
+    assert git(fresh, "status", "--short", "data") == ""
+    dataset = json.loads((fresh / "data/tensors/dataset.json").read_text())
+    assert (dataset["classes"], dataset["shape"]) == (["dark", "light"], [24, 3, 16, 16])
+
+    lines = (source / "photos.csv").read_text().splitlines()
+    (source / "photos.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    assert ran(run(fresh, "dvc", "repro").stdout) == ["download"]
+
+    with Image.open(source / "00.png") as image:
+        image.transpose(Image.Transpose.ROTATE_180).save(source / "00.png")
+    rerun = ran(run(fresh, "dvc", "repro").stdout)
+    assert rerun[:3] == ["download", "preprocess", "split"]
+
+    # A bad image: one sentence, the list, and the earlier outputs one `dvc checkout` away.
+    tensors = (fresh / "data/tensors/images.npy").read_bytes()
+    good = (source / "05.jpg").read_bytes()
+    (source / "05.jpg").write_bytes(good[:100])
+    failed = run(fresh, "dvc", "repro", code=255)
+    (message,) = (line for line in failed.stderr.splitlines() if line.startswith("imagetrail:"))
+    assert "1 of 24 images cannot be used" in message
+    assert "Traceback" not in failed.stderr
+    with (fresh / "data/rejected.csv").open(newline="") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == ["05.jpg"]
+    (source / "05.jpg").write_bytes(good)
+    run(fresh, "dvc", "checkout")
+    assert (fresh / "data/tensors/images.npy").read_bytes() == tensors
+    assert ran(run(fresh, "dvc", "repro").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["download.source=csv"], "download.table: data/source/labels.csv is not a file"),
+        (["train.epochs=0"], "train.epochs = 0 must be greater than or equal to 1"),
+        (["train.optimizer.lr=-1"], "train.optimizer.lr = -1 must be greater than 0"),
+        (["split.test=1"], "split.test = 1 must be less than 1"),
+        (["model.name=ResNet"], "'ResNet' is not known here"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_mistake_stops_the_pipeline_with_one_sentence(reproduced: Path, overrides: list[str], message: str) -> None:
+    from dvc.utils.hydra import apply_overrides
+
+    lock, before = (reproduced / "dvc.lock").read_bytes(), contents(reproduced)
+    original = (reproduced / "params.yaml").read_bytes()
+    apply_overrides(reproduced / "params.yaml", overrides)
+    failed = run(reproduced, "dvc", "repro", code=255)
+    (sentence,) = (line for line in failed.stderr.splitlines() if line.startswith("imagetrail:"))
+    assert message in sentence
+    assert "Traceback" not in failed.stderr
+    (reproduced / "params.yaml").write_bytes(original)
+    assert (reproduced / "dvc.lock").read_bytes() == lock
+    run(reproduced, "dvc", "checkout")
+    git(reproduced, "restore", "metrics")  # git keeps these, not DVC
+    assert contents(reproduced) == before
+
+
+def test_images_too_small_for_the_model_are_refused_before_the_first_epoch(reproduced: Path) -> None:
+    failed = run(reproduced, "dvc", "exp", "run", "-S", "preprocess.image_size=1", *SMALL, code=255)
+    assert "imagetrail: preprocess.image_size = 1 is too small for the 2 blocks of model.widths" in failed.stderr
+    assert [r.info.status for r in mlflow_runs(reproduced)] == ["FAILED"]
+
+
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST"])
+def test_torchvision_sets_keep_their_official_split(fresh: Path, test_data: Path, name: str) -> None:
+    folder = {"MNIST": "mnist", "FashionMNIST": "fashion-mnist"}[name]
+    arguments = [f"download.source={name}", f"download.path={test_data / folder}", "preprocess.image_size=28"]
+    run(fresh, "dvc", "exp", "run", *(part for a in arguments for part in ("-S", a)), *SMALL)
+    metrics = json.loads((fresh / "metrics/test.json").read_text())
+    assert metrics["n"] == 10_000
+    assert metrics["accuracy"] > 0.5
+    sizes = [len(np.load(fresh / f"data/split/{part}.npy")) for part in ("train", "val")]
+    assert sum(sizes) == 60_000
+    rows = (fresh / "data/tensors/rows.csv").read_text().splitlines()
+    assert rows[1].startswith("test/00000,") and rows[10_001].startswith("train/00000,")
+
+
+def test_real_photographs_from_a_table(fresh: Path, test_data: Path) -> None:
+    arguments = [
+        "download.source=csv", f"download.path={test_data / 'dance-form'}", "download.table=train.csv",
+        "download.images=images", "download.image_column=Image", "download.label_column=target",
+        "preprocess.image_size=32", "preprocess.channels=3",
+    ]  # fmt: skip
+    run(fresh, "dvc", "exp", "run", *(part for a in arguments for part in ("-S", a)), *SMALL)
+    dataset = json.loads((fresh / "data/tensors/dataset.json").read_text())
+    assert dataset["shape"] == [364, 3, 32, 32]
+    assert len(dataset["classes"]) == 8
+
+
+# --- mlflow run, experiments ------------------------------------------------------------------------------------------
+
+
+def test_mlflow_run_is_one_run_and_leaves_the_workspace_alone(reproduced: Path) -> None:
+    (reproduced / "notes.txt").write_text("untracked\n")
+    before = workspace_state(reproduced)
+    project_run(reproduced, "train.epochs=1", "train.optimizer.lr=1e-2", "model.widths=[8, 16]", "train.seed=")
+    assert workspace_state(reproduced) == before
+    (first,) = mlflow_runs(reproduced)
+    assert first.info.status == "FINISHED"
+    assert first.data.params["train.optimizer.lr"] == "1e-2"
+    assert first.data.params["train.batch_size"] == "64"
+    assert {"train/loss", "test/accuracy", "model/parameters"} <= first.data.metrics.keys()
+    assert first.outputs.model_outputs
+
+    # The same again: DVC has nothing to train, and nothing is lost.
+    again = project_run(reproduced, "train.epochs=1", "train.optimizer.lr=1e-2", "model.widths=[8, 16]")
+    assert ran(again.stdout) == []
+    assert workspace_state(reproduced) == before
+    _, second = mlflow_runs(reproduced)
+    for name, value in first.data.metrics.items():
+        if not name.startswith("system/"):
+            assert second.data.metrics[name] == value
+    assert second.data.tags["imagetrail.source_run_id"] == first.info.run_id
+    assert second.outputs.model_outputs == first.outputs.model_outputs
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("train.epcohs=3", "train.epcohs = 3 is not a parameter; did you mean 'epochs'?"),
+        ("train.epochs=three", "train.epochs = 'three' must be integer"),
+        ("train.optimizer.momentun=0.9", "'momentun' is not a parameter of AdamW"),
+        ("train.epochs=[1", "is not a value that DVC can set"),
+        ("recipe=mnist-cn", "'mnist-cn' is no recipe; did you mean 'mnist-cnn'?"),
+    ],
+)
+def test_mlflow_run_refuses_before_any_stage(reproduced: Path, parameter: str, message: str) -> None:
+    before = workspace_state(reproduced)
+    refused = project_run(reproduced, parameter, code=1)
+    assert message in refused.stderr
+    assert ran(refused.stdout) == []
+    assert workspace_state(reproduced) == before
+    (failed,) = mlflow_runs(reproduced)
+    assert failed.info.status == "FAILED"
+    assert message in failed.data.tags["mlflow.note.content"]
+
+
+SMALL_RECIPE = ("recipe=mnist-mlp", "download.source=digits", "preprocess.image_size=8", "model.hidden=[16]",
+                "train.epochs=1")  # fmt: skip
+
+
+def test_mlflow_run_takes_a_recipe_with_overrides_on_top(reproduced: Path) -> None:
+    before = workspace_state(reproduced)
+    project_run(reproduced, *SMALL_RECIPE)
+    assert workspace_state(reproduced) == before
+    (finished,) = mlflow_runs(reproduced)
+    logged = finished.data.params
+    assert logged["recipe"] == "mnist-mlp"
+    assert (logged["model.name"], logged["model.hidden"], logged["train.epochs"]) == ("MLP", "'[16]'", "1")
+    assert logged["train.optimizer.lr"] == "0.001", "the recipe's own"
+    assert "model.widths" not in logged, "the network of params.yaml does not leak in"
+    assert "-mlp " in finished.info.run_name, "two recipes are as near to this"
+    assert {"test/accuracy", "model/parameters", "model/multiply_adds"} <= finished.data.metrics.keys()
+
+
+def test_mlflow_run_takes_a_recipe_without_git(reproduced: Path) -> None:
+    shutil.rmtree(reproduced / ".git")
+    run(reproduced, "dvc", "config", "core.no_scm", "true")
+    before = (reproduced / "params.yaml").read_bytes()
+    project_run(reproduced, *SMALL_RECIPE)
+    assert (reproduced / "params.yaml").read_bytes() == before
+    (finished,) = mlflow_runs(reproduced)
+    assert finished.data.params["model.name"] == "MLP"
+
+
+def test_mlflow_run_carries_local_data_along(fresh: Path) -> None:
+    write_photos(fresh / "data/source")
+    overrides = [value for value in (*OWN_DATA, *SMALL) if value != "-S"]
+    before = workspace_state(fresh)
+    project_run(fresh, *overrides)
+    assert workspace_state(fresh) == before
+    (finished,) = mlflow_runs(fresh)
+    assert (finished.info.status, finished.inputs.dataset_inputs[0].dataset.name) == ("FINISHED", "csv")
+    refused = project_run(fresh, "download.path=../elsewhere", code=1)
+    assert "download.path = '../elsewhere' leaves the repository" in refused.stderr
+
+
+def test_mlflow_run_with_nothing_changed_at_all(reproduced: Path) -> None:
+    assert ran(project_run(reproduced).stdout) == []
+    (rebuilt,) = mlflow_runs(reproduced)
+    assert rebuilt.info.run_name == "digits default"
+    assert (
+        rebuilt.data.metrics["test/accuracy"] == json.loads((reproduced / "metrics/test.json").read_text())["accuracy"]
+    )
+
+
+def test_mlflow_run_without_git_puts_everything_back(reproduced: Path) -> None:
+    shutil.rmtree(reproduced / ".git")
+    run(reproduced, "dvc", "config", "core.no_scm", "true")
+    before = contents(reproduced) | {"params.yaml": (reproduced / "params.yaml").read_bytes()}
+    project_run(reproduced, "train.epochs=1", "model.widths=[8, 16]")
+    assert contents(reproduced) | {"params.yaml": (reproduced / "params.yaml").read_bytes()} == before
+    (finished,) = mlflow_runs(reproduced)
+    assert finished.data.params["train.epochs"] == "1"
+    assert "test/accuracy" in finished.data.metrics
+
+
+def test_mlflow_run_from_a_git_uri(fresh: Path, tmp_path: Path) -> None:
+    port = free_port()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    daemon = ("git", "daemon", "--export-all", "--reuseaddr", f"--base-path={tmp_path}", "--listen=127.0.0.1",
+              f"--port={port}", str(tmp_path))  # fmt: skip
+    before = workspace_state(fresh)
+    with server(tmp_path, *daemon, port=port):
+        project_run(elsewhere, "train.epochs=1", "model.widths=[8, 16]", uri=f"git://127.0.0.1:{port}/clone")
+    (finished,) = mlflow_runs(elsewhere)
+    assert finished.info.status == "FINISHED"
+    assert finished.data.params["train.epochs"] == "1"
+    assert "test/accuracy" in finished.data.metrics
+    assert finished.data.tags["mlflow.source.git.commit"] == git(fresh, "rev-parse", "HEAD").strip()
+    assert workspace_state(fresh) == before
+
+
+def test_queued_experiments_meet_in_one_table_with_their_own_code(reproduced: Path) -> None:
+    layers = reproduced / "src/imagetrail/model/networks/layers.py"
+    original = layers.read_text()
+    changed = original.replace("nn.ReLU()", "nn.GELU()")
+    assert changed != original
+    layers.write_text(changed)
+    for seed in ("0", "1"):
+        run(reproduced, "dvc", "exp", "run", "--queue", *SMALL, "-S", f"train.seed={seed}")
+    layers.write_text(original)
+    for seed in ("0", "1"):
+        run(reproduced, "dvc", "exp", "run", "--queue", *SMALL, "-S", f"train.seed={seed}")
+    assert not (reproduced / "mlflow.db").exists(), "the first start is four at once"
+    run_queue(reproduced, jobs=4)
+    logged = mlflow_runs(reproduced)
+    assert [r.info.status for r in logged] == ["FINISHED"] * 4
+    assert sorted(r.data.params["train.seed"] for r in logged) == ["0", "0", "1", "1"]
+    assert all("test/accuracy" in r.data.metrics and r.outputs.model_outputs for r in logged)
+    losses = {r.data.metrics["train/loss"] for r in logged}
+    assert len(losses) == 4, "the queued code was not used"
+
+
+# --- what is left behind ----------------------------------------------------------------------------------------------
+
+
+def test_predict_answers_as_evaluate_did(first_repro: tuple[Path, str]) -> None:
+    clone, _ = first_repro
+    with (clone / "plots/predictions.csv").open(newline="") as file:
+        expected = list(csv.DictReader(file))
+    files = [f"data/raw/images/{row['image']}" for row in expected]
+    answers = json.loads(run(clone, "imagetrail", "predict", "--json", *files).stdout)
+    for answer, row in zip(answers, expected, strict=True):
+        assert answer["label"] == row["predicted"]
+        for name, probability in answer["probabilities"].items():
+            assert probability == pytest.approx(float(row[f"p({name})"]), abs=1.5e-6)
+    (logged,) = mlflow_runs(clone)
+    from_run = json.loads(
+        run(clone, "imagetrail", "predict", "--json", "--run", logged.info.run_id, *files[:20]).stdout
+    )
+    for a, b in zip(from_run, answers, strict=False):
+        assert a["label"] == b["label"]
+        assert a["probabilities"] == pytest.approx(b["probabilities"], abs=1e-6)
+    table = run(clone, "imagetrail", "predict", *files[:2]).stdout.splitlines()
+    assert len(table) == 2
+    assert table[0].startswith(files[0])
+
+
+def test_predict_names_what_it_cannot_read(first_repro: tuple[Path, str]) -> None:
+    clone, _ = first_repro
+    done = run(clone, "imagetrail", "predict", "README.md", "data/raw/images/digit-0001.png", "no.png", code=2)
+    assert "digit-0001.png" in done.stdout
+    assert "README.md: not an image" in done.stderr
+    assert "no.png: missing" in done.stderr
+    assert "MLflow has no model" in run(clone, "imagetrail", "predict", "--run", "0" * 32, "x.png", code=2).stderr
+
+
+def test_mlflow_models_predict(first_repro: tuple[Path, str], tmp_path: Path) -> None:
+    clone, _ = first_repro
+    (logged,) = mlflow_runs(clone)
+    images = np.load(clone / "data/tensors/images.npy")[:3]
+    (tmp_path / "in.json").write_text(json.dumps({"inputs": images.tolist()}))
+    uri = f"runs:/{logged.info.run_id}/model"
+    run(clone, "mlflow", "models", "predict", "--env-manager", "local", "-m", uri, "-i", str(tmp_path / "in.json"),
+        "-o", str(tmp_path / "out.json"))  # fmt: skip
+    answers = np.array(json.loads((tmp_path / "out.json").read_text())["predictions"])
+    assert answers.shape == (3, 10)
+    assert answers.argmax(1).tolist() == [0, 1, 2]
+
+
+def test_the_mlflow_ui_shows_the_run(first_repro: tuple[Path, str], tmp_path: Path) -> None:
+    clone, _ = first_repro
+    (logged,) = mlflow_runs(clone)
+    port = free_port()
+    page = f"http://127.0.0.1:{port}/#/experiments/0"
+    with (
+        server(clone, "mlflow", "ui", "--port", str(port), port=port, url=f"http://127.0.0.1:{port}/health"),
+        browser(tmp_path / "profile") as driver,
+    ):
+        driver.get(f"{page}/runs?workflowType=machine_learning")
+        table = wait_for(driver, "digits default")
+        assert "1 matching run" in table
+        driver.get(f"{page}/runs/{logged.info.run_id}")
+        overview = wait_for(driver, "test accuracy")
+        assert "train.optimizer.lr" in overview
+        driver.get(f"{page}/runs/{logged.info.run_id}/model-metrics")
+        charts = wait_for(driver, "val_accuracy")  # the charts' names without their section's
+        assert re.search(r"^model\s*\(5\)", charts, re.M)
+
+
+def test_dvc_plots_open_without_a_network(first_repro: tuple[Path, str], tmp_path: Path) -> None:
+    clone, _ = first_repro
+    run(clone, "dvc", "plots", "show", "--out", str(tmp_path / "page"))
+    html = (tmp_path / "page/index.html").read_text()
+    assert not re.search(r"<(script|link|img)[^>]*(src|href)=\"https?:", html)
+    with browser(tmp_path / "profile") as driver:
+        driver.get(f"file://{tmp_path}/page/index.html")
+        wait_for(driver, "workspace")
+        assert len(driver.find_elements("css selector", ".vega-embed .marks")) == 3
+        assert len(driver.find_elements("tag name", "img")) == 5
+        assert driver.execute_script("return [...document.images].every(image => image.naturalWidth > 0)")

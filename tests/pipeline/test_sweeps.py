@@ -1,0 +1,285 @@
+"""Sweeps: what may be tried, the rows of cross-validation, and real trials that are pruned, killed and gone on with."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from clones import mlflow_runs, project_run, run, write_small_space
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from support import REPOSITORY, set_params
+
+from imagetrail.errors import DataError, ParamsError
+from imagetrail.files import artifacts
+from imagetrail.split import splits
+from imagetrail.sweeps import folds, space, study, worker
+from imagetrail.sweeps.space import Dimension
+from imagetrail.sweeps.worker import Plan
+from imagetrail.tracking import store
+from stages import download, preprocess, split
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("digits")
+    shutil.copy(REPOSITORY / "params.yaml", root)
+    for folder in ("recipes", "sweeps"):
+        shutil.copytree(REPOSITORY / folder, root / folder)
+    (root / "data/source").mkdir(parents=True)
+    set_params(root, train__epochs=2, model__widths=[8], machine__jobs=1, train__threads=1)
+    for stage in (download, preprocess, split):
+        stage.main(root)
+    return root
+
+
+# --- what may be tried ------------------------------------------------------------------------------------------------
+
+
+def test_every_space_of_the_repository_is_read_and_tries_valid_parameters(digits: Path) -> None:
+    from imagetrail.params import overrides
+
+    for path in (REPOSITORY / "sweeps").glob("*.yaml"):
+        found = space.read(REPOSITORY, path.stem)
+        for seed in range(5):
+            trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed)).ask()
+            drawn = found.draw(trial)
+            assert found.values(trial.params) == drawn
+            params = overrides.check(digits, overrides.of_values(drawn)).effective()
+            assert {name: params[name] for name in drawn} == drawn
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"train.optimizer.lr": {"low": 0.1}}, "must have low and high, with log or step, or choices alone"),
+        ({"train.optimizer.lr": {"low": 0.1, "high": 0.01}}, "low = 0.1 must be below high = 0.01"),
+        ({"train.optimizer.lr": {"low": 0, "high": 1, "log": True}}, "log needs low above 0, and no step"),
+        ({"train.epochs": {"choices": [1]}}, "at least 2 items"),
+        ({"train.epochs": {"choices": [1, 2], "low": 1}}, "or choices alone"),
+        ({"train.epochs": {"lowest": 1, "high": 2}}, "lowest"),
+        (
+            {"preprocess.image_size": {"choices": [8, 16]}},
+            "preprocess.image_size is not of the sections model and train",
+        ),
+        ({}, "at least 1 item"),
+    ],
+)
+def test_a_wrong_space_is_refused(root: Path, parameters: dict, message: str) -> None:
+    (root / "sweeps").mkdir()
+    tree = {"about": "x", "objective": "val_loss", "parameters": parameters}
+    YAML().dump(tree, root / "sweeps/mine.yaml")
+    with pytest.raises(ParamsError, match=r"sweeps/mine\.yaml is not a search space") as caught:
+        space.read(root, "mine")
+    assert message in str(caught.value)
+    with pytest.raises(ParamsError, match="'min' is no file of sweeps; did you mean 'mine'"):
+        space.read(root, "min")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.01, 1), st.integers(1, 20))
+def test_steps_are_numbers_that_one_would_write(step: float, count: int) -> None:
+    step = round(step, 2)
+    value = Dimension(low=0.0, high=100.0, step=step).value(step * count)
+    assert len(repr(value)) <= 6
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"trials": 0}, "trials = 0"),
+        ({"folds": 1}, "folds = 1"),
+        ({"changes": {"split.val": "0.1"}}, "split.val is not of the sections model and train"),
+        ({"changes": {"train.epcohs": "3"}}, "did you mean 'epochs'"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_anything_runs(digits: Path, request_: dict, message: str) -> None:
+    values = {"space": "default", "folds": 0, "trials": 3, "workers": 1, "changes": {}} | request_
+    with pytest.raises(ParamsError) as caught:
+        study.run(digits, study.Request(**values))
+    assert message in str(caught.value)
+    assert not (digits / ".imagetrail").exists()
+
+
+# --- the rows of cross-validation -------------------------------------------------------------------------------------
+
+
+def test_folds_deal_all_rows_but_the_test_rows_and_tear_nothing_apart(digits: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(digits, tmp_path / "grouped"))
+    rows = list(artifacts.read_tensor_rows(root))
+    grouped = [row._replace(group=f"person {number // 7}") for number, row in enumerate(rows)]
+    artifacts.write_rows(root / artifacts.TENSORS / "rows.csv", artifacts.TensorRow._fields, grouped)
+    split.main(root)
+    sides = {name: np.load(root / f"data/split/{name}.npy") for name in ("train", "val", "test")}
+    everything = np.sort(np.concatenate([sides["train"], sides["val"]]))
+    _, units = splits.belonging(root)
+    validated = []
+    for fold in range(5):
+        train, val = folds.subsets(root, fold, 5, 0)
+        assert np.array_equal(np.sort(np.concatenate([train.rows, val.rows])), everything)
+        assert not set(units[train.rows]) & set(units[val.rows])
+        assert not set(sides["test"]) & set(val.rows)
+        assert np.bincount(val.labels[val.rows], minlength=10).min() > 10, "stratified"
+        validated.append(val.rows)
+    assert np.array_equal(np.sort(np.concatenate(validated)), everything), "each row validates once"
+    with pytest.raises(DataError, match=r"the class '\d' has \d+ rows for train and validation, too few for 500 folds"):
+        folds.subsets(root, 0, 500, 0)
+
+
+# --- real trials ------------------------------------------------------------------------------------------------------
+
+slow = pytest.mark.slow
+quiet = pytest.mark.filterwarnings("ignore")  # MLflow, Optuna and torch.export warn of their own insides
+
+
+def plan(root: Path, **changes: object) -> Plan:
+    found = space.read(root, "default")
+    values = {
+        "root": str(root), "study": "test", "storage": f"sqlite:///{root}/.imagetrail/sweeps.db", "parent": None,
+        "changes": ["++model.widths=[8]"], "space": {
+            **found.model_dump(mode="json", exclude_unset=True),
+            "parameters": {"train.optimizer.lr": {"low": 0.0001, "high": 0.1, "log": True}},
+        }, "folds": 0, "trials": 3, "workers": 1,
+    }  # fmt: skip
+    (root / ".imagetrail").mkdir(exist_ok=True)
+    return Plan(**(values | changes))
+
+
+@slow
+@quiet
+def test_a_worker_runs_trials_without_the_test_rows(digits: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(digits, tmp_path / "repository"))
+    (root / "data/split/test.npy").unlink()
+    before = (root / "params.yaml").read_bytes()
+    worker.work(plan(root), 0)
+    trials = worker.open_study(plan(root), 0).get_trials()
+    assert [t.state.name for t in trials] == ["COMPLETE"] * 3
+    runs = {r.info.run_id: r for r in mlflow_runs(root)}
+    for trial in trials:
+        logged = runs[trial.user_attrs["run"]]
+        assert logged.info.status == "FINISHED"
+        assert logged.data.metrics["model/val_accuracy"] == trial.value
+        assert float(logged.data.params["train.optimizer.lr"]) == trial.params["train.optimizer.lr"]
+        assert not [name for name in logged.data.metrics if name.startswith("test/")]
+        assert logged.outputs.model_outputs
+    assert not (root / "models").exists()
+    assert (root / "params.yaml").read_bytes() == before
+
+
+@slow
+@quiet
+def test_a_trial_that_is_worse_than_the_others_is_pruned_and_one_that_fails_is_said(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(digits, tmp_path / "repository"))
+    tried = plan(root, trials=7)
+    opened = worker.open_study(tried, 0)
+    for lr in (0.01, 0.011, 0.012, 0.013, 0.014, 0.0001):
+        opened.enqueue_trial({"train.optimizer.lr": lr})
+    opened.enqueue_trial({"train.optimizer.lr": 0.02})
+    set_params(root, train__clip_grad_norm=None)
+    worker.work(tried, 0)
+    states = [t.state.name for t in opened.get_trials()]
+    assert states[:6] == ["COMPLETE"] * 5 + ["PRUNED"]
+    pruned = next(r for r in mlflow_runs(root) if r.data.tags.get("imagetrail.trial") == "5")
+    assert pruned.info.status == "KILLED"
+    impossible = plan(root, trials=8, changes=["++model.widths=[8,8,8,8,8]"])
+    worker.work(impossible, 0)
+    failed = opened.get_trials()[-1]
+    assert failed.state.name == "FAIL"
+    assert "too small for the 5 blocks" in failed.user_attrs["failure"]
+    assert "trial 7 failed: " in capsys.readouterr().err
+
+
+@slow
+@quiet
+def test_a_sweep_that_was_killed_goes_on(reproduced: Path) -> None:
+    write_small_space(reproduced)
+    command = [sys.executable, "-m", "stages", "sweep", "--space", "small", "--trials", "4", "--workers", "2",
+               "--train.epochs", "3", "--train.threads", "1"]  # fmt: skip
+    environment = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW_", "DVC_"))}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    store.prepare(reproduced)  # so that the test does not begin it beside the sweep
+    process = subprocess.Popen(command, cwd=reproduced, env=environment, start_new_session=True)
+    deadline = time.monotonic() + 240
+
+    def finished() -> int:
+        runs = mlflow_runs(reproduced)
+        return sum(r.info.status == "FINISHED" and "imagetrail.trial" in r.data.tags for r in runs)
+
+    while finished() < 1:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    output = subprocess.run(command, cwd=reproduced, env=environment, capture_output=True, text=True, check=False)
+    assert output.returncode == 0, output.stderr
+    assert "best of 4 trials" in output.stdout
+    runs = mlflow_runs(reproduced)
+    (parent,) = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    assert parent.info.status == "FINISHED"
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert not [r for r in runs if r.info.status == "RUNNING"], "the killed ones are marked"
+    whole = [r for r in children if r.info.status == "FINISHED"]
+    assert parent.data.metrics["sweep/complete"] == len(whole)
+    best = max(r.data.metrics["model/val_accuracy"] for r in whole)
+    assert parent.data.metrics["sweep/best"] == best
+
+
+@slow
+@quiet
+def test_mlflow_runs_a_sweep_whose_winner_is_applied(reproduced: Path) -> None:
+    write_small_space(reproduced)
+    project_run(reproduced, "space=small", "trials=2", "train.epochs=1", entry="sweep")
+    runs = mlflow_runs(reproduced)
+    (parent,) = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    children = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
+    assert {r.data.tags["mlflow.parentRunId"] for r in children} == {parent.info.run_id}
+    assert len(children) == 2
+    assert all(r.info.status == "FINISHED" for r in runs)
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{reproduced.resolve()}/mlflow.db")
+    names = {file.path for file in client.list_artifacts(parent.info.run_id, "sweep")}
+    assert {"sweep/history.png", "sweep/trials.csv", "sweep/request.json"} <= names
+    table = Path(client.download_artifacts(parent.info.run_id, "sweep/trials.csv"))
+    with table.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {line["run"] for line in lines} == {r.info.run_id for r in children}
+
+    before = (reproduced / "params.yaml").read_text()
+    text = run(reproduced, "imagetrail", "sweep", "small", "--trials", "2", "-S", "train.epochs=1", "--apply").stdout
+    assert "best of 2 trials" in text, "nothing was run again"
+    assert len(mlflow_runs(reproduced)) == 3
+    after = (reproduced / "params.yaml").read_text()
+    assert after.count("#") == before.count("#"), "comments are kept"
+    winner = parent.data.tags["imagetrail.best_run_id"]
+    best = next(r for r in children if r.info.run_id == winner)
+    tree = YAML(typ="safe").load(after)
+    assert tree["train"]["optimizer"]["lr"] == float(best.data.params["train.optimizer.lr"])
+    assert tree["model"]["widths"] == json.loads(best.data.params["model.widths"])
+    assert tree["train"]["epochs"] == 1
+
+
+@slow
+@quiet
+def test_cross_validation_gives_mean_and_spread(reproduced: Path) -> None:
+    text = run(reproduced, "imagetrail", "sweep", "--folds", "3", "--workers", "2", "-S", "train.epochs=1", "-S",
+               "model.widths=[8]").stdout  # fmt: skip
+    assert "3 folds: validation accuracy" in text
+    runs = mlflow_runs(reproduced)
+    (parent,) = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    values = [r.data.metrics["model/val_accuracy"] for r in runs if "imagetrail.fold" in r.data.tags]
+    assert len(values) == 3
+    assert parent.data.metrics["folds/val_accuracy_mean"] == pytest.approx(np.mean(values))
+    assert parent.data.metrics["folds/val_accuracy_std"] == pytest.approx(np.std(values, ddof=1))

@@ -1,0 +1,89 @@
+"""A Dask cluster gives the bytes that one machine gives, also when a worker dies at it."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import set_params
+
+from imagetrail.errors import DataError, ParamsError
+from imagetrail.params.load import load_params
+from imagetrail.preprocess import workers
+from stages import download, preprocess
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[object]:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster:
+        yield cluster
+
+
+def make_photos(root: Path, count: int, side: int) -> None:
+    """Photographs of random noise, which take their time."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        path = root / f"data/source/{'ab'[number % 2]}/{number:04d}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 255, (side, side, 3), dtype=np.uint8)).save(path, quality=95)
+    set_params(root, download__source="folder", preprocess__image_size=16)
+    download.main(root)
+
+
+def outputs(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (root / "data/tensors").iterdir()}
+
+
+def test_a_cluster_gives_the_same_bytes_also_when_a_worker_dies(root: Path, cluster) -> None:
+    make_photos(root, 1500, 160)
+    preprocess.main(root)
+    alone = outputs(root)
+    set_params(root, machine__backend="dask", machine__scheduler=cluster.scheduler_address)
+    preprocess.main(root)
+    assert outputs(root) == alone
+
+    from distributed import Client
+
+    with Client(cluster.scheduler_address, set_as_default=False) as client:
+        victim = next(iter(client.run(os.getpid).values()))
+
+        def spread(function, tasks, machine):
+            results = workers.spread(function, tasks, machine)
+            yield next(results)
+            os.kill(victim, signal.SIGKILL)
+            yield from results
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("imagetrail.preprocess.build.spread", spread)
+            preprocess.main(root)
+        assert victim not in client.run(os.getpid).values()
+    assert outputs(root) == alone
+
+
+def test_workers_with_other_code_are_refused(root: Path, cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_photos(root, 4, 16)
+    set_params(root, machine__backend="dask", machine__scheduler=cluster.scheduler_address)
+    monkeypatch.setattr(workers, "version", lambda name: "0.1")
+    with pytest.raises(DataError, match=r"worker tcp://.* has another numpy \(2.*\) than this process \(0\.1\)"):
+        preprocess.main(root)
+
+
+def test_a_scheduler_that_is_not_there(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_photos(root, 4, 16)
+    monkeypatch.setattr(workers, "CLUSTER_TIMEOUT", 1)
+    set_params(root, machine__backend="dask", machine__scheduler="tcp://127.0.0.1:9")
+    with pytest.raises(DataError, match=r"machine\.scheduler = 'tcp://127\.0\.0\.1:9' cannot be reached"):
+        preprocess.main(root)
+
+
+def test_loky_has_no_scheduler(root: Path) -> None:
+    set_params(root, machine__backend="dask")
+    with pytest.raises(ParamsError, match="dask needs a scheduler's address"):
+        load_params(root)

@@ -1,0 +1,219 @@
+"""The split: disjoint, complete, stratified, repeatable, duplicates on one side, a stated one kept."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import set_params
+
+from imagetrail.errors import DataError
+from imagetrail.files import artifacts
+from imagetrail.files.artifacts import Dataset, TensorRow
+from imagetrail.split.stratified import stratified_split
+from stages import split
+
+CLASSES = [f"class {n}" for n in range(5)]
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=4, max_size=200),
+    copies=st.lists(st.integers(0, 3), min_size=200, max_size=200),
+    share=st.floats(0.05, 0.95),
+    seed=st.integers(0, 2**32),
+)
+def test_what_must_hold_for_any_data(labels: list[int], copies: list[int], share: float, seed: int) -> None:
+    labels = labels + sorted(set(labels)) * 2  # every class has two distinct images
+    classes = np.array(labels, np.int64)
+    # Some rows are copies of the row before, when it has the same label.
+    groups = np.arange(len(labels), dtype=np.uint64)
+    for row in range(1, len(labels) - 2 * len(set(labels))):
+        if copies[row] == 0 and labels[row] == labels[row - 1]:
+            groups[row] = groups[row - 1]
+
+    rest, chosen = stratified_split(classes, groups, share, seed, CLASSES)
+
+    assert np.array_equal(np.sort(np.concatenate([rest, chosen])), np.arange(len(labels)))
+    assert all((np.diff(side) > 0).all() for side in (rest, chosen))
+    assert not set(groups[rest]) & set(groups[chosen])
+    for label in np.unique(classes):
+        count, total = int((classes[chosen] == label).sum()), int((classes == label).sum())
+        assert 0 < count < total
+        largest = max(np.unique(groups[classes == label], return_counts=True)[1])
+        assert abs(count - share * total) <= largest
+    again = stratified_split(classes, groups, share, seed, CLASSES)
+    assert np.array_equal(again[1], chosen)
+
+
+def test_the_seed_decides_and_no_global_state_is_touched() -> None:
+    labels, groups = np.repeat(np.arange(2), 50), np.arange(100, dtype=np.uint64)
+    np.random.seed(1)  # noqa: NPY002  # the global state is what is tested
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    first, second = (stratified_split(labels, groups, 0.2, seed, CLASSES)[1] for seed in (0, 1))
+    assert not np.array_equal(first, second)
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+def test_a_class_with_one_distinct_image_is_named() -> None:
+    with pytest.raises(DataError, match="the class 'class 1' has one distinct image or group"):
+        stratified_split(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 2], np.uint64), 0.5, 0, CLASSES)
+
+
+def write_rows(root: Path, rows: list[TensorRow]) -> None:
+    classes = sorted({row.label for row in rows})
+    dataset = Dataset("csv", classes, dict.fromkeys(classes, 1), [len(rows), 1, 8, 8], None, 0, {}, {}, "x")
+    artifacts.write_dataset(root / "data/tensors/dataset.json", dataset)
+    artifacts.write_rows(root / "data/tensors/rows.csv", TensorRow._fields, rows)
+
+
+def rows_of(splits: list[str]) -> list[TensorRow]:
+    return [TensorRow(f"{n}.png", "ab"[n % 2], part, "", f"{n:064x}"[::-1]) for n, part in enumerate(splits)]
+
+
+def load(root: Path) -> dict[str, list[int]]:
+    return {name: np.load(root / f"data/split/{name}.npy").tolist() for name in ("train", "val", "test")}
+
+
+def test_80_20_and_validation_out_of_train(root: Path) -> None:
+    write_rows(root, rows_of([""] * 100))
+    split.main(root)
+    parts = load(root)
+    assert [len(parts[name]) for name in ("train", "val", "test")] == [64, 16, 20]
+    assert sorted(row for part in parts.values() for row in part) == list(range(100))
+
+
+def test_no_validation_is_legal(root: Path) -> None:
+    write_rows(root, rows_of([""] * 20))
+    set_params(root, split__val=0)
+    split.main(root)
+    assert (len(load(root)["train"]), load(root)["val"]) == (16, [])
+
+
+def test_a_stated_split_is_kept(root: Path) -> None:
+    write_rows(root, rows_of(["train"] * 20 + ["test"] * 6))
+    split.main(root)
+    parts = load(root)
+    assert parts["test"] == list(range(20, 26))
+    assert sorted(parts["train"] + parts["val"]) == list(range(20))
+    assert len(parts["val"]) == 4
+
+
+def test_stated_validation_rows_are_kept(root: Path) -> None:
+    write_rows(root, rows_of(["train"] * 8 + ["val"] * 4 + ["test"] * 4))
+    split.main(root)
+    assert load(root) == {"train": list(range(8)), "val": [8, 9, 10, 11], "test": [12, 13, 14, 15]}
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (["train"] * 4 + [""] * 2 + ["test"] * 2, "2 rows of a split that the data states say nothing"),
+        (["train"] * 8, "the split that the data states has no test rows"),
+        (["test"] * 8, "the split that the data states has no train rows"),
+    ],
+)
+def test_an_incomplete_stated_split_is_refused(root: Path, splits: list[str], message: str) -> None:
+    write_rows(root, rows_of(splits))
+    with pytest.raises(DataError, match=message):
+        split.main(root)
+
+
+# --- what belongs together --------------------------------------------------------------------------------------------
+
+
+def row(number: int, label: str, part: str = "", group: str = "", pixels: int | None = None) -> TensorRow:
+    return TensorRow(f"{number:03d}.png", label, part, group, f"{number if pixels is None else pixels:064x}"[::-1])
+
+
+@given(
+    data=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 14), st.integers(0, 400)), min_size=40, max_size=150),
+    share=st.floats(0.2, 0.8),
+    seed=st.integers(0, 100),
+)
+def test_groups_of_several_classes_stay_together(data: list[tuple[int, int, int]], share: float, seed: int) -> None:
+    labels, groups = (np.array(values) for values in zip(*((a, b) for a, b, _ in data), strict=True))
+    try:
+        rest, chosen = stratified_split(labels, groups, share, seed, CLASSES)
+    except DataError:
+        return
+    assert np.array_equal(np.sort(np.concatenate([rest, chosen])), np.arange(len(labels)))
+    assert not set(groups[rest]) & set(groups[chosen])
+    for label in np.unique(labels):
+        assert 0 < (labels[chosen] == label).sum() < (labels == label).sum()
+    assert np.array_equal(stratified_split(labels, groups, share, seed, CLASSES)[1], chosen)
+
+
+def test_groups_of_several_classes_come_near_the_share() -> None:
+    random = np.random.default_rng(0)
+    labels, groups = random.integers(0, 3, 3000), random.integers(0, 150, 3000)
+    _, chosen = stratified_split(labels, groups, 0.2, 0, CLASSES)
+    for label in range(3):
+        assert abs((labels[chosen] == label).mean() * len(chosen) / (labels == label).sum() - 0.2) < 0.02
+
+
+def test_a_group_stays_on_one_side_and_so_do_copies_of_its_images(root: Path) -> None:
+    rows = [row(n, "ab"[n % 2], group=f"patient {n // 6}") for n in range(60)]
+    rows += [row(60 + n, "ab"[n % 2], pixels=6 * n + n % 2) for n in range(10)]  # copies, of no group
+    write_rows(root, rows)
+    split.main(root)
+    side = {number: name for name, numbers in load(root).items() for number in numbers}
+    assert len(side) == 70
+    for number in range(60):
+        assert side[number] == side[number // 6 * 6]
+    for n in range(10):
+        assert side[60 + n] == side[6 * n + n % 2]
+    assert set(side.values()) == {"train", "val", "test"}
+
+
+def test_hash_leaves_old_rows_where_they_are(root: Path) -> None:
+    rows = [row(n, "ab"[n % 2], group=f"patient {n // 3}" if n % 5 else "") for n in range(300)]
+    set_params(root, split__by="hash")
+    sides = []
+    for count in (200, 300):
+        write_rows(root, rows[:count])
+        split.main(root)
+        sides.append({rows[n].image: name for name, numbers in load(root).items() for n in numbers})
+    assert len(sides[1]) == 300
+    assert sides[0].items() <= sides[1].items()
+    parts = load(root)
+    assert 35 < len(parts["test"]) < 85
+    assert 30 < len(parts["val"]) < 75
+    for group in range(100):
+        assert len({sides[1][r.image] for r in rows if r.group == f"patient {group}"}) <= 1
+
+
+def test_hash_that_leaves_a_class_on_one_side_says_so(root: Path) -> None:
+    write_rows(root, [row(n, "a" if n else "b") for n in range(100)])
+    set_params(root, split__by="hash")
+    with pytest.raises(DataError, match="puts all images of the class 'b' on one side; add images"):
+        split.main(root)
+
+
+def test_an_image_on_both_sides_of_a_stated_split_fails_with_the_list(root: Path) -> None:
+    rows = [row(n, "ab"[n % 2], "train" if n < 20 else "test") for n in range(30)]
+    rows[21] = rows[21]._replace(pixel_sha256=rows[1].pixel_sha256)
+    rows[22] = rows[22]._replace(group="x")
+    rows[4] = rows[4]._replace(group="x")
+    write_rows(root, rows)
+    with pytest.raises(DataError, match=r"2 images stand on another side .*; data/leaks\.csv lists them") as error:
+        split.main(root)
+    assert "'001.png' (train) belongs to '021.png' (test)" in str(error.value)
+    assert (root / "data/leaks.csv").read_text().splitlines()[1:] == [
+        "001.png,train,021.png,test",
+        "004.png,train,022.png,test",
+    ]
+    assert not (root / "data/split").exists()
+
+
+def test_an_image_on_both_sides_may_be_left_out_of_train(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(n, "ab"[n % 2], "train" if n < 20 else "test") for n in range(30)]
+    rows[21] = rows[21]._replace(pixel_sha256=rows[1].pixel_sha256)
+    write_rows(root, rows)
+    set_params(root, split__on_leak="drop")
+    split.main(root)
+    parts = load(root)
+    assert parts["test"] == list(range(20, 30))
+    assert sorted(parts["train"] + parts["val"]) == [0, *range(2, 20)]
+    assert (root / "data/split/leaks.csv").read_text() == "image,side,other,other_side\n001.png,train,021.png,test\n"
+    assert "1 images are left out" in capsys.readouterr().err

@@ -1,0 +1,251 @@
+"""The loop: repeatable to the bit, resumable to the bit, and clear about what it refuses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import make_subset, options
+
+from imagetrail.errors import TrainingError
+from imagetrail.files.arrays import Subset
+from imagetrail.model.classifier import Card
+from imagetrail.params.model import Model
+from imagetrail.train import checkpoints, loop, normalisation
+from imagetrail.train.batches import shuffled_batches
+from imagetrail.train.checkpoints import Checkpoints
+from imagetrail.train.loop import Task, Trained
+
+
+@pytest.fixture(scope="module")
+def subsets() -> tuple[Subset, Subset]:
+    """Two classes that differ in which half is bright."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 128, (203, 1, 8, 8), dtype=np.uint8)
+    labels = random.integers(0, 2, 203).tolist()
+    for image, label in zip(images, labels, strict=True):
+        image[:, :, label * 4 : label * 4 + 4] += 100
+    classes = ["left", "right"]
+    return make_subset(images, labels, list(range(160)), classes), make_subset(
+        images, labels, list(range(160, 203)), classes
+    )
+
+
+def fit(subsets: tuple[Subset, Subset], folder: Path, on_epoch=lambda epoch, speed: None, **changes: object) -> Trained:
+    train, val = subsets
+    return loop.fit(Task(small(train), None, train, val, folder), options(**changes), Checkpoints(folder), on_epoch)
+
+
+def small(train: Subset, **changes: object) -> Card:
+    model = {"name": "SmallCNN", "weights": None, "widths": [4, 8], "dropout": 0.3} | changes
+    return normalisation.new_card(Model.model_validate(model), None, None, train)
+
+
+def weights(trained: Trained) -> dict[str, torch.Tensor]:
+    return dict(trained.classifier.state_dict())
+
+
+def equal(a: Trained, b: Trained) -> bool:
+    return weights(a).keys() == weights(b).keys() and all(torch.equal(weights(a)[k], weights(b)[k]) for k in weights(a))
+
+
+def test_it_learns_and_equal_inputs_give_equal_bits(subsets, tmp_path: Path) -> None:
+    first = fit(subsets, tmp_path / "a", epochs=5)
+    torch.manual_seed(123)  # whatever the global state is
+    second = fit(subsets, tmp_path / "b", epochs=5)
+    assert equal(first, second)
+    assert first.history == second.history
+    assert first.kept.val_accuracy > 0.9
+    assert not equal(first, fit(subsets, tmp_path / "c", epochs=5, seed=1))
+
+
+def test_no_global_state_is_left_changed(subsets, tmp_path: Path) -> None:
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    fit(subsets, tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+EVERYTHING = {
+    "optimizer": {"name": "SGD", "lr": 0.05, "momentum": 0.9},
+    "schedule": {"name": "OneCycleLR"},
+    "averaging": {"start_epoch": 2, "decay": 0.9},
+    "augment": [{"name": "RandomAffine", "degrees": 5.0}],
+}
+WARM = {"warmup_epochs": 2, "averaging": {"start_epoch": 2, "decay": None}}
+
+
+@pytest.mark.parametrize("killed_after", [1, 2, 3])
+@pytest.mark.parametrize(
+    "changes", [{"keep": "best"}, {"keep": "last"}, EVERYTHING, WARM], ids=["best", "last", "everything", "warm-up"]
+)
+def test_a_killed_training_ends_in_the_weights_it_would_have_had(
+    subsets, tmp_path: Path, killed_after: int, changes: dict
+) -> None:
+    whole = fit(subsets, tmp_path / "whole", epochs=4, **changes)
+
+    def kill(epoch: loop.Epoch, speed: float | None) -> None:
+        if epoch.epoch == killed_after + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(subsets, tmp_path / "killed", kill, epochs=4, **changes)
+    seen: list[tuple[int, bool]] = []
+    resumed = fit(subsets, tmp_path / "killed", lambda e, s: seen.append((e.epoch, s is None)), epochs=4, **changes)
+    assert seen == [(n, n <= killed_after) for n in range(1, 5)]
+    assert equal(whole, resumed)
+    assert whole.history == resumed.history
+    assert whole.kept == resumed.kept
+
+
+def test_a_damaged_checkpoint_is_passed_over(subsets, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = fit(subsets, tmp_path)
+    files = sorted(tmp_path.glob("*.pt"))
+    assert len(files) == 2
+    files[-1].write_bytes(files[-1].read_bytes()[:-1])
+    seen: list[int] = []
+    assert equal(whole, fit(subsets, tmp_path, lambda e, s: seen.append(e.epoch) if s is not None else None))
+    assert seen == [3]
+    assert "is damaged and passed over" in capsys.readouterr().err
+
+
+def test_checkpoints_belong_to_one_training(subsets, tmp_path: Path) -> None:
+    train, val = subsets
+    card = small(train)
+    folders = {
+        str(checkpoints.of_training(tmp_path, *arguments)._folder)
+        for arguments in [
+            (card, train, val, options()),
+            (card, train, val, options(seed=1)),
+            (card, val, train, options()),
+            (small(train, widths=[5]), train, val, options()),
+        ]
+    }
+    assert len(folders) == 4
+
+
+def test_the_best_epoch_is_kept(subsets, tmp_path: Path) -> None:
+    trained = fit(subsets, tmp_path, keep="best", epochs=6, optimizer={"name": "SGD", "lr": 0.5})
+    best = max(trained.history, key=lambda e: (e.val_accuracy, -e.val_loss))
+    assert trained.kept == best
+    val = subsets[1]
+    with torch.inference_mode():
+        answers = trained.classifier(torch.from_numpy(val.images[val.rows])).argmax(1).numpy()
+    assert (answers == val.labels[val.rows]).mean() == pytest.approx(best.val_accuracy)
+
+
+def test_the_last_epoch_is_kept_without_validation(subsets, tmp_path: Path) -> None:
+    train, _ = subsets
+    empty = make_subset(train.images, train.labels.tolist(), [], ["left", "right"])
+    trained = fit((train, empty), tmp_path, keep="last")
+    assert trained.kept == trained.history[-1]
+    assert trained.kept.val_accuracy is None
+    assert "val_accuracy" not in trained.metrics()
+
+
+def test_cosine_takes_the_length_of_the_training(subsets, tmp_path: Path) -> None:
+    rates = [epoch.lr for epoch in fit(subsets, tmp_path, epochs=4).history]
+    assert rates == pytest.approx([0.003 * (1 + np.cos(np.pi * n / 4)) / 2 for n in range(4)])
+
+
+def test_validation_measures_the_averaged_weights_and_they_become_the_model(subsets, tmp_path: Path) -> None:
+    plain = fit(subsets, tmp_path / "plain", epochs=3)
+    averaged = fit(subsets, tmp_path / "averaged", epochs=3, averaging={"start_epoch": 3, "decay": 0.5})
+    assert plain.history[:2] == averaged.history[:2], "before its first epoch the average is the weights themselves"
+    assert plain.history[2].train_loss == averaged.history[2].train_loss
+    assert plain.history[2].val_loss != averaged.history[2].val_loss
+    assert not equal(plain, averaged)
+    val = subsets[1]
+    loss, accuracy = loop.validate(
+        averaged.classifier, torch.nn.CrossEntropyLoss(reduction="sum"), val, options(), torch.device("cpu")
+    )
+    assert (loss, accuracy) == pytest.approx((averaged.kept.val_loss, averaged.kept.val_accuracy))
+
+
+def test_patience_ends_a_training_that_gets_no_better(subsets, tmp_path: Path) -> None:
+    trained = fit(subsets, tmp_path, epochs=50, patience=2, keep="best", optimizer={"name": "SGD", "lr": 0.5})
+    ranks = [(epoch.val_accuracy, -epoch.val_loss) for epoch in trained.history]
+    assert len(ranks) < 50
+    assert len(ranks) - 1 - ranks.index(max(ranks)) == 2
+    assert trained.kept == trained.history[ranks.index(max(ranks))]
+
+
+def test_a_long_gradient_is_shortened(subsets, tmp_path: Path, monkeypatch) -> None:
+    norms: list[float] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spy(parameters, limit: float):
+        listed = list(parameters)
+        clip(listed, limit)
+        norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in listed])))
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    fit(subsets, tmp_path, clip_grad_norm=0.01)
+    assert norms
+    assert max(norms) <= 0.01 * 1.001
+
+
+def test_too_many_parameters_are_refused_before_the_first_batch(subsets, tmp_path: Path) -> None:
+    count = fit(subsets, tmp_path / "a").metrics()["parameters"]
+    fit(subsets, tmp_path / "b", max_params=count)
+    seen: list[object] = []
+    with pytest.raises(TrainingError, match=rf"has {count} parameters and train\.max_params = {count - 1}; make it"):
+        fit(subsets, tmp_path / "c", lambda *epoch: seen.append(epoch), max_params=count - 1)
+    assert seen == []
+
+
+def test_mixed_labels_train(subsets, tmp_path: Path) -> None:
+    trained = fit(subsets, tmp_path, epochs=6, augment=[{"name": "RandomMixUpV2", "lambda_val": [0.0, 0.4]}])
+    assert trained.kept.val_accuracy > 0.9
+
+
+def test_metrics_say_what_the_model_costs(subsets, tmp_path: Path) -> None:
+    assert fit(subsets, tmp_path).metrics()["multiply_adds"] == 9 * 4 * 64 + 9 * 4 * 8 * 16 + 8 * 2
+
+
+def test_no_schedule_keeps_the_rate(subsets, tmp_path: Path) -> None:
+    assert {epoch.lr for epoch in fit(subsets, tmp_path, schedule=None).history} == {0.003}
+
+
+def test_bfloat16_trains(subsets, tmp_path: Path) -> None:
+    trained = fit(subsets, tmp_path, precision="bfloat16", epochs=5)
+    assert trained.kept.val_accuracy > 0.9
+    assert all(tensor.dtype != torch.bfloat16 for tensor in weights(trained).values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"optimizer": {"name": "SGD", "lr": 1e30}},
+            r"the loss is (nan|inf) in epoch 1; lower train\.optimizer\.lr = 1e\+30",
+        ),
+        ({"optimizer": {"name": "AdamW", "lr": 0.1, "weight_decay": -1.0}}, "was refused by torch: .*weight_decay"),
+        ({"device": "cuda"}, "torch sees no CUDA device; set it to auto or cpu"),
+    ],
+)
+def test_what_cannot_be_trained_is_said(subsets, tmp_path: Path, changes: dict, message: str) -> None:
+    if changes.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(TrainingError, match=message):
+        fit(subsets, tmp_path, **changes)
+
+
+@given(count=st.integers(2, 300), batch_size=st.integers(1, 64), epoch=st.integers(0, 5))
+def test_every_row_is_seen_once_and_no_batch_is_a_lonely_row(count: int, batch_size: int, epoch: int) -> None:
+    rows = np.arange(1000, 1000 + count)
+    batches = list(shuffled_batches(rows, batch_size, (0, epoch)))
+    assert sorted(np.concatenate(batches)) == rows.tolist()
+    assert all((np.diff(batch) > 0).all() for batch in batches)
+    if batch_size > 1:
+        assert min(len(batch) for batch in batches) > 1
+
+
+def test_epochs_differ_in_their_order() -> None:
+    rows = np.arange(100)
+    orders: Iterator[np.ndarray] = (np.concatenate(list(shuffled_batches(rows, 10, (0, e)))) for e in range(2))
+    assert not np.array_equal(*orders)
