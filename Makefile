@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 
-.PHONY: repro test test-fast check format bench figures notebook lock server setup
+.PHONY: repro test test-fast check format bench figures notebook lock release-check server setup
 .DEFAULT_GOAL := repro
 
 # The five stages, where something changed; then what they reached.
@@ -47,7 +47,7 @@ test: setup
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests --run-slow --numprocesses logical --maxprocesses 4 --dist worksteal
 
 test-fast: setup
-	$(BIN)/python -m pytest tests
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests --numprocesses logical --maxprocesses 4 --dist worksteal
 
 bench: setup
 	$(BIN)/python -m bench
@@ -66,3 +66,15 @@ lock: .venv/installed
 	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock
 	$(BIN)/python -m imagetrail.params.libraries
+
+# Builds the wheel and the sdist, and imports every module of the wheel where only its declared dependencies are installed.
+release-check: .venv/installed
+	rm -rf dist build
+	grep -q "^## $$($(BIN)/python -c 'import importlib.metadata as m; print(m.version("imagetrail"))') (20" CHANGELOG.md
+	$(BIN)/uv build --quiet --no-build-isolation --out-dir dist
+	$(BIN)/uv venv --quiet --python $(BIN)/python build/bare
+	$(BIN)/uv pip install --quiet --python build/bare/bin/python --constraints requirements.lock dist/*.whl
+	cd build/bare && bin/imagetrail recipe --help >/dev/null && bin/python -c "import importlib, pkgutil, imagetrail; \
+		names = [m.name for m in pkgutil.walk_packages(imagetrail.__path__, 'imagetrail.')]; \
+		[importlib.import_module(name) for name in names]; print(f'{len(names)} modules of the wheel import')"
+	ls -l dist
