@@ -38,6 +38,7 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/english.py
 
 format: .venv/installed
 	$(BIN)/ruff format .

@@ -41,7 +41,9 @@ def _compare(side: int, size: int, goal: float) -> Sequence[Row]:
             LabelRow._fields,
             (LabelRow(p.name, "ab"[n % 2], "", "", str(p.stat().st_size), file_sha256(p)) for n, p in enumerate(paths)),
         )
-        parts = itertools.cycle([paths[part::PARTS] for part in range(PARTS)])  # each round reads files anew, as ours
+        parts = itertools.cycle(
+            [paths[part::PARTS] for part in range(PARTS)]
+        )  # each round reads other files, as ours does
         actions = {
             "loop": lambda: [resize(imread(path, as_gray=True), (size, size)) for path in next(parts)],
             "one": lambda: _preprocess(root, size, 1),

@@ -1,6 +1,6 @@
 """imagetrail: labelled images in, a classifier out, and every number traced to its source.
 
-A guided tour. An image walks through these rooms in order; each room's own docstring says what is in it.
+A guided tour. An image walks through these rooms in order; each room's docstring lists what it holds.
 
     params/      what was asked for: params.yaml, section by section
     files/       what the stages hand to each other

@@ -13,12 +13,12 @@ VARIABLE = re.compile(r"\$(\w+)")
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is a network address, or an environment variable that holds one."""
+    """Return whether a text is a network address, or an environment variable that holds one."""
     return "://" in text or VARIABLE.search(text) is not None
 
 
 def problem(address: str) -> str | None:
-    """Why an address may not stand in params.yaml; the answer does not repeat a secret.
+    """Explain why an address is not allowed in params.yaml, without repeating a secret; None where it is.
 
     params.yaml goes into git, its values into dvc.lock and MLflow, so a secret in it is a secret no longer.
     """
@@ -28,21 +28,21 @@ def problem(address: str) -> str | None:
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         return "is not an address that can be fetched; it must begin with http:// or https:// and name a host"
     if parts.username is not None or parts.password is not None:
-        return "holds a user name or password, which would stand in dvc.lock and MLflow; put them into ~/.netrc"
+        return "holds a user name or password, which dvc.lock and MLflow would show; put them in ~/.netrc"
     for name, value in parse_qsl(parts.query):
         if SECRET.search(name) and not VARIABLE.fullmatch(value):
             return (
-                f"holds {name!r}, which looks like a secret and would stand in dvc.lock and MLflow; put the value into "
+                f"holds {name!r}, which looks like a secret, and dvc.lock and MLflow would show it; put the value into "
                 f"an environment variable and write {name}=$VARIABLE"
             )
     return None
 
 
 def expand(address: str) -> str:
-    """The address with its `$NAME` replaced by environment variables.
+    """Replace each `$NAME` in an address by its environment variable.
 
     Raises:
-        DataError: one of them is not set, or the whole is no address of the web.
+        DataError: one of them is not set, or the whole is not a web address.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -58,7 +58,7 @@ def expand(address: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A text without what may be secret in its addresses: user, password, query and fragment."""
+    """Strip what may be secret from the addresses in a text: user, password, query and fragment."""
     return re.sub(r"(://)(?:[^/?#\s]*@)?([^?#\s]*)(?:[?#]\S*)?", r"\1\2", text)
 
 

@@ -1,4 +1,4 @@
-"""What a person at the terminal sees while work goes on."""
+"""Show progress and messages at the terminal."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 def bar(description: str, *, total: int | None, unit: str, done: int = 0) -> "tqdm[NoReturn]":
-    """A bar to be moved by hand; nothing where stderr is not a terminal.
+    """Create a progress bar that the caller moves; it is hidden where stderr is not a terminal.
 
     Args:
-        description: what goes on.
+        description: of the work.
         total: units of all the work; None where that is not known.
         unit: what is counted.
         done: units done before.
@@ -38,11 +38,11 @@ def progress(items: Iterable[T], *, total: int | None, description: str, unit: s
             moving.update()
 
 
-def say(message: str) -> None:
-    """One line on stderr about what goes on now."""
+def announce(message: str) -> None:
+    """Print one line of progress to stderr."""
     tqdm.write(f"imagetrail: {message}", file=sys.stderr)
 
 
 def warn(message: str) -> None:
-    """One line on stderr about something that does not stop the work."""
-    say(f"warning: {message}")
+    """Print one line to stderr about a problem that does not stop the work."""
+    announce(f"warning: {message}")

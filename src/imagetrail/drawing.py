@@ -22,18 +22,18 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def plain(axes: Axes) -> None:
-    """Two spines and a light grid."""
+    """Keep two spines, and add a light grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
 
 
 def for_display(images: Pixels) -> Pixels:
-    """uint8 [N,C,H,W] as [N,H,W,3]."""
+    """Turn uint8 [N,C,H,W] into [N,H,W,3]."""
     return np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1)
 
 
 def gallery(axes: Axes, lines: Sequence[Pixels], names: Sequence[str], columns: int) -> None:
-    """Images in lines of `columns`, each line with its name at the left.
+    """Draw images in lines of `columns`, each line with its name at the left.
 
     Args:
         axes: to draw on.

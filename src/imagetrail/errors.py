@@ -1,13 +1,13 @@
-"""What can go wrong, and how it is said.
+"""Exceptions and error reporting.
 
-ImagetrailError           one sentence: the name, the value, the mend
+ImagetrailError           one sentence: the name, the value, the fix
 ├── ParamsError           params.yaml, an override or a recipe
 ├── DataError             the user's table, images or labels
 ├── ArtifactError         a file that a stage reads or writes
-├── TrainingError         a training that cannot start or go on
+├── TrainingError         a training that cannot start or continue
 ├── GateError             a model that does not reach what evaluate.gate asks for
 ├── ReproductionError     a run that cannot be repeated
-└── ServerError           a server of ours that cannot start
+└── ServerError           our own server cannot start
 """
 
 import os
@@ -18,7 +18,7 @@ from difflib import get_close_matches
 
 
 class ImagetrailError(Exception):
-    """A mistake that the user can mend; its text is for the user."""
+    """A mistake that the user can fix; its text is for the user."""
 
 
 class ParamsError(ImagetrailError):
@@ -42,26 +42,26 @@ class GateError(ImagetrailError):
 
 
 class ReproductionError(ImagetrailError):
-    """A run that cannot be repeated, since something that it was made of is missing or is no longer what it was."""
+    """A run that cannot be repeated: something that it was made of is missing or has changed."""
 
 
 class Stopped(Exception):  # noqa: N818  # no error, and no ImagetrailError
-    """A training that is ended on purpose before its last epoch, since it is not worth going on."""
+    """A training that is stopped on purpose before its last epoch, such as a pruned trial."""
 
 
 class ServerError(ImagetrailError):
-    """A server that the user asked for cannot start or go on."""
+    """The server cannot start or continue."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """The sentence that leads from a wrong name to the right one: the nearest, else all of them."""
+    """Suggest the right name for a wrong one: the nearest, or all of them."""
     names = {candidate.lower(): candidate for candidate in sorted(valid)}
     match = get_close_matches(name.lower(), names, n=1)
     return f"did you mean {names[match[0]]!r}?" if match else f"valid names: {', '.join(names.values())}."
 
 
 def guard(main: Callable[[], None]) -> None:
-    """Run a command's `main` and turn what goes wrong into one line and an exit code.
+    """Run a command's `main` and turn its errors into one line and an exit code.
 
     Exit codes: 2 for the user's mistakes, 130 after Ctrl-C, 143 after SIGTERM. A traceback is printed only
     for faults of ours, or with IMAGETRAIL_DEBUG=1.
@@ -82,6 +82,7 @@ def guard(main: Callable[[], None]) -> None:
         if os.environ.get("IMAGETRAIL_DEBUG") == "1":
             raise
         print(
-            "imagetrail: interrupted; the same command goes on from the last finished stage or epoch.", file=sys.stderr
+            "imagetrail: interrupted; rerun the command to resume from the last finished stage or epoch.",
+            file=sys.stderr,
         )
         raise SystemExit(130) from None

@@ -26,12 +26,12 @@ class GitState:
 
     @property
     def dirty(self) -> bool:
-        """Whether the commit alone does not restore the state."""
+        """Whether the commit by itself does not restore the state."""
         return bool(self.patch or self.untracked)
 
 
 def read_state(root: Path) -> GitState | None:
-    """The state of the repository at `root`; None where there is none, or no commit yet."""
+    """Read the state of the repository at `root`; None where there is none, or no commit yet."""
     try:
         commit = output(root, "rev-parse", "--verify", "HEAD").strip()
         untracked = _names(root, "ls-files", "--others", "--exclude-standard")
@@ -54,18 +54,18 @@ def _fingerprint(path: Path) -> str | None:
 
 
 def output(root: Path, *arguments: str) -> str:
-    """What git says.
+    """Return what git prints.
 
     Raises:
-        subprocess.CalledProcessError: it fails; `stderr` has its words.
-        FileNotFoundError: there is no git.
+        subprocess.CalledProcessError: git fails; `stderr` has its message.
+        FileNotFoundError: git is not installed.
     """
     done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True)
     return done.stdout.decode("utf-8", errors="surrogateescape")
 
 
 def answer(root: Path, *arguments: str) -> str | None:
-    """What git says, or None where it fails, which answers many a question."""
+    """Return what git prints, or None where it fails."""
     try:
         return output(root, *arguments)
     except (subprocess.CalledProcessError, FileNotFoundError):
@@ -73,7 +73,7 @@ def answer(root: Path, *arguments: str) -> str | None:
 
 
 def ignores(root: Path, folder: str) -> bool:
-    """Whether git leaves alone what lies in a folder of the repository."""
+    """Return whether git ignores what is in a folder of the repository."""
     return answer(root, "check-ignore", "--quiet", f"{folder}/x") is not None
 
 

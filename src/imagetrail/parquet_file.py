@@ -25,12 +25,12 @@ class Row(NamedTuple):
 
 
 def rows(path: Path, image_column: str, other_columns: list[str]) -> Iterator[Row]:
-    """The rows of a file, one after the other.
+    """Yield the rows of a file.
 
     A column of numbers for which the file's metadata names classes (ClassLabel of Hugging Face) gives the names.
 
     Raises:
-        DataError: it is no Parquet file, lacks a column, or a column is of a type that is not understood.
+        DataError: it is not a Parquet file, lacks a column, or a column is of a type that is not understood.
     """
     with _opened(path) as file:
         schema = file.schema_arrow
@@ -59,7 +59,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _encoded(column: pa.Array, path: Path, name: str) -> pa.Array:
-    """The bytes of a column that is binary, or a struct of `bytes` and `path`."""
+    """Return the bytes of a column that is binary, or a struct of `bytes` and `path`."""
     if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
         column = column.field("bytes")
     if pa.types.is_null(column.type):  # every cell of the file is empty
@@ -73,7 +73,7 @@ def _encoded(column: pa.Array, path: Path, name: str) -> pa.Array:
 
 
 def _classes(schema: pa.Schema, column: str) -> list[str] | None:
-    """The class names that Hugging Face writes into the metadata."""
+    """Return the class names that Hugging Face writes into the metadata, if any."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         names = features[column]["names"]

@@ -29,10 +29,10 @@ def run(
     except KeyboardInterrupt:
         process.wait()  # it got the signal too, and cleans up
         raise
-    except SystemExit:  # SIGTERM was for us alone
+    except SystemExit:  # SIGTERM was sent to us only
         process.terminate()
         process.wait()
         raise
     if code:
         shown = " ".join([module, *arguments[:1]])
-        raise ImagetrailError(f"`{shown}` ended with {code}; its own message stands above.")
+        raise ImagetrailError(f"`{shown}` ended with {code}; see its own message above.")

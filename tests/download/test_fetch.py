@@ -26,8 +26,8 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_file_arrives_and_its_hash_is_said(web: Web, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     web.answers = [answer(BODY)]
     assert fetch(f"{web.address}/a.zip", tmp_path / "kept", None).read_bytes() == BODY
-    assert f"127.0.0.1:{web.address[-5:]}" in (said := capsys.readouterr().err) or web.address in said
-    assert SHA256 in said
+    assert f"127.0.0.1:{web.address[-5:]}" in (printed := capsys.readouterr().err) or web.address in printed
+    assert SHA256 in printed
     assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [""]
 
 
@@ -70,7 +70,7 @@ def test_without_a_version_nothing_is_pieced_together(web: Web, tmp_path: Path) 
 
 def test_less_than_was_promised_is_no_file(web: Web, tmp_path: Path) -> None:
     web.answers = [answer(BODY, length=len(BODY) + 1)]
-    with pytest.raises(DataError, match=r"in 4 tries .*; repeat the command, which goes on where it stopped"):
+    with pytest.raises(DataError, match=r"in 4 tries .*; run the command again to resume"):
         fetch(f"{web.address}/a.zip", tmp_path, None)
     assert len(web.requests) == 4
     assert {path.suffix for path in tmp_path.iterdir()} == {".part"}
@@ -94,7 +94,7 @@ def test_a_server_that_stalls_is_left(web: Web, tmp_path: Path, monkeypatch: pyt
     monkeypatch.undo()
     monkeypatch.setattr(module, "STALL_SPAN", 0.3)
     web.answers = [answer(BODY, pause=0.05)]
-    with pytest.raises(DataError, match=r"has stalled: \d+ bytes in \d+ s; repeat the command later"):
+    with pytest.raises(DataError, match=r"has stalled: \d+ bytes in \d+ s; run the command again later"):
         fetch(f"{web.address}/a.zip", tmp_path, None)
     assert len(web.requests) == 1
 
@@ -203,8 +203,8 @@ def test_addresses_without_a_secret(address: str) -> None:
 
 def test_an_address_is_shown_without_what_may_be_secret() -> None:
     assert addresses.shown("https://me:canary@example.org/a.zip?token=canary#canary") == "https://example.org/a.zip"
-    said = "postgresql://me:canary@host/db?canary=1 failed: see http://host/path?canary and try again"
-    assert addresses.shown(said) == "postgresql://host/db failed: see http://host/path and try again"
+    printed = "postgresql://me:canary@host/db?canary=1 failed: see http://host/path?canary and try again"
+    assert addresses.shown(printed) == "postgresql://host/db failed: see http://host/path and try again"
 
 
 @pytest.mark.filterwarnings("ignore:A test tried to use socket")

@@ -181,8 +181,8 @@ def test_a_repeated_row_is_used_once_and_said(root: Path, capsys: pytest.Capture
         ("image,label\n0.png,\n", "line 2: the label of '0.png' is empty"),
         ("image,label\n,a\n", "line 2: the image name is empty"),
         ("image,label\n0.png,a\n0.png,b\n", "line 3: '0.png' is 'b' here and 'a' on line 2"),
-        ("image,label\n../0.png,a\n", "lies outside the data root"),
-        ("image,label\n/etc/passwd,a\n", "lies outside the data root"),
+        ("image,label\n../0.png,a\n", "is outside the data root"),
+        ("image,label\n/etc/passwd,a\n", "is outside the data root"),
         ("image,label\nhttp://x/0.png,a\n", "is an address"),
         ("image,label\na\\0.png,a\n", "has a backslash; write 'a/0.png'"),
         ('image,label\n"a\nb.png",a\n', "holds a control character"),
@@ -345,7 +345,7 @@ def test_an_archive_with_the_table_is_read_as_csv(root: Path, web: Web) -> None:
 def test_what_is_wrong_in_an_archive_is_said_of_the_archive(root: Path) -> None:
     pack(root / "data/source/pets.zip", ["a.png"], "image,label\n../a.png,x\n")
     set_params(root, download__source="archive", download__archive="pets.zip")
-    with pytest.raises(DataError, match=r"^labels\.csv has a mistake:\n  line 2: '\.\./a\.png' lies outside"):
+    with pytest.raises(DataError, match=r"^labels\.csv has a mistake:\n  line 2: '\.\./a\.png' is outside"):
         download.main(root)
     pack(root / "data/source/pets.zip", [".hidden.png"])
     with pytest.raises(DataError, match=r"^pets\.zip holds no images in class folders"):

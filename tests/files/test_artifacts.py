@@ -95,5 +95,5 @@ def test_a_missing_artifact_names_the_stage_that_makes_it(tmp_path: Path, read, 
 def test_a_damaged_artifact_is_said(tmp_path: Path) -> None:
     (tmp_path / "data/tensors").mkdir(parents=True)
     (tmp_path / "data/tensors/dataset.json").write_text("{")
-    with pytest.raises(ArtifactError, match=r"dataset\.json cannot be read .* makes it anew"):
+    with pytest.raises(ArtifactError, match=r"dataset\.json cannot be read .* writes it again"):
         artifacts.read_dataset(tmp_path)

@@ -65,7 +65,7 @@ def test_without_a_network_the_message_says_what_to_put_where(tmp_path: Path, mo
     ("name", "message"),
     [
         ("mobilnet.pth", r"'mobilnet\.pth' is not in download\.weights = '.*'; did you mean 'mobilenet\.pth'\?"),
-        ("../other.pth", r"'\.\./other\.pth' lies outside download\.weights"),
+        ("../other.pth", r"'\.\./other\.pth' is outside download\.weights"),
         ("damaged-0123abcd.pth", r"damaged-0123abcd\.pth has sha256 .* and its name promises 0123abcd"),
         ("Nothing_Weights.V1", "'Nothing_Weights.V1' is not known to torchvision"),
     ],

@@ -1,4 +1,4 @@
-"""params.yaml: one home of every default, all mistakes at once, each with its mend."""
+"""params.yaml: one home of every default, all mistakes at once, each with its fix."""
 
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def test_recipes_default_is_what_a_fresh_clone_holds() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
-def test_a_mistake_is_one_sentence_with_name_value_and_mend(root: Path, change: dict, message: str) -> None:
+def test_a_mistake_is_one_sentence_with_name_value_and_fix(root: Path, change: dict, message: str) -> None:
     set_params(root, **change)
     with pytest.raises(ParamsError) as error:
         load_params(root)

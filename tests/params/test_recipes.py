@@ -115,7 +115,7 @@ def test_the_command_lists_shows_and_applies(root: Path) -> None:
     assert load_params(root).train.max_params == 3500
     failed = imagetrail(root, "recipe", "apply", "mnist-tin")
     assert failed.returncode == 2
-    assert failed.stderr == "imagetrail: 'mnist-tin' is no recipe; did you mean 'mnist-tiny'?\n"
+    assert failed.stderr == "imagetrail: 'mnist-tin' is not a recipe; did you mean 'mnist-tiny'?\n"
 
 
 def test_the_nearest_recipe_names_a_run(root: Path) -> None:

@@ -1,6 +1,6 @@
 """What people's data is really like: each case through the stages as processes, as `dvc repro` runs them.
 
-C: exit code 2, one message that names the thing and the mend, no traceback, nothing left behind, within 10 s and 1 GB.
+C: exit code 2, one message that names the thing and the fix, no traceback, nothing left behind, within 10 s and 1 GB.
 Q: the image is listed in data/rejected.csv with its reason, and the stage fails. OK: tensors are written.
 Archives are tested in test_unpack.py, downloads in test_fetch.py, colours and formats in test_images.py.
 """
@@ -140,8 +140,8 @@ CASES: dict[str, tuple[str, str, Prepare]] = {
     "11 semicolons": ("C", "separated by ';', and download.delimiter is ','", table("image;label\n0.png;a\n")),
     "12 NUL in a name": ("C", "line 6: .* holds a control character", row("a\0.png")),
     "12 newline in a name": ("C", "holds a control character", row("a\nb.png")),
-    "13 above the root": ("C", r"line 6: '\.\./x\.png' lies outside the data root", row("../x.png")),
-    "13 absolute": ("C", "lies outside the data root", row("/etc/passwd")),
+    "13 above the root": ("C", r"line 6: '\.\./x\.png' is outside the data root", row("../x.png")),
+    "13 absolute": ("C", "is outside the data root", row("/etc/passwd")),
     "14 link out of the root": ("C", "'out.png' is a link out of the data root", link("out.png", "/etc/passwd")),
     "15 address": ("C", "is an address; download the image", row("https://example.org/a.png")),
     "15 file address": ("C", "is an address", row("file:///etc/passwd")),
@@ -239,19 +239,19 @@ def test_bad_input(root: Path, case: str) -> None:
     prepare(source)
     before = {path.name for path in source.iterdir()}
 
-    code, said, seconds, mib = run_stages(root)
+    code, printed, seconds, mib = run_stages(root)
 
-    assert "Traceback" not in said
-    assert (code == 0) == (outcome == "OK"), said
-    lines = [line for line in said.splitlines() if line.startswith("imagetrail: ") and "warning" not in line]
-    assert len(lines) == (0 if outcome == "OK" else 1), said
+    assert "Traceback" not in printed
+    assert (code == 0) == (outcome == "OK"), printed
+    lines = [line for line in printed.splitlines() if line.startswith("imagetrail: ") and "warning" not in line]
+    assert len(lines) == (0 if outcome == "OK" else 1), printed
     if outcome == "Q":
         with (root / "data/rejected.csv").open(newline="") as file:
             (rejected,) = csv.DictReader(file)
         reason = rejected["reason"]
         assert re.search(message, reason), reason
     else:
-        assert re.search(message, said), said
+        assert re.search(message, printed), printed
     assert seconds < 10
     assert mib < 500
     assert {path.name for path in source.iterdir()} == before

@@ -192,7 +192,7 @@ def test_a_server_that_was_never_there_gets_everything_later(
 def test_lost_answers_double_nothing(
     root: Path, line: Line, server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store takes epoch 2 and its answer is lost; it is said again in the same training."""
+    """The store accepts epoch 2 and its reply is lost; it is logged again in the same training."""
     monkeypatch.setattr("imagetrail.tracking.run.PAUSE", 0)
     monkeypatch.setattr("imagetrail.tracking.run.BACKOFF", 0)
     at_epochs(monkeypatch, {2: lambda: line.switch("deaf"), 4: lambda: line.switch("up")})

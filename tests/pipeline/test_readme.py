@@ -1,4 +1,4 @@
-"""Every command in README works, in the order in which it stands there."""
+"""Every command in README works, in the order of the page."""
 
 import csv
 import re
@@ -73,6 +73,6 @@ def test_links_lead_somewhere() -> None:
 
 def test_what_readme_shows_is_what_make_repro_says(first_repro: tuple[Path, str]) -> None:
     shown = re.search(r"^```\n(\w+ reached.*?)^```", README, re.M | re.S).group(1)
-    said = first_repro[1][first_repro[1].index(" reached") :].splitlines()
-    for ours, theirs in zip(shown.splitlines()[1:], said[1:], strict=False):
+    printed = first_repro[1][first_repro[1].index(" reached") :].splitlines()
+    for ours, theirs in zip(shown.splitlines()[1:], printed[1:], strict=False):
         assert ours == theirs

@@ -236,7 +236,7 @@ def test_another_environment_is_made_from_the_lock_and_named(workplace: Path) ->
 @slow
 @quiet
 def test_an_interrupted_repetition_goes_on_where_it_was(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its checkpoints lie beside the worktree, which is made anew."""
+    """Its checkpoints are beside the worktree, which is created again."""
     run_id = run_of(workplace, "mlflow run")
     kept = workplace / REPRODUCTIONS / f"{run_id}.checkpoints"
     command = [BIN / "imagetrail", "reproduce", run_id]

@@ -179,7 +179,9 @@ def test_a_local_store_is_moved_there_with_its_models(root: Path, monkeypatch: p
         mlflow.set_tracking_uri(address)
         moved = mlflow.pyfunc.load_model("models:/digits@champion").predict(PIXELS)
         np.testing.assert_array_equal(moved, probabilities)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)  # and it goes on there: new runs, experiments and versions
+        monkeypatch.setenv(
+            "MLFLOW_TRACKING_URI", address
+        )  # and runs continue there: new runs, experiments and versions
         monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "new things")
         train.main(root)
         evaluate.main(root)

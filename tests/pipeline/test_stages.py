@@ -124,7 +124,7 @@ def test_a_pulled_clone_gets_its_run_from_mlflow_run(reproduced: Path, tmp_path:
     assert ran(run(pulled, "dvc", "repro", "--allow-missing").stdout) == []
 
 
-# --- one's own data ---------------------------------------------------------------------------------------------------
+# --- your own data ----------------------------------------------------------------------------------------------------
 
 
 def test_own_images_rerun_exactly_what_depends_on_them(fresh: Path) -> None:
@@ -256,7 +256,7 @@ def test_mlflow_run_is_one_run_and_leaves_the_workspace_alone(reproduced: Path) 
         ("train.epochs=three", "train.epochs = 'three' must be integer"),
         ("train.optimizer.momentun=0.9", "'momentun' is not a parameter of AdamW"),
         ("train.epochs=[1", "is not a value that DVC can set"),
-        ("recipe=mnist-cn", "'mnist-cn' is no recipe; did you mean 'mnist-cnn'?"),
+        ("recipe=mnist-cn", "'mnist-cn' is not a recipe; did you mean 'mnist-cnn'?"),
     ],
 )
 def test_mlflow_run_refuses_before_any_stage(reproduced: Path, parameter: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Sweeps: what may be tried, the rows of cross-validation, and real trials that are pruned, killed and gone on with."""
+"""Sweeps: what may be tried, the rows of cross-validation, and real trials that are pruned, killed and resumed."""
 
 import csv
 import json
@@ -61,15 +61,15 @@ def test_every_space_of_the_repository_is_read_and_tries_valid_parameters(digits
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"train.optimizer.lr": {"low": 0.1}}, "must have low and high, with log or step, or choices alone"),
+        ({"train.optimizer.lr": {"low": 0.1}}, "must have low and high, with log or step, or only choices"),
         ({"train.optimizer.lr": {"low": 0.1, "high": 0.01}}, "low = 0.1 must be below high = 0.01"),
         ({"train.optimizer.lr": {"low": 0, "high": 1, "log": True}}, "log needs low above 0, and no step"),
         ({"train.epochs": {"choices": [1]}}, "at least 2 items"),
-        ({"train.epochs": {"choices": [1, 2], "low": 1}}, "or choices alone"),
+        ({"train.epochs": {"choices": [1, 2], "low": 1}}, "or only choices"),
         ({"train.epochs": {"lowest": 1, "high": 2}}, "lowest"),
         (
             {"preprocess.image_size": {"choices": [8, 16]}},
-            "preprocess.image_size is not of the sections model and train",
+            "preprocess.image_size is not in the sections model and train",
         ),
         ({}, "at least 1 item"),
     ],
@@ -81,7 +81,7 @@ def test_a_wrong_space_is_refused(root: Path, parameters: dict, message: str) ->
     with pytest.raises(ParamsError, match=r"sweeps/mine\.yaml is not a search space") as caught:
         space.read(root, "mine")
     assert message in str(caught.value)
-    with pytest.raises(ParamsError, match="'min' is no file of sweeps; did you mean 'mine'"):
+    with pytest.raises(ParamsError, match="'min' is not a file of sweeps; did you mean 'mine'"):
         space.read(root, "min")
 
 
@@ -98,7 +98,7 @@ def test_steps_are_numbers_that_one_would_write(step: float, count: int) -> None
     [
         ({"trials": 0}, "trials = 0"),
         ({"folds": 1}, "folds = 1"),
-        ({"changes": {"split.val": "0.1"}}, "split.val is not of the sections model and train"),
+        ({"changes": {"split.val": "0.1"}}, "split.val is not in the sections model and train"),
         ({"changes": {"train.epcohs": "3"}}, "did you mean 'epochs'"),
     ],
 )

@@ -161,7 +161,7 @@ def test_an_array_is_divided_too(root: Path) -> None:
     assert artifacts.read_dataset(root).shape == [4, 1, 14, 14]
 
 
-# --- what is odd about the data ---------------------------------------------------------------------------------------
+# --- suspicious images ------------------------------------------------------------------------------------------------
 
 
 def findings(root: Path) -> list[tuple[str, str, str]]:
@@ -230,7 +230,7 @@ def test_past_a_limit_the_stage_fails_with_the_list(root: Path, kind: str) -> No
     preprocess.main(root)
     before = (root / "data/tensors/findings.csv").read_bytes()
     set_params(root, **{f"preprocess__limits__{kind}": allowed - 1})
-    with pytest.raises(DataError, match=rf"allows {allowed - 1}: data/findings\.csv lists them, first '.*'; mend them"):
+    with pytest.raises(DataError, match=rf"allows {allowed - 1}: data/findings\.csv lists them, first '.*'; fix them"):
         preprocess.main(root)
     assert (root / "data/findings.csv").read_bytes() == before
     assert not list((root / "data").glob(".*tmp"))

@@ -108,7 +108,7 @@ def test_stated_validation_rows_are_kept(root: Path) -> None:
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        (["train"] * 4 + [""] * 2 + ["test"] * 2, "2 rows of a split that the data states say nothing"),
+        (["train"] * 4 + [""] * 2 + ["test"] * 2, "the data states a split, but 2 rows have none"),
         (["train"] * 8, "the split that the data states has no test rows"),
         (["test"] * 8, "the split that the data states has no train rows"),
     ],
@@ -196,9 +196,9 @@ def test_an_image_on_both_sides_of_a_stated_split_fails_with_the_list(root: Path
     rows[22] = rows[22]._replace(group="x")
     rows[4] = rows[4]._replace(group="x")
     write_rows(root, rows)
-    with pytest.raises(DataError, match=r"2 images stand on another side .*; data/leaks\.csv lists them") as error:
+    with pytest.raises(DataError, match=r"2 images are on another side .*; data/leaks\.csv lists them") as error:
         split.main(root)
-    assert "'001.png' (train) belongs to '021.png' (test)" in str(error.value)
+    assert "'001.png' (train) belongs with '021.png' (test)" in str(error.value)
     assert (root / "data/leaks.csv").read_text().splitlines()[1:] == [
         "001.png,train,021.png,test",
         "004.png,train,022.png,test",

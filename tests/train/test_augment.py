@@ -1,4 +1,4 @@
-"""Augmentation: per image, repeatable, and equal to what it stands for."""
+"""Augmentation: per image, repeatable, and equal to what it replaces."""
 
 import numpy as np
 import pytest

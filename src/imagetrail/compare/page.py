@@ -26,8 +26,8 @@ def write(report: Report, path: Path, root: Path) -> None:
     for name, found in zip(report.names[1:], report.comparisons, strict=True):
         parts += [
             f"<h2>{html.escape(name)} against {html.escape(report.names[0])}</h2>",
-            f"<p>{found.n} test images both answered; {found.only_first} are right in the first alone, "
-            f"{found.only_second} in the second alone: {html.escape(found.verdict())}.</p>",
+            f"<p>{found.n} test images both answered; only the first is right on {found.only_first}, "
+            f"only the second on {found.only_second}: {html.escape(found.verdict())}.</p>",
             _table(
                 ["figure", "first", "second", "difference"],
                 ([figure, *map(shown, found.figures[figure])] for figure in FIGURES),
@@ -44,7 +44,7 @@ def write(report: Report, path: Path, root: Path) -> None:
 
 
 def _pictures(report: Report, root: Path) -> dict[str, str]:
-    """Images by name as data addresses; none where data/tensors is of other data."""
+    """Return images by name as data URLs; none where data/tensors holds other data."""
     try:
         dataset = artifacts.read_dataset(root)
     except ArtifactError:
@@ -82,7 +82,7 @@ def _gallery(found: Comparison, pictures: Mapping[str, str]) -> str:
 
 
 def _data_address(pixels: np.ndarray) -> str:
-    """uint8 [H,W,3] as a PNG inside an address."""
+    """Encode uint8 [H,W,3] as a PNG in a data URL."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

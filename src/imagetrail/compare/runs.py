@@ -54,7 +54,7 @@ class Report:
             lines += _columns(rows)
             lines.append(INTERVALS)
             lines.append(
-                f"{found.only_first} images right in the first alone, {found.only_second} in the second alone: "
+                f"Only the first is right on {found.only_first} images, only the second on {found.only_second}: "
             )
             lines[-1] += found.verdict() + "."
             changed = {n: (a, b) for n, (a, b) in found.recalls.items() if a != b}
@@ -65,7 +65,7 @@ class Report:
         return "\n".join(lines)
 
     def json(self) -> str:
-        """Everything, for programs."""
+        """Return everything as JSON."""
         comparisons = [
             asdict(found) | {"figures": {n: [i._asdict() for i in three] for n, three in found.figures.items()},
                              "disagreements": [d._asdict() for d in found.disagreements]}
@@ -95,7 +95,7 @@ def report(runs: Sequence[LoggedRun]) -> Report:
 
 
 def _unquoted(value: str | None) -> str | None:
-    """`mlflow run` logs what was typed with the shell's quotes."""
+    """Strip the shell quotes with which `mlflow run` logs what was typed."""
     return value if value is None else value.strip("'")
 
 

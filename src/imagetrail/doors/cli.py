@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the console script."""
     guard(lambda: run(sys.argv[1:]))
 
 
@@ -68,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
     reproduce.add_argument("run", metavar="RUN", help="id, its beginning, name, or champion:NAME")
     reproduce.set_defaults(command=_reproduce)
     server = commands.add_parser("server", help="MLflow on PostgreSQL, on this machine; Ctrl-C ends it")
-    server.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
+    server.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; default: reachable from this machine only"
+    )
     server.add_argument("--port", type=int, default=5000)
     server.add_argument("--allowed-hosts", nargs="*", default=[], metavar="NAME:PORT",
                         help="names under which other machines reach it")  # fmt: skip
@@ -81,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def sweep_arguments(given: Mapping[str, str]) -> list[str]:
-    """The command `sweep` of what `mlflow run . -e sweep -P …` names: its own options, and parameters."""
+    """Translate `mlflow run . -e sweep -P …` into arguments of the command `sweep`: its own options, and parameters."""
     own = {"trials", "workers", "folds"}
     options = [part for name, value in given.items() if name in own for part in (f"--{name}", value)]
     changes = [
@@ -138,7 +140,7 @@ def _sweep(arguments: argparse.Namespace) -> None:
 
 
 def _champion(root: Path) -> str | None:
-    """The model that predicts where none is named: None means the one in models/."""
+    """Return the URI of the model that predicts by default; None means the one in models/."""
     from imagetrail.params.load import load_params
 
     name = load_params(root).evaluate.registry
@@ -150,7 +152,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     from imagetrail.tracking import registry
 
     if len(arguments.runs) < 2:
-        raise ParamsError(f"compare takes two runs or more, not {arguments.runs[0]!r} alone.")
+        raise ParamsError(f"compare takes two or more runs, not only {arguments.runs[0]!r}.")
     report = runs.report([registry.logged_run(Path(), reference) for reference in arguments.runs])
     print(report.json() if arguments.json else report.text())
     if arguments.page is not None:

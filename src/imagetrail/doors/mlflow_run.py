@@ -22,7 +22,7 @@ def main(root: Path, arguments: Sequence[str]) -> None:
 
     Raises:
         ParamsError: an override is unknown or wrong; nothing has run.
-        ImagetrailError: DVC failed; its own message stands above.
+        ImagetrailError: DVC failed; see its own message above.
     """
     try:
         _run(root, overrides.of_arguments(root, overrides.pairs(arguments)))
@@ -55,7 +55,7 @@ def _is_shallow(root: Path) -> bool:
 
 @contextmanager
 def _in_place(root: Path, changes: Sequence[str]) -> Iterator[None]:
-    """params.yaml with overrides; afterwards it and what earlier runs left are as they were, byte for byte."""
+    """Override params.yaml for the block; afterwards restore it and the outputs of earlier runs, byte for byte."""
     metrics = [artifacts.METRICS / f"{stage}.json" for stage in ("train", "test")]
     names = [Path(PARAMS_FILE), Path("dvc.lock"), *metrics]
     before = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
@@ -72,10 +72,10 @@ def _in_place(root: Path, changes: Sequence[str]) -> Iterator[None]:
 
 
 def _carried(root: Path, params: Params) -> list[str]:
-    """Options that carry what git does not know into the copy: local data, local weights, and new files.
+    """Return options that copy what git does not track: local data, local weights, and new files.
 
     Raises:
-        ImagetrailError: one of them lies outside the repository by a relative path, which the copy would miss.
+        ImagetrailError: one of them is outside the repository by a relative path, where the copy would not find it.
     """
     paths = (git.answer(root, "ls-files", "--others", "--exclude-standard", "-z") or "").split("\0")
     places = {"download.path": params.download.path}
@@ -96,7 +96,7 @@ def _carried(root: Path, params: Params) -> list[str]:
 
 @contextmanager
 def _files_of(root: Path, experiment: str) -> Iterator[Path]:
-    """A temporary folder with what the stages of an experiment wrote, without checking anything out."""
+    """Extract the outputs of an experiment into a temporary folder, without checking anything out."""
     from dvc.api import DVCFileSystem
 
     names = [artifacts.MODELS, artifacts.METRICS, artifacts.PLOTS, artifacts.TENSORS, artifacts.SPLIT]

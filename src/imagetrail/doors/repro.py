@@ -18,7 +18,7 @@ RUNS_PAGE = "http://127.0.0.1:5000/#/experiments/0/runs?workflowType=machine_lea
 
 
 def main() -> None:
-    """Run `dvc repro`, rebuild a missing run, say what there is; the exit code is DVC's."""
+    """Run `dvc repro`, rebuild a missing run and print the results; the exit code is DVC's."""
     gc.disable()  # DVC makes millions of short-lived objects: collecting them is a tenth of its start-up
     from dvc.cli import main as dvc
 
@@ -53,7 +53,7 @@ def report() -> None:
 
 
 def _has_run(root: Path, model_sha256: str) -> bool:
-    """Whether the default store has a run of the model, asked of SQLite itself; a server is asked through MLflow."""
+    """Return whether the default store has a run of the model, straight from SQLite; False where a server is used."""
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return False
     database = artifacts.workspace(root) / store.DATABASE

@@ -25,7 +25,7 @@ SLOWEST = 1024
 """Bytes a second, over any span of STALL_SPAN seconds; a slower server has stalled."""
 STALL_SPAN = 20.0
 PIECE = 2**16
-FINAL = {401: "it asks for credentials", 403: "it is not allowed", 404: "there is no such file", 410: "it is gone"}
+FINAL = {401: "it asks for credentials", 403: "it is not allowed", 404: "there is no such file", 410: "it was removed"}
 GOOGLE = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
 
 
@@ -40,10 +40,10 @@ class _BrokenOffError(Exception):
 def fetch(address: str, folder: Path, sha256: str | None) -> Path:
     """Download a file, or take it from an earlier download if its sha256 is known.
 
-    A download that broke off goes on where it stopped, also in a later process. Passwords are taken from ~/.netrc.
+    An interrupted download resumes where it stopped, in a later process too. Passwords are taken from ~/.netrc.
 
     Args:
-        address: http or https; `$NAME` stands for an environment variable.
+        address: http or https; `$NAME` is an environment variable.
         folder: where downloads are kept.
         sha256: what the file must be; None takes what comes.
 
@@ -87,8 +87,8 @@ def _from_web(address: str, partial: Path) -> None:
             reason = str(error) if isinstance(error, _BrokenOffError) else _reason(error)
             if number == TRIES:
                 raise DataError(
-                    f"{shown(address)} could not be fetched in {TRIES} tries ({reason}); repeat the command, which "
-                    "goes on where it stopped, or put the file into download.path."
+                    f"{shown(address)} could not be fetched in {TRIES} tries ({reason}); run the command again to "
+                    "resume, or put the file into download.path."
                 ) from None
             wait = error.wait if isinstance(error, _BrokenOffError) else None
             time.sleep(min(2.0 ** (number - 2) if wait is None else wait, TIMEOUT))
@@ -134,7 +134,7 @@ def _continue(address: str, partial: Path) -> None:
 
 @contextmanager
 def _answer(session: requests.Session, address: str, headers: dict[str, str]) -> Iterator[requests.Response]:
-    """The answer at the end of all redirects, its body not yet read."""
+    """Follow redirects and yield the final response, its body not yet read."""
     start = address
     for _ in range(REDIRECTS + 1):
         with session.get(address, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False) as answer:
@@ -163,7 +163,7 @@ def _check_status(answer: requests.Response, address: str) -> None:
 
 
 def _unsafe(here: str, onward: str) -> str | None:
-    """Why a redirect is not followed: a server must not lead to what only this machine can reach."""
+    """Explain why a redirect is not followed, if so: a server must not redirect to what only this machine can reach."""
     parts = urlsplit(onward)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return "which is not on the web"
@@ -187,7 +187,7 @@ def _private(number: str) -> bool:
 
 
 def _pieces(answer: requests.Response, name: str) -> Iterator[bytes]:
-    """The body, as long as it comes at more than SLOWEST."""
+    """Yield the body while it arrives faster than SLOWEST."""
     begin, count = time.monotonic(), 0
     while piece := answer.raw.read1(PIECE):  # what has come, be it a byte
         yield piece
@@ -195,14 +195,13 @@ def _pieces(answer: requests.Response, name: str) -> Iterator[bytes]:
         if (now := time.monotonic()) - begin > STALL_SPAN:
             if count < SLOWEST * STALL_SPAN:
                 raise DataError(
-                    f"{name} has stalled: {count} bytes in {now - begin:.0f} s; repeat the command later, which goes "
-                    "on where it stopped."
+                    f"{name} has stalled: {count} bytes in {now - begin:.0f} s; run the command again later to resume."
                 )
             begin, count = now, 0
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the address that requests repeats in its messages."""
+    """Describe an error without the address, which requests repeats in its messages."""
     cause: BaseException = error
     while cause.__cause__ is not None or cause.__context__ is not None:
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
@@ -213,7 +212,7 @@ def _reason(error: Exception) -> str:
 
 
 def _from_google(address: str, partial: Path) -> None:
-    """Through gdown, which knows the pages that Google puts before a large file."""
+    """Download through gdown, which gets past the pages that Google shows before a large file."""
     try:
         import gdown
     except ImportError:

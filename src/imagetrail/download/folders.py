@@ -15,7 +15,7 @@ SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "
 
 
 def load(job: SourceJob) -> Iterator[LabelRow]:
-    """List the files; a class is named by its folder. Names that begin with a dot are no one's images.
+    """List the files; each folder is a class. Dotfiles are ignored.
 
     Raises:
         DataError: there is no folder, no class in it, a file where a class or a split should be, or a link that leads
@@ -48,7 +48,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
 
 
 def _folders(root: Path, folder: str) -> list[str]:
-    """The folders in a folder, sorted; a file beside them would be lost, so it is an error."""
+    """Return the folders in a folder, sorted; a file beside them would be lost, so it is an error."""
     visible = sorted(
         (entry for entry in os.scandir(root / folder) if not entry.name.startswith(".")), key=lambda entry: entry.name
     )
@@ -60,7 +60,7 @@ def _folders(root: Path, folder: str) -> list[str]:
 
 
 def _files(root: Path, folder: str) -> Iterator[str]:
-    """Everything below a folder that is no folder itself; links to folders are not followed."""
+    """Yield every file below a folder; links to folders are not followed."""
     for entry in os.scandir(root / folder):
         if entry.name.startswith("."):
             continue

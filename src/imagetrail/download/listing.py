@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
 
 class Problems:
-    """What is wrong with the images of a source, to be said together."""
+    """Collect what is wrong with the images of a source, to report all of it at once."""
 
     def __init__(self, of: Path) -> None:
         """Begin with nothing wrong in a table or a folder."""
@@ -64,7 +64,7 @@ class Listing:
         """Begin an empty list; rows that contradict each other are noted among the problems."""
         self._problems = problems
         self.repeated = 0
-        """How often a row said the same as an earlier one."""
+        """Rows that repeat an earlier one."""
         # A file of its own that goes with the connection; joblib asks for rows from its threads, one at a time.
         self._database = sqlite3.connect("", check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
@@ -99,7 +99,7 @@ class Listing:
         return self._database.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None
 
     def identify(self, folder: Path, jobs: int) -> Iterator[LabelRow]:
-        """Rows of labels.csv in their order, with the size and sha256 of every file.
+        """Yield the rows of labels.csv in order, with the size and sha256 of every file.
 
         A missing file keeps empty fields, and `preprocess` rejects it together with the images that cannot be decoded.
 
@@ -125,7 +125,7 @@ def _identify(folder: Path, entries: Iterable[Entry]) -> list[LabelRow]:
 
 
 def _size_and_sha256(path: Path) -> tuple[str, str]:
-    """Both empty where there is no file to read."""
+    """Return both as text; empty where there is no file to read."""
     try:
         return str(path.stat().st_size), file_sha256(path) if path.is_file() else ""
     except OSError:

@@ -18,7 +18,7 @@ FORGIVING = sys.platform in ("win32", "darwin")
 
 
 def problem(name: str) -> str | None:
-    """Why a name cannot be an image's, from its text alone; None where it can."""
+    """Explain why a name cannot be an image's, judging by its text only; None where it can."""
     if not name:
         return "the image name is empty; give one"
     if CONTROL.search(name):
@@ -26,7 +26,7 @@ def problem(name: str) -> str | None:
     if "://" in name or name.lower().startswith("file:"):
         return f"{name!r} is an address; download the image and give its file name"
     if name.startswith("/") or re.match(r"[A-Za-z]:[/\\]", name) or ".." in re.split(r"[/\\]", name):
-        return f"{name!r} lies outside the data root; copy the image in and name it from there"
+        return f"{name!r} is outside the data root; copy the image in and name it from there"
     if "\\" in name:
         return f"{name!r} has a backslash; write {name.replace(chr(92), '/')!r}"
     if SURROGATE.search(name):
@@ -45,7 +45,7 @@ class Tree:
         self._entries = lru_cache(8)(_entries)
 
     def locate(self, name: str) -> tuple[str, str | None]:
-        """The file that a name means.
+        """Find the file that a name means.
 
         It may be written with other code points for the same letters (NFC, NFD) than it has on disk. Any other
         difference is a mistake, even where the file system forgives it. That there is no such file is not: the images
@@ -82,7 +82,7 @@ class Tree:
             return True
 
     def _alike(self, name: str) -> tuple[str, str | None]:
-        """Walk down by exact name, then by composed name; say where another case would have led on."""
+        """Walk down by exact name, then by composed name; report where only the case differs."""
         folder = ""
         parts = name.split("/")
         for depth, part in enumerate(parts):
@@ -98,7 +98,7 @@ class Tree:
 
 
 def _entries(folder: Path) -> Mapping[str, list[str]]:
-    """The names in a folder, under their composed form."""
+    """Return the names in a folder by their composed form."""
     entries: dict[str, list[str]] = {}
     try:
         for entry in os.scandir(folder):

@@ -31,10 +31,10 @@ class Line(NamedTuple):
 def load(job: SourceJob) -> Iterator[LabelRow]:
     """Read the table, check every row, and take the size and sha256 of every image.
 
-    A missing image is no mistake of the table; `preprocess` rejects it.
+    A missing image does not count as a mistake of the table; `preprocess` rejects it.
 
     Raises:
-        DataError: the table is missing, is no CSV, lacks a column or has bad rows: all of them in one message.
+        DataError: the table is missing, is not a CSV, lacks a column or has bad rows: all of them in one message.
     """
     options = job.options
     table = job.local / options.table
@@ -56,7 +56,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
 
 
 def _problem(line: Line) -> str | None:
-    """Why a row cannot be used, from the row alone."""
+    """Explain why a row cannot be used, judging by the row only."""
     if reason := names.problem(line.image):
         return reason
     if not line.label:
@@ -67,7 +67,7 @@ def _problem(line: Line) -> str | None:
 
 
 def _find(tree: names.Tree, folders: Sequence[str], image: str) -> tuple[str, str | None]:
-    """The image in the one folder that holds it; in the first where none does."""
+    """Find the image in the one folder that holds it; name the first folder where none does."""
     candidates = [tree.locate(posixpath.join(folder, image)) for folder in folders]
     if len(candidates) == 1:
         return candidates[0]
@@ -81,7 +81,7 @@ def _find(tree: names.Tree, folders: Sequence[str], image: str) -> tuple[str, st
 
 
 def read_table(table: Path, options: Download) -> Iterator[Line]:
-    """The rows of the table as text: labels `01`, `NA` and `1.0` stay what they are.
+    """Yield the rows of the table as text: labels `01`, `NA` and `1.0` stay what they are.
 
     Raises:
         DataError: no file, not UTF-8, no rows, a missing column, or a row with too few or too many cells.
@@ -119,7 +119,7 @@ def _rows(file: BinaryIO, table: Path, options: Download) -> Iterator[Line]:
 
 
 def _text(file: BinaryIO, table: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, with or without a byte order mark, none longer than LINE_LIMIT."""
+    """Yield the lines of a UTF-8 file, with or without a byte order mark, none longer than LINE_LIMIT."""
     start = 0
     for number, line in enumerate(iter(lambda: file.readline(LINE_LIMIT), b""), start=1):
         if len(line) == LINE_LIMIT and not line.endswith(b"\n"):
@@ -133,7 +133,7 @@ def _text(file: BinaryIO, table: Path) -> Iterator[str]:
 
 
 def _header(line: str, table: Path, options: Download) -> tuple[str, list[str], list[int | None]]:
-    """(delimiter, names of the columns, where the wanted ones are); a header is one line."""
+    """Return (delimiter, names of the columns, positions of the wanted ones); a header is one line."""
     if not line.strip():
         raise DataError(f"{table} is empty; its first line must name the columns.")
     wanted = [
@@ -158,7 +158,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _fits(line: str, delimiter: str, columns: set[str]) -> bool:
-    """Whether a delimiter cuts the header into cells with these columns among them."""
+    """Return whether a delimiter cuts the header into cells that include these columns."""
     try:
         return columns <= set(_cells(line, delimiter))
     except csv.Error:  # a quoted cell that ends before another character than the delimiter

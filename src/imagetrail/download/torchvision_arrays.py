@@ -1,6 +1,6 @@
-"""torchvision's named sets of small images, through torchvision's own classes; their official split is kept.
+"""Sources `MNIST`, `CIFAR10` and their like: torchvision's data sets of small images, with their official split.
 
-Files that already lie under `download.path` are used without a network; else torchvision downloads them.
+Files below `download.path` are used without a network; otherwise torchvision downloads them.
 """
 
 import gzip
@@ -54,7 +54,7 @@ def load(job: SourceJob) -> list[LabelRow]:
 
 
 def _local_root(job: SourceJob, files: list[str], scratch: Path) -> Path | None:
-    """A root as torchvision's class wants it, made of the files under `download.path`; None where they are not there.
+    """Build a root as torchvision's class wants it from the files below `download.path`; None where they are missing.
 
     The idx files of the MNIST family are accepted as they come: compressed or not, in the folder itself or as
     torchvision lays them out.

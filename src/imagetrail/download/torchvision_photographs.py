@@ -1,6 +1,6 @@
-"""torchvision's named sets of photographs, which are files, through torchvision's own classes; their split is kept.
+"""Sources `Flowers102`, `Food101` and their like: torchvision's data sets of photographs, with their official split.
 
-Files that already lie under `download.path` stay there; else torchvision downloads them.
+Files below `download.path` stay there; otherwise torchvision downloads them.
 """
 
 import os
@@ -51,7 +51,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
 
 
 def _open(job: SourceJob) -> tuple[Path, dict[str, Any]]:
-    """(folder, data sets by split), local or downloaded."""
+    """Return (folder, data sets by split), local or downloaded."""
     from torchvision import datasets
 
     name = job.options.source
@@ -71,14 +71,14 @@ def _open(job: SourceJob) -> tuple[Path, dict[str, Any]]:
 
 
 def _members(part: Any) -> Iterator[tuple[Path, str]]:
-    """(file, class name) of every image; torchvision keeps the files to itself, under one of two names."""
+    """Yield (file, class name) of every image; torchvision keeps the files in one of two private attributes."""
     files = part._images if hasattr(part, "_images") else part._image_files
     for path, label in zip(files, part._labels, strict=True):
         yield Path(path), part.classes[label]
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file under another name, or a copy where the disk cannot do that."""
+    """Link a file under another name, or copy it where the disk cannot do that."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)

@@ -57,8 +57,8 @@ def unpack(archive: Path, folder: Path, called: str) -> None:
         called: what the archive is called in messages.
 
     Raises:
-        DataError: it is no archive, is damaged or encrypted, unpacks to more than LARGEST_RATIO or the disk allow, or
-            a member is a link or a device, has a name that leads out of the folder, or one that differs from another's
+        DataError: it is not an archive, is damaged or encrypted, unpacks to more than LARGEST_RATIO or the disk allow,
+            or a member is a link or a device, has a name that leads out of the folder, or one that differs from another's
             by case alone. The folder is removed.
     """
     limit = max(HARMLESS, LARGEST_RATIO * archive.stat().st_size)
@@ -79,8 +79,8 @@ def unpack(archive: Path, folder: Path, called: str) -> None:
         raise
     except DAMAGED as error:
         shutil.rmtree(folder)
-        said = getattr(error, "strerror", None) or " ".join(str(error).split())
-        reason = said or type(error).__name__
+        text = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = text or type(error).__name__
         raise DataError(f"{called} cannot be unpacked ({reason}); fetch or pack it again.") from None
 
 
@@ -159,12 +159,12 @@ def _hidden(name: str) -> bool:
 
 
 def _twice(seen: dict[str, str], name: str) -> str | None:
-    """Why a name, or a folder in it, cannot stand beside an earlier one on every system."""
+    """Explain why a name, or a folder in it, collides with an earlier one on some systems."""
     parts = name.split("/")
     for path in ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1)):
         earlier = seen.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
         if earlier != path or (path is name and earlier is not name):
-            return f"{path!r} stands beside {earlier!r}, which some systems take for the same; rename one"
+            return f"{path!r} collides with {earlier!r} on some systems; rename one"
     return None
 
 

@@ -40,7 +40,7 @@ def find(name: str | None, local: Path, folder: Path) -> Weights | None:
 
 def _local(name: str, path: Path, local: Path) -> Weights:
     if not path.resolve().is_relative_to(local.resolve()):
-        raise DataError(f"model.weights = {name!r} lies outside download.weights = {local.as_posix()!r}; copy it in.")
+        raise DataError(f"model.weights = {name!r} is outside download.weights = {local.as_posix()!r}; copy it in.")
     if not path.is_file():
         present = sorted(p.name for p in local.iterdir() if not p.name.startswith(".")) if local.is_dir() else []
         hint = nearest(name, present) if present else "the folder is empty"
@@ -62,7 +62,7 @@ def _fetch(name: str, address: str, path: Path, local: Path) -> None:
 
 
 def _checked(path: Path) -> str:
-    """The file's sha256, whose beginning torchvision writes into the file's name."""
+    """Return the file's sha256, and check it against the start that torchvision puts in the file's name."""
     sha256 = file_sha256(path)
     promised = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
     if promised and not sha256.startswith(promised[1]):

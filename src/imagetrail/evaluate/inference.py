@@ -44,7 +44,7 @@ class Predictions:
         return confidence
 
     def mistakes(self) -> Indices:
-        """Positions of wrong answers, the most confident first."""
+        """Return the positions of wrong answers, the most confident first."""
         wrong = np.flatnonzero(self.predicted != self.labels)
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
 
@@ -59,7 +59,7 @@ def predict(classifier: Classifier, subset: Subset, options: Evaluate) -> Predic
 
 
 def predict_batches(classifier: Classifier, batches: Iterable[Pixels], device: torch.device) -> Probabilities:
-    """Probabilities, float64 [n,K], of batches of uint8 [b,C,H,W]; always in float32 arithmetic."""
+    """Return probabilities, float64 [n,K], of batches of uint8 [b,C,H,W]; always in float32 arithmetic."""
     classifier = classifier.to(device)
     with torch.inference_mode():
         logits = [classifier(torch.from_numpy(batch).to(device)).cpu().double() for batch in batches]
@@ -67,7 +67,7 @@ def predict_batches(classifier: Classifier, batches: Iterable[Pixels], device: t
 
 
 def write_predictions(path: Path, predictions: Predictions, root: Path) -> None:
-    """plots/predictions.csv: a line for each test row with its image's name and all probabilities."""
+    """Write plots/predictions.csv: a line for each test row with its image's name and all probabilities."""
     wanted = set(predictions.rows.tolist())
     names = [row.image for index, row in enumerate(artifacts.read_tensor_rows(root)) if index in wanted]
     header = ["image", "label", "predicted", "confidence", *(f"p({name})" for name in predictions.classes)]

@@ -8,7 +8,7 @@ from imagetrail.evaluate.inference import Predictions, Probabilities
 
 
 def measure(predictions: Predictions, calibration_bins: int) -> dict[str, object]:
-    """metrics/test.json.
+    """Compute what metrics/test.json holds.
 
     `loss` is the mean negative log-likelihood in nats, `macro_f1` the unweighted mean of the classes' F1 scores, `ece`
     the expected calibration error over equal-width bins of confidence (Guo et al., 2017), `n` the rows. A class that
@@ -32,7 +32,7 @@ def measure(predictions: Predictions, calibration_bins: int) -> dict[str, object
 
 
 def calibration_error(confidence: Probabilities, correct: npt.NDArray[np.bool_], bins: int) -> float:
-    """Expected calibration error (Guo et al., 2017, equation 3): the mean gap of accuracy and confidence over bins.
+    """Compute the expected calibration error (Guo et al., 2017, equation 3): the mean gap of accuracy and confidence.
 
     Args:
         confidence: [n], in (0, 1].

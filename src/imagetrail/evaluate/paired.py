@@ -76,7 +76,7 @@ class Comparison:
     n: int
     """Images that both answered."""
     only_first: int
-    """Images that the first alone gets right."""
+    """Images that only the first gets right."""
     only_second: int
     p_value: float
     """McNemar's test of equal accuracy; below 1 - LEVEL exactly where the interval of the difference excludes 0."""
@@ -92,7 +92,7 @@ class Comparison:
         return self.only_second < self.only_first and self.p_value < 1 - LEVEL
 
     def verdict(self) -> str:
-        """One sentence."""
+        """Summarise the comparison in a sentence."""
         if self.p_value >= 1 - LEVEL:
             return f"the difference in accuracy is not significant (McNemar's test, p = {self.p_value:.2g})"
         word = "less" if self.is_worse else "more"
@@ -190,14 +190,14 @@ FUNCTIONS: Mapping[str, Figure] = {
 
 
 def _macro_f1(labels: Indices, predicted: Indices, classes: int) -> float:
-    """As scikit-learn's with every class among the labels and zero_division=0, thousands of times a second."""
+    """Compute macro F1 as scikit-learn does with all labels and zero_division=0, but fast enough for a bootstrap."""
     right = np.bincount(labels[labels == predicted], minlength=classes)
     shown = np.bincount(labels, minlength=classes) + np.bincount(predicted, minlength=classes)
     return float((2 * right / np.maximum(shown, 1)).mean())
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Test whether two models are equally accurate, by the images that one of them alone gets right.
+    """Test whether two models are equally accurate, by the images that only one of them gets right.
 
     The p-value of McNemar's score test without a correction (McNemar, Psychometrika, 1947), which keeps its level where
     the exact test spends a fraction of it (Fagerland, Lydersen and Laake, BMC Medical Research Methodology, 2013).
@@ -219,7 +219,7 @@ def paired_difference(n: int, only_first: int, only_second: int) -> Interval:
     b, c, z = only_first, only_second, NormalDist().inv_cdf((1 + LEVEL) / 2)
 
     def excess(difference: float) -> float:
-        """How far the squared score at a difference exceeds z squared, times a variance that is never negative."""
+        """Return by how much the squared score exceeds z squared, times a variance that is never negative."""
         linear = (2 * n - c + b) * difference - b - c
         constant = -b * difference * (1 - difference)
         share = (-linear + max(linear**2 - 8 * n * constant, 0.0) ** 0.5) / (4 * n)  # likeliest share of only_first

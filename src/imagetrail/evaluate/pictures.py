@@ -37,7 +37,7 @@ def draw(plots: Path, predictions: Predictions, test: Subset, mistakes_shown: in
 
 
 def learning_curves(path: Path, history: Path) -> None:
-    """Loss and accuracy over the epochs, from plots/history.csv."""
+    """Draw loss and accuracy over the epochs, from plots/history.csv."""
     with artifacts.reading(history, "train"), history.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     epochs = [int(line["epoch"]) for line in lines]
@@ -54,7 +54,7 @@ def learning_curves(path: Path, history: Path) -> None:
 
 
 def confusion_matrix(path: Path, predictions: Predictions) -> None:
-    """True classes down, predicted across; colour is the share of the true class, the number is the count."""
+    """Draw true classes down, predicted across; colour is the share of the true class, the number is the count."""
     classes = predictions.classes
     counts = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(counts, (predictions.labels, predictions.predicted), 1)
@@ -77,7 +77,7 @@ def confusion_matrix(path: Path, predictions: Predictions) -> None:
 
 
 def samples(path: Path, subset: Subset) -> None:
-    """The first images of each class of a subset, a row a class."""
+    """Draw the first images of each class of a subset, one class per row."""
     labels = subset.labels[subset.rows]
     shown = subset.dataset.classes[:CLASSES_SHOWN]
     lines = [subset.images[subset.rows[labels == label][:SAMPLES]] for label in range(len(shown))]
@@ -91,7 +91,7 @@ def samples(path: Path, subset: Subset) -> None:
 
 
 def mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -> None:
-    """The wrong answers that the model was surest of."""
+    """Draw the most confident wrong answers."""
     wrong = predictions.mistakes()
     chosen = wrong[:count]
     title = f"{len(wrong)} mistakes in {len(subset)} test images" + (

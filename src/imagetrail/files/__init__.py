@@ -1,4 +1,4 @@
-"""What stages hand to each other: where it lies, what it holds, how it is written whole or not at all.
+"""What stages hand to each other: places, contents, and atomic writing.
 
 artifacts.py  the places, tables and JSON files
 arrays.py     .npy files, written row by row and read as memory maps

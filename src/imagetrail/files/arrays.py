@@ -67,7 +67,7 @@ class NpyWriter:
 
 
 def open_subset(root: Path, rows: Rows) -> Subset:
-    """The rows that `split` chose, with images and labels as memory maps."""
+    """Open the rows that `split` chose, with images and labels as memory maps."""
     with reading(root / artifacts.TENSORS, "preprocess") as folder:
         images = np.load(folder / "images.npy", mmap_mode="r")
         labels = np.load(folder / "labels.npy", mmap_mode="r")

@@ -1,7 +1,7 @@
-"""The files that stages hand to each other: where they lie, what they hold, how they are written whole or not at all.
+"""The files that stages hand to each other: where they are, what they hold, and how they are written atomically.
 
-Nothing here knows numpy or torch, so that what only looks at files starts fast. Outputs hold no times, ids or absolute
-paths.
+This file imports neither numpy nor torch, so code that only looks at files starts fast. Outputs hold no times, ids or
+absolute paths.
 """
 
 import csv
@@ -68,7 +68,7 @@ class Rejection(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A line of findings.csv: something odd about an image that is used all the same; see health.KINDS."""
+    """A line of findings.csv: an image that is usable but suspicious; see health.KINDS."""
 
     kind: str
     image: str
@@ -121,7 +121,7 @@ class Weights:
     sha256: str
 
     def path(self, root: Path, local: str) -> Path:
-        """The file; `local` is download.weights.
+        """Find the file; `local` is download.weights.
 
         Raises:
             ArtifactError: it is gone, or no longer the one that `download` found.
@@ -140,11 +140,11 @@ class Weights:
 def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`, and rename it to `path` if the block succeeds.
 
-    The block creates a file or a folder at the yielded name. Whatever stood at `path` is replaced, and stays when the
-    block fails; the temporary name never stays.
+    The block creates a file or a folder at the yielded name. What `path` held before is replaced, and kept when
+    the block fails; the temporary name is always removed.
 
     Raises:
-        ArtifactError: the disk says no: read-only, full, not a folder.
+        ArtifactError: the disk refuses: read-only, full, not a folder.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -193,7 +193,7 @@ def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[object
 
 
 def workspace(root: Path) -> Path:
-    """The user's repository: DVC runs queued experiments in a temporary copy and names the repository in DVC_ROOT."""
+    """Return the user's repository, which DVC_ROOT names where DVC runs a queued experiment in a temporary copy."""
     return Path(os.environ.get("DVC_ROOT") or root)
 
 
@@ -208,21 +208,23 @@ def reading(path: Path, made_by: str) -> Iterator[Path]:
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing; `dvc repro {made_by}` makes it.") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); `dvc repro --force {made_by}` makes it anew.") from error
+        raise ArtifactError(
+            f"{path} cannot be read ({error}); `dvc repro --force {made_by}` writes it again."
+        ) from error
 
 
 def read_labels(root: Path) -> Iterator[LabelRow]:
-    """The lines of data/raw/labels.csv, sorted by image."""
+    """Yield the lines of data/raw/labels.csv, sorted by image."""
     yield from (LabelRow(*line) for line in _read_rows(root / RAW / "labels.csv", "download", LabelRow._fields))
 
 
 def read_tensor_rows(root: Path) -> Iterator[TensorRow]:
-    """The lines of data/tensors/rows.csv, in the order of the tensors' rows."""
+    """Yield the lines of data/tensors/rows.csv, in the order of the tensors' rows."""
     yield from tensor_rows(root / TENSORS)
 
 
 def tensor_rows(folder: Path) -> Iterator[TensorRow]:
-    """The lines of rows.csv in a folder that becomes data/tensors."""
+    """Yield the lines of rows.csv in a folder that becomes data/tensors."""
     yield from (TensorRow(*line) for line in _read_rows(folder / "rows.csv", "preprocess", TensorRow._fields))
 
 
@@ -235,12 +237,12 @@ def _read_rows(path: Path, made_by: str, fields: tuple[str, ...]) -> Iterator[li
 
 
 def read_findings(root: Path) -> Iterator[Finding]:
-    """The lines of data/tensors/findings.csv."""
+    """Yield the lines of data/tensors/findings.csv."""
     yield from (Finding(*line) for line in _read_rows(root / TENSORS / "findings.csv", "preprocess", Finding._fields))
 
 
 def read_dataset(root: Path) -> Dataset:
-    """data/tensors/dataset.json."""
+    """Read data/tensors/dataset.json."""
     with reading(root / TENSORS / "dataset.json", "preprocess") as path:
         return Dataset(**json.loads(path.read_text(encoding="utf-8")))
 
@@ -256,30 +258,30 @@ def write_weights(folder: Path, weights: Weights | None) -> None:
 
 
 def read_weights(root: Path) -> Weights | None:
-    """data/pretrained/weights.json; None where training starts from random weights."""
+    """Read data/pretrained/weights.json; None where training starts from random weights."""
     with reading(root / PRETRAINED / "weights.json", "download") as path:
         values = json.loads(path.read_text(encoding="utf-8"))
         return None if values is None else Weights(**values)
 
 
 def read_json(path: Path, made_by: str) -> dict[str, Any]:
-    """A file of JSON that a stage made, as it is."""
+    """Read a JSON file that a stage wrote."""
     with reading(path, made_by):
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return values
 
 
 def read_card(root: Path) -> dict[str, Any]:
-    """models/model.json as it is, for those who do not need torch; see classifier.Card."""
+    """Read models/model.json without importing torch; see classifier.Card."""
     return read_json(root / MODELS / "model.json", "train")
 
 
 def read_metrics(root: Path, stage: Literal["train", "test"]) -> dict[str, Any]:
-    """metrics/train.json or metrics/test.json."""
+    """Read metrics/train.json or metrics/test.json."""
     return read_json(root / METRICS / f"{stage}.json", "train" if stage == "train" else "evaluate")
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
+    """Return the sha256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

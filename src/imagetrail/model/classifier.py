@@ -52,7 +52,7 @@ class Card:
 
 
 class Classifier(nn.Module):
-    """uint8 pixels in, logits out; normalisation happens inside, on the device; weights lie channels last."""
+    """uint8 pixels in, logits out; normalisation happens inside, on the device; weights are channels last."""
 
     mean: Tensor
     std: Tensor
@@ -85,12 +85,12 @@ class Classifier(nn.Module):
         return head
 
     def normalise(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,C,H,W]
-        """What the network takes."""
+        """Scale and normalise pixels, as the network expects them."""
         scaled = pixels / 255 if pixels.dtype == torch.uint8 else pixels
         return ((scaled - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,K]
-        """Logits of raw pixels, or of pixels that an augmentation has scaled."""
+        """Return logits of raw pixels, or of pixels that an augmentation has scaled."""
         logits: Tensor = self.network(self.normalise(pixels))
         return logits
 
@@ -104,7 +104,7 @@ class ProbabilityModel(nn.Module):
         self.classifier = classifier
 
     def forward(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W] -> float32 [N,K], rows sum to 1
-        """Probabilities of raw pixels."""
+        """Return probabilities of raw pixels."""
         probabilities: Tensor = self.classifier(pixels).float().softmax(dim=1)
         return probabilities
 
@@ -145,7 +145,7 @@ def of_weights(card: Card, weights: dict[str, Tensor]) -> Classifier:
     """
     if (found := hashlib.sha256(to_bytes(weights)).hexdigest()) != card.sha256:
         raise ArtifactError(
-            f"the weights of {card.name} have sha256 {found[:12]}… and its card says {card.sha256[:12]}…; log the "
+            f"the weights of {card.name} have sha256 {found[:12]}… and its card names {card.sha256[:12]}…; log the "
             "model again."
         )
     try:

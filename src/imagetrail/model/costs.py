@@ -8,7 +8,7 @@ from imagetrail.errors import TrainingError
 
 
 def multiply_adds(classifier: nn.Module, channels: int, image_size: tuple[int, int]) -> int:
-    """Multiply-adds of the matrix products and convolutions for one image, counted by torch while it computes.
+    """Count the multiply-adds of matrix products and convolutions for one image, while torch computes.
 
     Args:
         classifier: takes uint8 [1,C,H,W].

@@ -12,7 +12,7 @@ from imagetrail.errors import TrainingError
 
 
 def choose(name: str) -> torch.device:
-    """The device of a parameter: `cpu`, `cuda`, or `auto` for CUDA where there is one.
+    """Return the device of a parameter: `cpu`, `cuda`, or `auto`, which is CUDA where there is one.
 
     Raises:
         TrainingError: CUDA is asked for and there is none.
@@ -25,14 +25,14 @@ def choose(name: str) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """The device in words, with what decides the last bits: the GPU's name, or the CPU's and its instructions."""
+    """Describe the device by what decides the last bits: the GPU's name, or the CPU's and its instruction set."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{_cpu_name()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _cpu_name() -> str:
-    """As Linux knows it, elsewhere what Python knows."""
+    """Return the CPU's name from Linux, or elsewhere from Python."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -43,7 +43,7 @@ def _cpu_name() -> str:
 
 @contextmanager
 def repeatable(device: torch.device, threads: int) -> Iterator[None]:
-    """Deterministic algorithms, a fixed number of CPU threads and a random state of its own, until the block ends.
+    """Use deterministic algorithms, a fixed number of CPU threads and a private random state in the block.
 
     Equal inputs then give equal bits on the same machine. Nothing of torch's global state is left changed.
     """

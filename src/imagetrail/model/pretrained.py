@@ -1,4 +1,4 @@
-"""Weights of an earlier training put into a network; its last layer may differ and then starts anew."""
+"""Load weights of an earlier training into a network; a last layer of another shape starts from random weights."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from imagetrail.errors import TrainingError
 
 AUXILIARY = re.compile(r"(AuxLogits|aux\d)\.")
-"""Heads of inception_v3 and googlenet that serve their first training alone."""
+"""Heads of inception_v3 and googlenet that only their original training uses."""
 
 
 def load(network: nn.Module, path: Path) -> None:
@@ -56,19 +56,19 @@ def _read(path: Path) -> dict[str, Tensor]:
             "safetensors wrote of a state_dict."
         ) from None
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise TrainingError(f"model.weights: {path.name} holds no state_dict; save network.state_dict() alone.")
+        raise TrainingError(f"model.weights: {path.name} holds no state_dict; save only network.state_dict().")
     return found
 
 
 def _own_name(network: nn.Module, name: str) -> str:
-    """The network's name of a tensor, whose name in the file is the network's, torchvision's or model.safetensors'."""
+    """Translate a tensor's name in the file (the network's, torchvision's or model.safetensors') to the network's."""
     if name.startswith("network."):
         return name.removeprefix("network.")
     return f"backbone.{name}" if hasattr(network, "backbone") else name
 
 
 def _head(network: nn.Module) -> str:
-    """Prefix of the last layer's tensors."""
+    """Return the prefix of the last layer's tensors."""
     if isinstance(getattr(network, "head", None), nn.Module):
         return "head."
     return [str(name) for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1] + "."

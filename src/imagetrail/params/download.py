@@ -39,7 +39,7 @@ class Download(Section):
     archive: Annotated[str, Field(min_length=1), AfterValidator(_archive)] | None
     """archive: a zip or tar in `path`, or an http(s) address, in which `$NAME` is an environment variable."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
-    """archive: what it must be; null takes what comes, and says what it was."""
+    """archive: the expected sha256; null accepts any archive, and warns with its sha256."""
     table: Inside
     """csv: the table, from `path`."""
     delimiter: Literal[",", ";", "\t", "|"] | None
@@ -49,13 +49,13 @@ class Download(Section):
     image_column: NonEmpty
     """csv: column of image names; parquet: column of the images themselves."""
     extension: str | None = Field(pattern=r"^\.\w+$")
-    """csv: added to image names that stand in the table without one, such as .jpg."""
+    """csv: extension for image names that have none in the table, such as .jpg."""
     label_column: NonEmpty
     """csv: column of labels; always read as text."""
     split_column: str | None
-    """csv: column that says train, val or test for each row."""
+    """csv: column with train, val or test for each row."""
     group_column: str | None
-    """csv: column of what belongs together (a patient, a session): it stays on one side of the split."""
+    """csv: column of groups (a patient, a session); a group stays on one side of the split."""
     weights: NonEmpty
     """Folder of pretrained weights, from the repository root; looked into before the network. See model.weights."""
 

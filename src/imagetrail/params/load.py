@@ -52,7 +52,7 @@ class Params(Section):
         return self
 
     def effective(self) -> dict[str, Leaf]:
-        """The parameters that took part, by dotted name: without nulls and without other sources' options."""
+        """Return the parameters that have an effect, by dotted name: no nulls, and no options of other sources."""
         unused = self.download.unused | (set() if self.model.weights else {"weights"})
         return {
             name: leaf
@@ -68,7 +68,7 @@ def load_params(root: Path) -> Params:
         root: the repository's root.
 
     Raises:
-        ParamsError: the file is missing or is no YAML, or any parameter is wrong; all mistakes in one message.
+        ParamsError: the file is missing or is not YAML, or any parameter is wrong; all mistakes in one message.
     """
     path = root / PARAMS_FILE
     try:

@@ -45,7 +45,7 @@ def _shown(value: object) -> str:
 
 
 def _section(whole: type[BaseModel], keys: list[str]) -> type[BaseModel] | None:
-    """The model that holds the mapping at `keys`."""
+    """Return the model of the mapping at `keys`."""
     model: type[BaseModel] = whole
     for key in keys:
         if key not in model.model_fields:
@@ -60,7 +60,7 @@ def _section(whole: type[BaseModel], keys: list[str]) -> type[BaseModel] | None:
 
 
 def _real_keys(whole: type[BaseModel], location: list[str]) -> list[str]:
-    """Pydantic adds the tried type of a union to the path; keep what stands in the file."""
+    """Drop the type of a union that pydantic adds to the path; keep the file's own keys."""
     keys: list[str] = []
     for part in location:
         model = _section(whole, keys)

@@ -10,14 +10,14 @@ from imagetrail.params import recipes
 from imagetrail.params.load import PARAMS_FILE, Params, load_params
 
 RECIPE = "recipe"
-"""`-P recipe=NAME` stands beside the parameters: the run starts from that recipe instead of from params.yaml."""
+"""`-P recipe=NAME` starts the run from that recipe instead of params.yaml."""
 
 
 def pairs(arguments: Sequence[str]) -> dict[str, str]:
-    """Names and values of `--name value` pairs, as MLflow hands them over; an empty value means as it is.
+    """Read `--name value` pairs, as MLflow passes them; an empty value leaves the parameter as it is.
 
     Raises:
-        ParamsError: the arguments are no pairs.
+        ParamsError: the arguments are not pairs.
     """
     if len(arguments) % 2 or not all(name.startswith("--") and len(name) > 2 for name in arguments[::2]):
         raise ParamsError(
@@ -27,7 +27,7 @@ def pairs(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def of_arguments(root: Path, arguments: Mapping[str, str]) -> list[str]:
-    """What DVC is to set: the recipe that is named, leaf by leaf, and the other arguments on top.
+    """Return what DVC must set: the named recipe, leaf by leaf, and the other arguments on top.
 
     Args:
         root: the checkout, whose params.yaml the overrides are for.
@@ -45,7 +45,7 @@ def of_arguments(root: Path, arguments: Mapping[str, str]) -> list[str]:
 
 
 def of_values(values: Mapping[str, object]) -> list[str]:
-    """What DVC is to set for values that Python has."""
+    """Return what DVC must set for Python values."""
     return [f"++{name}={_spelled(value)}" for name, value in values.items()]
 
 
@@ -55,7 +55,7 @@ def _recipe(root: Path, name: str) -> Iterator[str]:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Overrides in DVC's language: `~name` takes away, `++name=value` sets."""
+    """Yield overrides in DVC's syntax: `~name` removes, `++name=value` sets."""
     yield from (f"~{prefix}{key}" for key in before if key not in after)
     for key, value in after.items():
         old = before.get(key)
@@ -66,7 +66,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str) -
 
 
 def _spelled(value: object) -> str:
-    """A value in the grammar of DVC's overrides."""
+    """Write a value in the grammar of DVC's overrides."""
     match value:
         case None:
             return "null"
@@ -83,7 +83,7 @@ def _spelled(value: object) -> str:
 
 
 def check(root: Path, changes: Sequence[str]) -> Params:
-    """The effective parameters, or a ParamsError; params.yaml stays as it is."""
+    """Return the parameters that result from changes, or raise ParamsError; params.yaml is not touched."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         (copy / PARAMS_FILE).write_bytes((root / PARAMS_FILE).read_bytes())

@@ -25,7 +25,7 @@ class Limits(Section):
     duplicate: Limit
     """Images with the same pixels as an earlier one."""
     near_duplicate: Limit
-    """Images that differ from an earlier one by size, compression or brightness alone."""
+    """Images that differ from an earlier one only by size, compression or brightness."""
     blank: Limit
     """Images of one colour."""
     tiny: Limit
@@ -33,12 +33,12 @@ class Limits(Section):
     odd_shape: Limit
     """Images whose shape is stretched by more than 4 to 1."""
     misnamed: Limit
-    """Images of another format than their file's name says."""
+    """Images in another format than the file's extension."""
     animated: Limit
     """Files of several frames, of which the first is used."""
 
     def by_kind(self) -> dict[str, int | None]:
-        """The limits by the words of findings.csv."""
+        """Return the limits by the kinds of findings.csv."""
         return {name.replace("_", " "): limit for name, limit in self}
 
 
@@ -54,9 +54,9 @@ class Preprocess(Section):
     channels: Literal[1, 3]
     """1 is grey (Rec. 709), 3 is RGB."""
     max_rejected: Annotated[int, Field(ge=0)]
-    """Images that may be unusable; they stand in rejected.csv. One more fails the stage."""
+    """Number of images that may be unusable; rejected.csv lists them. One more fails the stage."""
     limits: Limits
-    """Images that may be odd; they stand in findings.csv."""
+    """Numbers of images that may be suspicious; findings.csv lists them."""
 
     @property
     def size(self) -> tuple[int, int] | None:

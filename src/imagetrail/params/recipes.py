@@ -26,7 +26,7 @@ ABOUT = "about"
 
 
 class About(BaseModel):
-    """What a recipe says of itself; no parameter."""
+    """A recipe's description of itself; not a parameter."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
@@ -53,20 +53,20 @@ class Recipe:
 
 
 def names(root: Path) -> list[str]:
-    """Every recipe, the default first."""
+    """Return the names of all recipes, the default first."""
     others = sorted(path.stem for path in (root / RECIPES).glob("*.yaml") if path.stem != DEFAULT)
     return [DEFAULT, *others]
 
 
 def read(root: Path, name: str) -> Recipe:
-    """A recipe by its name.
+    """Read a recipe by its name.
 
     Raises:
         ParamsError: there is no such recipe, or its file is wrong.
     """
     path = root / RECIPES / f"{name}.yaml"
     if name not in names(root) or not path.is_file():
-        raise ParamsError(f"{name!r} is no recipe; {nearest(name, names(root))}")
+        raise ParamsError(f"{name!r} is not a recipe; {nearest(name, names(root))}")
     text = path.read_text(encoding="utf-8")
     try:
         overlay = dict(YAML(typ="safe").load(text))
@@ -99,7 +99,7 @@ def apply(root: Path, name: str) -> dict[str, tuple[Leaf, Leaf]]:
 
 
 def render(root: Path, name: str) -> str:
-    """The params.yaml of a recipe.
+    """Return the text of params.yaml for a recipe.
 
     Raises:
         ParamsError: there is no such recipe, or it does not fit the default.
@@ -117,7 +117,7 @@ def render(root: Path, name: str) -> str:
 
 
 def params(root: Path, name: str) -> Params:
-    """The parameters of a recipe.
+    """Return the parameters of a recipe.
 
     Raises:
         ParamsError: there is no such recipe, or it does not fit the default.
@@ -126,7 +126,7 @@ def params(root: Path, name: str) -> Params:
 
 
 def every(root: Path) -> Iterator[tuple[str, Params]]:
-    """The name and the parameters of every recipe, the default first.
+    """Yield the name and the parameters of every recipe, the default first.
 
     Raises:
         ParamsError: a recipe does not fit the default.
@@ -168,7 +168,7 @@ _Representer.add_representer(type(None), _Representer._null)
 
 
 def loaded(text: str) -> dict[str, Any]:
-    """The tree of a YAML text."""
+    """Parse a YAML text."""
     tree: dict[str, Any] = YAML(typ="safe").load(text)
     return tree
 

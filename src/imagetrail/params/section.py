@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Scalar = str | int | float | bool | None
 Leaf = Scalar | list[Scalar]
-"""What stands at the end of a dotted name."""
+"""The value of a dotted name."""
 
 
 class Section(BaseModel):
@@ -20,7 +20,7 @@ class Section(BaseModel):
 def inside(value: str) -> str:
     """Check that a path stays below the folder it starts from."""
     if PurePosixPath(value).is_absolute() or ".." in PurePosixPath(value).parts:
-        raise ValueError(f"{value!r} lies outside download.path, which is what DVC watches; move it in")
+        raise ValueError(f"{value!r} is outside download.path, which is what DVC watches; move it in")
     return value
 
 
@@ -33,7 +33,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Leaf]]:
-    """The values of a tree by dotted name; mappings in a list are counted from 0."""
+    """Yield the values of a tree by dotted name; mappings in a list are numbered from 0."""
     for key, value in tree.items():
         if isinstance(value, list) and value and isinstance(value[0], Mapping):
             value = {str(number): item for number, item in enumerate(value)}

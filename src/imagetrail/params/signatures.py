@@ -1,7 +1,7 @@
 """Check the arguments of the classes that params.yaml names, without importing torch, torchvision or kornia.
 
 Every stage checks the whole file, and most stages must not pay for importing torch. signatures.json, which libraries.py
-writes, holds what the pinned libraries take; the source of our own networks says what they take.
+writes, holds what the pinned libraries take; our own networks are read from their source.
 """
 
 import ast
@@ -92,7 +92,7 @@ def _parameters(function: ast.FunctionDef) -> Parameters:
 
 
 def _fits(annotation: ast.expr, value: Value) -> bool | None:
-    """Whether a YAML value fits an annotation; None where the annotation says nothing about YAML values."""
+    """Return whether a YAML value fits an annotation; None where the annotation does not concern YAML values."""
     match annotation:
         case ast.Constant(value=None):
             return value is None
@@ -105,7 +105,7 @@ def _fits(annotation: ast.expr, value: Value) -> bool | None:
         case ast.Name(id="str"):
             return isinstance(value, str)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            # A member that says nothing about YAML values (a Tensor) must not make everything fit.
+            # A member that does not concern YAML values (a Tensor) must not make everything fit.
             answers = [answer for member in (left, right) if (answer := _fits(member, value)) is not None]
             return any(answers) if answers else None
         case ast.Subscript(value=ast.Name(id="Literal"), slice=ast.Tuple(elts=members)):

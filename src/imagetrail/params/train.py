@@ -26,7 +26,7 @@ class Optimizer(Named):
 class Schedule(Named):
     """A class of torch.optim.lr_scheduler and its arguments.
 
-    Stepped once an epoch, so its lengths are in epochs; OneCycleLR alone is stepped with every batch, its peak is
+    Stepped once an epoch, so its lengths are in epochs; only OneCycleLR is stepped with every batch; its peak is
     train.optimizer.lr. CosineAnnealingLR without T_max reaches its end with the training.
     """
 

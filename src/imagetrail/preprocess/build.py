@@ -86,8 +86,8 @@ def build(root: Path, plan: BuildPlan) -> Indices:
 
     Raises:
         DataError: one class only; one image under two labels; more images than `max_rejected` cannot be used, which
-            then stand in data/rejected.csv with their reasons; more of a kind are odd than `limits` allow, which then
-            stand in data/findings.csv.
+            data/rejected.csv then lists with their reasons; more of a kind are suspicious than `limits` allow, which
+            data/findings.csv then lists.
     """
     total, classes = _survey(root)
     with artifacts.writing_folder(root / artifacts.TENSORS) as folder:
@@ -98,10 +98,10 @@ def build(root: Path, plan: BuildPlan) -> Indices:
             raise DataError(
                 f"{len(rejected)} of {total} images cannot be used and preprocess.max_rejected allows "
                 f"{plan.max_rejected}: {artifacts.REJECTED} lists them, first {worst.image!r} ({worst.reason}); "
-                "mend them, or allow as many."
+                "fix them, or raise preprocess.max_rejected."
             )
         if empty := [name for name in classes if not counts[name]]:
-            raise DataError(f"the class {empty[0]!r} has no usable image left; mend {artifacts.REJECTED} or drop it.")
+            raise DataError(f"the class {empty[0]!r} has no usable image left; fix its images, or drop the class.")
         (root / artifacts.REJECTED).unlink(missing_ok=True)
         artifacts.write_rows(folder / "rejected.csv", Rejection._fields, rejected)
         findings = _examine(root, folder, survey, plan.limits)
@@ -121,7 +121,7 @@ def build(root: Path, plan: BuildPlan) -> Indices:
 
 
 def _survey(root: Path) -> tuple[int, list[str]]:
-    """(rows, sorted class names) of labels.csv; refuses one class, and one image under two labels."""
+    """Return (rows, sorted class names) of labels.csv; reject a single class, and one image under two labels."""
     codes: dict[str, int] = {}
     keys, labels = array("Q"), array("q")
     total = 0
@@ -181,19 +181,19 @@ def _examine(root: Path, folder: Path, survey: Survey, limits: Limits) -> dict[s
             worst = next(finding for finding in findings if finding.kind == kind)
             raise DataError(
                 f"{kinds[kind]} images are of the kind {kind!r} and preprocess.limits allows {limit}: "
-                f"{artifacts.FINDINGS} lists them, first {worst.image!r}; mend them, or allow as many."
+                f"{artifacts.FINDINGS} lists them, first {worst.image!r}; fix them, or raise the limit."
             )
     (root / artifacts.FINDINGS).unlink(missing_ok=True)
     if findings:
         counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        warn(f"something is odd about images: {counted}; data/tensors/findings.csv lists them.")
+        warn(f"some images are usable but suspicious: {counted}; data/tensors/findings.csv lists them.")
     return {kind: kinds[kind] if compared or kind != "near duplicate" else None for kind in health.KINDS}
 
 
 def _write(
     root: Path, folder: Path, plan: BuildPlan, total: int, classes: list[str]
 ) -> tuple[list[Rejection], Counter[str], Survey]:
-    """images.npy, labels.npy and rows.csv in one pass.
+    """Write images.npy, labels.npy and rows.csv in one pass.
 
     Returns:
         (what was rejected, images of each class, what is remembered of the images).
@@ -238,7 +238,7 @@ class Chunk(NamedTuple):
 
 
 def _decode(rows: Iterable[LabelRow], plan: BuildPlan) -> Iterator[Chunk]:
-    """All rows in order, decoded in parallel."""
+    """Decode all rows in parallel, and yield them in order."""
     decode = partial(_decode_chunk, form=plan.form, expected=plan.expected)
     yield from spread(decode, _chunks(plan.reader(rows)), plan.machine)
 

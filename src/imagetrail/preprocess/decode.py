@@ -108,23 +108,23 @@ def check_size(size: tuple[int, int], expected: tuple[int, int] | None) -> None:
 
 
 def _scale(size: tuple[int, int], form: Form) -> int:
-    """The part of a JPEG of (height, width) that suffices: one over this."""
+    """Return the largest divisor of a JPEG's (height, width) that leaves enough pixels."""
     needed = (form.short_side, form.short_side) if form.short_side else form.size
     return next((s for s in JPEG_SCALES if size[0] // s >= needed[0] and size[1] // s >= needed[1]), 1)
 
 
 def _jpeg_markers(data: bytes) -> list[int]:
-    """The markers of a JPEG's segments up to its first scan; empty where they do not follow each other as they should.
+    """List the markers of a JPEG's segments up to its first scan; empty where the segments do not follow each other.
 
-    Native decoders trust what a file says of itself, so what we hand to them is checked here first: simplejpeg writes
-    a lossless JPEG (SOF3), which has no smaller size, beyond the end of a buffer made for the smaller size.
+    Native decoders trust a file's header, so it is checked here first: simplejpeg writes a lossless JPEG (SOF3), which
+    cannot be decoded at a smaller size, past the end of the buffer for that size.
     """
     markers: list[int] = []
     position = 2
     if not data.startswith(bytes([0xFF, SOI])):
         return []
     while position + 4 <= len(data) and data[position] == 0xFF:
-        if data[position + 1] == 0xFF:  # any number of fill bytes may stand before a marker
+        if data[position + 1] == 0xFF:  # any number of fill bytes may precede a marker
             position += 1
             continue
         markers.append(data[position + 1])
@@ -135,13 +135,13 @@ def _jpeg_markers(data: bytes) -> list[int]:
 
 
 def _is_dct(markers: list[int]) -> bool:
-    """Whether all frames of a JPEG, by its markers, are of the kinds that decode at a part of their size."""
+    """Return whether all frames of a JPEG, by its markers, can be decoded at a part of their size."""
     frames = [marker for marker in markers if marker in FRAMES and marker not in NOT_FRAMES]
     return bool(frames) and all(frame in DCT_FRAMES for frame in frames)
 
 
 def _plain_jpeg(data: bytes, markers: list[int]) -> tuple[tuple[int, int], str] | None:
-    """((height, width), mode) of an upright JPEG, which Pillow need not open; that saves an eighth of the time."""
+    """Return ((height, width), mode) of an upright JPEG, which Pillow need not open; it saves an eighth of the time."""
     if not _is_dct(markers) or APP1 in markers:  # APP1 holds EXIF and XMP, which may rotate the image
         return None
     try:
@@ -154,7 +154,7 @@ def _plain_jpeg(data: bytes, markers: list[int]) -> tuple[tuple[int, int], str] 
 
 
 def _turbo(data: bytes, size: tuple[int, int], mode: str, scale: int) -> Image.Image | None:
-    """A JPEG decoded at a part of its size, each pixel the mean of those it stands for.
+    """Decode a JPEG at a part of its size, each pixel the mean of those that it replaces.
 
     simplejpeg is half as fast again as Pillow, of the same libjpeg-turbo and so of the same pixels. What it does not
     take (CMYK, damage) is Pillow's, which reads more and says why where it cannot: None.
@@ -171,7 +171,7 @@ def _turbo(data: bytes, size: tuple[int, int], mode: str, scale: int) -> Image.I
 
 @contextmanager
 def opened(data: bytes) -> Iterator[Image.Image]:
-    """An image file, lazily decoded.
+    """Open an image file, lazily decoded.
 
     Raises:
         DataError: opening or decoding it fails; the reason in a few words.
@@ -192,12 +192,12 @@ def opened(data: bytes) -> Iterator[Image.Image]:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """(height, width) in pixels, after the EXIF orientation."""
+    """Return (height, width) in pixels, after the EXIF orientation."""
     return _upright(image.size, _orientation(image))
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1, which is upright, where the EXIF data is damaged: the pixels are not."""
+    """Return EXIF's orientation, 1 to 8; 1, which is upright, where the EXIF data is damaged: the pixels are not."""
     if image.format not in ("JPEG", "MPO"):
         image.load()  # or getexif() would: a PNG may hold EXIF behind its pixels, whose damage is not that of the EXIF
     try:
@@ -223,7 +223,7 @@ def resize(image: Image.Image, form: Form) -> Pixels:
 
 
 def _centre(size: tuple[int, int], form: Form) -> tuple[float, float, float, float]:
-    """The part of an image of (width, height) that becomes `form.size` where the short side becomes `short_side`."""
+    """Return the box of an image of (width, height) that becomes `form.size` once its short side is `short_side`."""
     assert form.short_side is not None
     scale = min(size) / form.short_side
     # Rounding may make the part a hair larger than the image, which Pillow refuses.
@@ -233,7 +233,7 @@ def _centre(size: tuple[int, int], form: Form) -> tuple[float, float, float, flo
 
 
 def _colour(image: Image.Image) -> Image.Image:
-    """L or RGB of any mode."""
+    """Convert any mode to L or RGB."""
     if image.mode in ("L", "RGB"):
         return image
     if image.mode.startswith(("I", "F")):  # 16 bits and more: convert() would clip them to white
@@ -246,7 +246,7 @@ def _colour(image: Image.Image) -> Image.Image:
 
 
 def _to_bytes(values: npt.NDArray[np.generic]) -> Pixels:
-    """16-bit grey, 0 to 65535, as 0 to 255."""
+    """Scale 16-bit grey, 0 to 65535, to 0 to 255."""
     return (np.clip(values.astype(np.float64), 0, 65535) / 257).round().astype(np.uint8)
 
 
@@ -255,7 +255,7 @@ def _grey(image: Image.Image) -> Image.Image:
 
 
 def read(path: Path) -> bytes:
-    """The bytes of an image file.
+    """Read the bytes of an image file.
 
     Raises:
         DataError: there is no such file, or it cannot be read; the reason in a few words.

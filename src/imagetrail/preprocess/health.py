@@ -1,7 +1,7 @@
-"""What is odd about a data set, found before an hour of training is lost on it.
+"""Find images that are usable but suspicious, before an hour of training is lost on them.
 
-Nothing here is an error by itself: a flower may well be photographed twice. `preprocess.limits` says how much of each
-kind is too much; everything is listed in findings.csv, counted in dataset.json and shown in plots/data.png.
+Nothing here is an error by itself: a flower may well be photographed twice. `preprocess.limits` sets how many of each
+kind are too many; findings.csv lists all of them, dataset.json counts them, and plots/data.png shows some.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ def facts(images: Sequence[Decoded], pixels: Pixels) -> list[Facts]:
 
 
 def _thumbnails(pixels: Pixels) -> Pixels:  # uint8 [n,C,H,W] -> uint8 [n,SIDE,SIDE]
-    """Grey, each value the mean of the area that it stands for."""
+    """Shrink to grey thumbnails, each value the mean of its area."""
     channels, height, width = pixels.shape[1:]
     rows, columns = _areas(height), _areas(width)
     shares = np.array([1.0] if channels == 1 else REC_709[:3], np.float32)
@@ -77,7 +77,7 @@ def _thumbnails(pixels: Pixels) -> Pixels:  # uint8 [n,C,H,W] -> uint8 [n,SIDE,S
 
 @cache
 def _areas(side: int) -> Vectors:
-    """float32 [SIDE,side]: how much of each pixel lies in each of SIDE equal parts of a line; rows sum to 1."""
+    """Return float32 [SIDE,side]: the share of each pixel in each of SIDE equal parts of a line; rows sum to 1."""
     edges = np.arange(SIDE + 1)[:, np.newaxis] * (side / SIDE)
     covered = np.clip(edges - np.arange(side), 0, 1)  # of each pixel, up to each edge
     areas: Vectors = (np.diff(covered, axis=0) * (SIDE / side)).astype(np.float32)
@@ -111,7 +111,7 @@ class Survey:
             self._thumbnails += image.thumbnail
 
     def sizes(self) -> dict[str, list[int]]:
-        """Least, middle and largest height and width in pixels, before they were changed."""
+        """Return the least, median and largest height and width in pixels, before resizing."""
         return {
             name: [int(value) for value in (np.min(sides), np.median(sides), np.max(sides))]
             for name, sides in (("height", np.asarray(self._heights)), ("width", np.asarray(self._widths)))
@@ -123,7 +123,7 @@ class Survey:
         return np.stack([np.asarray(self._heights), np.asarray(self._widths)], axis=1).astype(np.int64)
 
     def odd_ones(self, images: Pixels) -> Iterator[tuple[str, int, int | None, str]]:
-        """(kind, row, the other row, what is so) of everything that was found.
+        """Yield (kind, row, the other row, details) of every finding.
 
         Args:
             images: uint8 [N,C,H,W], memory-mapped: the accepted images.
@@ -148,7 +148,7 @@ class Survey:
 
 
 def name(found: list[tuple[str, int, int | None, str]], rows: Iterator[TensorRow]) -> list[Finding]:
-    """Findings by the names of images, those of one kind together."""
+    """Return findings by the names of images, grouped by kind."""
     wanted = {row for _, row, _, _ in found} | {other for _, _, other, _ in found if other is not None}
     named = {number: row for number, row in enumerate(rows) if number in wanted}
     findings = []
@@ -161,14 +161,14 @@ def name(found: list[tuple[str, int, int | None, str]], rows: Iterator[TensorRow
 
 
 def _equal(keys: npt.NDArray[np.uint64]) -> list[tuple[int, int]]:
-    """(row, the first row with the same pixels) of each copy."""
+    """Return (row, the first row with the same pixels) of each copy."""
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     copies = np.flatnonzero(first[inverse] != np.arange(len(keys)))
     return [(row, int(first[inverse[row]])) for row in copies.tolist()]
 
 
 def _alike(images: Pixels, thumbnails: Vectors) -> Iterator[tuple[int, int, float]]:
-    """(row, an earlier row, correlation) of images that differ by size, compression or brightness alone.
+    """Yield (row, an earlier row, correlation) of images that differ only by size, compression or brightness.
 
     Grey thumbnails find the pairs, the images themselves decide; each row is paired with the most similar one. Blank
     images have no pattern to compare.
@@ -184,7 +184,7 @@ def _alike(images: Pixels, thumbnails: Vectors) -> Iterator[tuple[int, int, floa
 
 
 def _standard(images: Pixels) -> Vectors:
-    """float32 [N, C*H*W], each of mean 0 and length 1."""
+    """Return float32 [N, C*H*W], each of mean 0 and length 1."""
     return _normal(images.reshape(len(images), -1).astype(np.float32))
 
 

@@ -23,7 +23,7 @@ SIDES = (("", "all", "#4878a8"), ("train", "train", "#4878a8"), ("val", "val", "
 
 
 def draw(path: Path, root: Path, sizes: Indices) -> None:
-    """Class balance, sizes, images of each class, and what is odd.
+    """Draw class balance, sizes, images of each class, and findings.
 
     Args:
         path: of the PNG.
@@ -81,7 +81,7 @@ def _overview(part: SubFigure, dataset: Dataset, found: Mapping[tuple[str, str],
 
 
 def _classes(part: SubFigure, dataset: Dataset, images: Pixels, labels: Indices) -> None:
-    """Images from all over each class, a line a class."""
+    """Draw images spread over each class, one line per class."""
     lines = []
     for label in range(min(len(dataset.classes), CLASSES)):
         members = np.flatnonzero(labels == label)
@@ -95,7 +95,7 @@ def _classes(part: SubFigure, dataset: Dataset, images: Pixels, labels: Indices)
 def _findings(
     part: SubFigure, kind: str, findings: Sequence[Finding], images: Pixels, numbers: Mapping[str, int]
 ) -> None:
-    """The first findings of a kind, each beside the image that it is like."""
+    """Draw the first findings of a kind, each beside the image that it resembles."""
     more = len(findings) - PAIRS
     part.suptitle(f"{kind}: {len(findings)}" + (f", {more} not shown" if more > 0 else ""), color="#b03030")
     grid = part.subplots(1, 2 * PAIRS)

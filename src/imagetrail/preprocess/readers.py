@@ -61,7 +61,7 @@ def _array_rows(path: Path, rows: Iterable[LabelRow]) -> Iterator[tuple[LabelRow
 
 
 def _cells(folder: Path, column: str, rows: Iterable[LabelRow]) -> Iterator[tuple[LabelRow, Payload]]:
-    """Cells by the names that `download` gave them: the file, then the row's number, as in train.parquet/00000012."""
+    """Yield cells by the names that `download` gave them: file, then row number, as in train.parquet/00000012."""
     from imagetrail import parquet_file  # pyarrow is for those who need it
 
     for name, members in groupby(rows, key=lambda row: row.image.rpartition("/")[0]):
@@ -100,7 +100,7 @@ def pixels(row: LabelRow, payload: Payload, form: Form, expected: tuple[int, int
 
 
 def size(payload: Payload) -> tuple[int, int]:
-    """(height, width) in pixels of the upright image, or DataError with the reason."""
+    """Return (height, width) in pixels of the upright image, or raise DataError with the reason."""
     if isinstance(payload, np.ndarray):
         height, width, *_ = payload.shape
         return height, width

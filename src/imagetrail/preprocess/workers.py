@@ -22,7 +22,7 @@ CLUSTER_TIMEOUT = 15
 
 
 def spread(function: Callable[[Task], Result], tasks: Iterable[Task], machine: Machine) -> Iterator[Result]:
-    """The results of a function in the order of its tasks, computed in parallel; few are held at a time.
+    """Yield the results of a function in the order of its tasks, computed in parallel; few are held at a time.
 
     A worker of a cluster that dies is replaced, and what it was at is done again by another.
 
@@ -76,7 +76,7 @@ def _check_workers(client: "Client", address: str) -> None:
 
 
 def fingerprint() -> dict[str, str]:
-    """What decides about pixels: this package's code and the libraries that decode and resize."""
+    """Return what decides the pixels: this package's code and the versions of the libraries that decode and resize."""
     code = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         code.update(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The code and the parameters of a run, in a worktree of git that leaves the user's own alone."""
+"""Check out the code and the parameters of a run in a git worktree, apart from the user's own."""
 
 import os
 import shutil
@@ -21,12 +21,12 @@ from imagetrail.tracking.tags import COMMIT, PARAMS_SHA256
 
 
 def make(root: Path, record: Record, folder: Path) -> None:
-    """Check out what a run was made of, and check that it is what the run says.
+    """Check out what a run was made of, and verify it against what the run logged.
 
     Args:
         root: the user's checkout, whose repository has the commit.
         record: of the run.
-        folder: where the worktree goes; whatever stands there is replaced.
+        folder: where the worktree goes; what it held before is replaced.
 
     Raises:
         ReproductionError: commit, patch, an untracked file or the parameters are missing, or no longer what they were.
@@ -76,7 +76,7 @@ def _git(folder: Path, problem: str, *arguments: str) -> None:
 
 
 def _bring_untracked(root: Path, record: Record, folder: Path) -> None:
-    """The files that the run holds, and those that it left out and that are still here."""
+    """Copy the files that the run holds, and those that it left out if they are still here."""
     kept = record.files / "git/untracked"
     if kept.is_dir():
         shutil.copytree(kept, folder, dirs_exist_ok=True)
@@ -88,7 +88,7 @@ def _bring_untracked(root: Path, record: Record, folder: Path) -> None:
 
 
 def _check_files(record: Record, folder: Path) -> None:
-    """Compare with git/changed.json, which has the sha256 of every file that the commit alone does not give."""
+    """Compare with git/changed.json, which has the sha256 of every file that differs from the commit."""
     dirty = record.tags.get("git.dirty") == "true"
     wanted = record.json("git/changed.json") if dirty else {}
     state = git.read_state(folder)
@@ -123,7 +123,7 @@ def _write_params(root: Path, record: Record, folder: Path) -> None:
 
 
 def _contradiction(path: Path, record: Record) -> str:
-    """Where the file and the parameters that MLflow shows part."""
+    """Describe the first difference between the file and the parameters that MLflow shows."""
     try:
         tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError):
@@ -136,7 +136,7 @@ def _contradiction(path: Path, record: Record) -> str:
 
 
 def _adapt(tree: dict[str, Any], root: Path) -> None:
-    """What cannot change a figure: where things lie on this machine, and what follows from other runs."""
+    """Adapt what cannot change a figure: places on this machine, and checks against other runs."""
     for section, name in (("download", "path"), ("download", "weights")):
         place = Path(tree[section][name])
         inside = (root / place).resolve().is_relative_to(root.resolve())
@@ -145,5 +145,5 @@ def _adapt(tree: dict[str, Any], root: Path) -> None:
     for name in tree["evaluate"].keys() & {"gate", "registry"}:
         tree["evaluate"][name] = None
     for section in ("train", "evaluate"):
-        if tree[section]["device"] == "cuda":  # without CUDA the CPU answers, and the verdict says so
+        if tree[section]["device"] == "cuda":  # without CUDA the CPU computes, and the verdict names the device
             tree[section]["device"] = "auto"

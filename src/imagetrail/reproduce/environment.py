@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import distributions
 from pathlib import Path
 
-from imagetrail.console import say, warn
+from imagetrail.console import announce, warn
 from imagetrail.errors import ReproductionError
 from imagetrail.files import artifacts
 from imagetrail.tracking.record import Record
@@ -18,7 +18,7 @@ LOCK = "requirements.lock"
 
 
 def python(root: Path, checkout: Path, record: Record) -> Path:
-    """The interpreter that repeats a run.
+    """Return the interpreter that repeats a run, installing its packages if necessary.
 
     Args:
         root: the user's checkout, below which environments are kept for the next time.
@@ -45,7 +45,7 @@ def python(root: Path, checkout: Path, record: Record) -> Path:
 
 
 def _install(folder: Path, interpreter: Path, lock: Path, version: str) -> None:
-    say(f"making the environment of the run's {LOCK} with Python {version}")
+    announce(f"making the environment of the run's {LOCK} with Python {version}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         _uv("venv", "--quiet", "--clear", "--python", version, str(folder))
@@ -62,4 +62,6 @@ def _uv(*arguments: str) -> None:
     )
     if done.returncode:
         words = " ".join(done.stderr.split())[:500]
-        raise ReproductionError(f"the environment of the run cannot be made: `uv {arguments[0]}` says {words!r}.")
+        raise ReproductionError(
+            f"the environment of the run cannot be made: `uv {arguments[0]}` failed with {words!r}."
+        )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imagetrail.console import say, warn
+from imagetrail.console import announce, warn
 from imagetrail.errors import ArtifactError
 from imagetrail.files import artifacts
 from imagetrail.reproduce import checkout, environment, rerun, verdict
@@ -22,7 +22,7 @@ REPRODUCTIONS = Path(".imagetrail/reproductions")
 
 @dataclass(frozen=True)
 class Answer:
-    """What `imagetrail reproduce` says."""
+    """The answer of `imagetrail reproduce`."""
 
     run: Record
     found: Verdict
@@ -41,14 +41,14 @@ class Answer:
                 return f"different: {self.found.first}"
 
     def text(self) -> str:
-        """For a person."""
+        """Format the answer for the terminal."""
         around = self.found.surroundings
         lines = [f"{self.run.name} ({self.run.id[:8]}): {self.sentence}."]
         lines += [f"  {line}" for line in around or ()]
         if around == []:
             lines.append("  device, threads, Python and all packages are as they were")
         if self.found.word != "bit-identical":
-            lines.append(f"  the repetition lies in {self.folder}")
+            lines.append(f"  the repetition is in {self.folder}")
         return "\n".join(lines)
 
 
@@ -70,7 +70,7 @@ def reproduce(root: Path, reference: str) -> Answer:
         rerun.check(before)
         logged = verdict.logged_data(before)
         folder = artifacts.workspace(root) / REPRODUCTIONS / before.id
-        say(f"checking out what {before.name} ({before.id[:8]}) was made of")
+        announce(f"checking out what {before.name} ({before.id[:8]}) was made of")
         checkout.make(root, before, folder)
         python = environment.python(root, folder, before)
         with _checkpoints(folder):
@@ -87,7 +87,7 @@ def reproduce(root: Path, reference: str) -> Answer:
 
 @contextmanager
 def _checkpoints(folder: Path) -> Iterator[None]:
-    """Keep the checkout's checkpoints beside it until the end, so that an interrupted repetition goes on."""
+    """Keep the checkout's checkpoints beside it until the end, so that an interrupted repetition resumes."""
     kept = folder.with_name(f"{folder.name}.checkpoints")
     kept.mkdir(exist_ok=True)
     place = folder / artifacts.CHECKPOINTS
@@ -98,10 +98,10 @@ def _checkpoints(folder: Path) -> Iterator[None]:
 
 
 def _repeat(before: Record, logged: dict[str, Any], folder: Path, python: Path, files: Path) -> Verdict:
-    say("making its data again")
+    announce("repeating its data")
     rerun.data(folder, python)
     if (difference := verdict.of_data(logged, folder)) is not None:
         return Verdict("different", difference, None, "the data")
-    say("the data are the run's; making its figures again")
+    announce("the data are equal; repeating its figures")
     rerun.figures(folder, python, before)
     return verdict.of_runs(before, record.only_run(folder, files))

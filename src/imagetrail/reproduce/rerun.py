@@ -19,19 +19,19 @@ def check(record: Record) -> None:
 
 
 def data(checkout: Path, python: Path) -> None:
-    """Download and preprocess.
+    """Run download and preprocess.
 
     Raises:
-        ImagetrailError: a stage fails; its own message stands above.
+        ImagetrailError: a stage fails; see its own message above.
     """
     _run(checkout, python, "dvc", *REPRO, "preprocess")
 
 
 def figures(checkout: Path, python: Path, record: Record) -> None:
-    """What follows from the data: the training and its evaluation, a trial, a fold, or a whole sweep.
+    """Run what follows from the data: the training and its evaluation, a trial, a fold, or a whole sweep.
 
     Raises:
-        ImagetrailError: a stage fails; its own message stands above.
+        ImagetrailError: a stage fails; see its own message above.
     """
     single = (*REPRO, "--single-item")
     if FOLD in record.tags:
@@ -46,7 +46,7 @@ def figures(checkout: Path, python: Path, record: Record) -> None:
 
 
 def _is_sweep(record: Record) -> bool:
-    """Whether it is the run of a whole sweep, not of a part."""
+    """Return whether it is the run of a whole sweep, not of a part."""
     return SWEEP in record.tags and not {TRIAL, FOLD} & record.tags.keys()
 
 
@@ -55,7 +55,7 @@ def _run(checkout: Path, python: Path, module: str, *arguments: str) -> None:
 
 
 def _environment(checkout: Path, python: Path) -> dict[str, str]:
-    """The checkout's package and store, and the interpreter that DVC's stages find as `python`."""
+    """Return an environment with the checkout's package and store, and the interpreter that stages find as `python`."""
     foreign = ("MLFLOW_", "DVC_", "IMAGETRAIL_", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"

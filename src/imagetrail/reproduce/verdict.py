@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
 
 
 def logged_data(before: Record) -> dict[str, Any]:
-    """The run's dataset.json.
+    """Return the run's dataset.json.
 
     Raises:
         ReproductionError: the run does not hold it, or not the one that it logged.
@@ -47,7 +47,7 @@ def logged_data(before: Record) -> dict[str, Any]:
 
 
 def of_data(then: dict[str, Any], checkout: Path) -> str | None:
-    """How the data in a checkout differ from those of a run's dataset.json; None where they do not."""
+    """Describe how the data in a checkout differ from those of a run's dataset.json; None where they are equal."""
     now: dict[str, Any] = artifacts.read_json(checkout / artifacts.TENSORS / "dataset.json", "preprocess")
     if then["sha256"] == now["sha256"]:
         return None

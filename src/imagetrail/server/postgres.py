@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own, from the system's programs: in a folder, without root, reached by a socket file alone."""
+"""Run a private PostgreSQL from the system's programs: in a folder, without root, reachable only by a socket file."""
 
 import os
 import shutil
@@ -65,12 +65,12 @@ def _wait(process: subprocess.Popen[bytes], programs: Path, sockets: str, log: P
     while subprocess.run([programs / "pg_isready", "-q", "-h", sockets], check=False).returncode:
         if process.poll() is not None or time.monotonic() > deadline:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-            raise ServerError(f"PostgreSQL does not start ({lines[-1] if lines else 'it says nothing'}); see {log}.")
+            raise ServerError(f"PostgreSQL does not start ({lines[-1] if lines else 'it printed nothing'}); see {log}.")
         time.sleep(0.1)
 
 
 def _programs() -> Path:
-    """The folder of initdb and postgres: on the PATH, else the newest of PLACES."""
+    """Return the folder of initdb and postgres: on the PATH, else the newest of PLACES."""
     if (found := shutil.which("initdb")) is not None:
         return Path(found).resolve().parent
     folders = [path for place in PLACES for path in Path("/").glob(place[1:]) if (path / "initdb").is_file()]
@@ -84,7 +84,7 @@ def _programs() -> Path:
 
 
 def _without_root() -> Sequence[str]:
-    """PostgreSQL refuses to run as root: in a container that has no other user, it runs under another number."""
+    """Choose another uid where we are root, as which PostgreSQL refuses to run."""
     return ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
 
 

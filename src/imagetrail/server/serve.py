@@ -1,4 +1,4 @@
-"""`imagetrail server`: MLflow on a PostgreSQL of its own, artifacts on disk; for this machine alone by default."""
+"""`imagetrail server`: run MLflow on a private PostgreSQL; by default only this machine reaches it."""
 
 import os
 import shutil
@@ -49,7 +49,7 @@ def serve(root: Path, host: str, port: int, allowed_hosts: Sequence[str]) -> Non
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(postgres.START_TIMEOUT)
-    raise ServerError(f"MLflow ended with {code}; its own words stand above.")
+    raise ServerError(f"MLflow ended with {code}; see its own message above.")
 
 
 def take_store(root: Path) -> int:

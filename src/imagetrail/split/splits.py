@@ -24,7 +24,7 @@ SHOWN = 20
 
 
 class Leak(NamedTuple):
-    """A line of leaks.csv: an image that stands on another side of the split than one it belongs to."""
+    """A line of leaks.csv: an image on another side of the split than one that it belongs with."""
 
     image: str
     side: str
@@ -35,7 +35,7 @@ class Leak(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """What the rows of data/tensors say about a split."""
+    """What data/tensors tells about each row for the split."""
 
     labels: Indices
     """int64 [N], class index."""
@@ -44,19 +44,19 @@ class Table:
     stated: npt.NDArray[np.uint8]
     """uint8 [N]: 0 where the data states no side, else 1 + an index into SIDES."""
     draws: npt.NDArray[np.float64]
-    """float64 [N, 2], in [0, 1): for `hash`, what decides about test and about validation; equal for equal groups, or
-    for equal pixels where there is no group."""
+    """float64 [N, 2], in [0, 1): for `hash`, the draws for test and for validation; equal for equal groups, or for
+    equal pixels where there is no group."""
 
 
 def split_rows(root: Path, options: Split) -> tuple[dict[arrays.Rows, Indices], list[Leak]]:
-    """The rows of data/tensors for train, val and test, and the images that stood on two sides.
+    """Choose the rows of data/tensors for train, val and test, and list the images that were on two sides.
 
     A split that the data states is kept: its test rows are the test; rows marked val are the validation, which is
     otherwise drawn from the train rows. Where none is stated, `options.test` of the rows is drawn.
 
     Raises:
         DataError: a stated split is incomplete, or leaves train or test without rows; a class is too small; images
-            stand on two sides and `on_leak` is fail, and data/leaks.csv then lists them.
+            are on two sides and `on_leak` is fail, and data/leaks.csv then lists them.
     """
     dataset = artifacts.read_dataset(root)
     table = _read(root, dataset.classes, options)
@@ -76,7 +76,7 @@ def split_rows(root: Path, options: Split) -> tuple[dict[arrays.Rows, Indices], 
 
 
 def belonging(root: Path) -> tuple[Indices, Indices]:
-    """(labels, units) of every row of data/tensors, both int64 [N]; equal units belong together. See Table."""
+    """Return (labels, units) of every row of data/tensors, both int64 [N]; equal units belong together. See Table."""
     table = _read(root, artifacts.read_dataset(root).classes, None)
     return table.labels, table.units
 
@@ -103,12 +103,12 @@ def _read(root: Path, classes: list[str], options: Split | None) -> Table:
 
 
 def _number(text: str) -> int:
-    """64 bits of a text's sha256."""
+    """Return 64 bits of a text's sha256."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def _units(pixels: Keys, groups: Keys) -> Indices:
-    """Which rows belong together: the connected components of equal pixels and equal groups, 0 being no group."""
+    """Label rows that belong together: the connected components of equal pixels and equal groups; 0 means no group."""
     _, same_pixels = np.unique(pixels, return_inverse=True)
     if not groups.any():
         return same_pixels
@@ -125,9 +125,9 @@ def _units(pixels: Keys, groups: Keys) -> Indices:
 
 
 def _stated(table: Table) -> Indices:
-    """The side of each row, as the data states it."""
+    """Return the side of each row, as the data states it."""
     if missing := int((table.stated == 0).sum()):
-        raise DataError(f"{missing} rows of a split that the data states say nothing; fill them in.")
+        raise DataError(f"the data states a split, but {missing} rows have none; fill them in.")
     sides = table.stated.astype(np.int64) - 1
     for number, name in ((0, "train"), (2, "test")):
         if not (sides == number).any():
@@ -136,7 +136,7 @@ def _stated(table: Table) -> Indices:
 
 
 def _draw(table: Table, rows: Indices, options: Split, part: int, classes: list[str]) -> Indices:
-    """For each of `rows` 2 where it is chosen, else 0; part 0 chooses the test, part 1 the validation."""
+    """Return 2 for each of `rows` that is chosen, else 0; part 0 chooses the test, part 1 the validation."""
     share = (options.test, options.val)[part]
     labels = table.labels[rows]
     if options.by == "hash":
@@ -154,7 +154,7 @@ def _draw(table: Table, rows: Indices, options: Split, part: int, classes: list[
 
 
 def _without_leaks(root: Path, table: Table, sides: Indices, options: Split) -> tuple[Indices, list[Leak]]:
-    """The sides, -1 for rows that are left out since what they belong to stands on a later side."""
+    """Return the sides, -1 for rows that are left out because what they belong with is on a later side."""
     last = np.full(table.units.max() + 1, -1)
     np.maximum.at(last, table.units, sides)
     leaking = np.flatnonzero((sides >= 0) & (sides < last[table.units]))
@@ -164,18 +164,18 @@ def _without_leaks(root: Path, table: Table, sides: Indices, options: Split) -> 
     leaks = _name(root, table, sides, last, leaking)
     if options.on_leak == "fail":
         artifacts.write_rows(root / LEAKS, Leak._fields, leaks)
-        shown = "\n  ".join(f"{a!r} ({side}) belongs to {b!r} ({other})" for a, side, b, other in leaks[:SHOWN])
+        shown = "\n  ".join(f"{a!r} ({side}) belongs with {b!r} ({other})" for a, side, b, other in leaks[:SHOWN])
         raise DataError(
-            f"{len(leaks)} images stand on another side of the split than one with the same pixels or group; {LEAKS} "
+            f"{len(leaks)} images are on another side of the split than one with the same pixels or group; {LEAKS} "
             f"lists them. Correct the split, or set split.on_leak to drop, which leaves them out:\n  {shown}"
         )
     (root / LEAKS).unlink(missing_ok=True)
-    warn(f"{len(leaks)} images are left out, since one with the same pixels or group stands in test or val.")
+    warn(f"{len(leaks)} images are left out: one with the same pixels or group is in test or val.")
     return np.where(sides < last[table.units], -1, sides), leaks
 
 
 def _name(root: Path, table: Table, sides: Indices, last: Indices, leaking: Indices) -> list[Leak]:
-    """The leaking rows by their images' names, each with one that it belongs to."""
+    """Name the leaking rows by their images, each with one that it belongs with."""
     units = np.unique(table.units[leaking])
     kept = np.flatnonzero(np.isin(table.units, units) & (sides == last[table.units]))
     partner = dict(zip(table.units[kept].tolist(), kept.tolist(), strict=True))

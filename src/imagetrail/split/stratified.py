@@ -46,7 +46,7 @@ def _class_by_class(
     generator: np.random.Generator,
     classes: list[str],
 ) -> npt.NDArray[np.bool_]:
-    """Units that lie within one class: as near to the share of each as they allow."""
+    """Choose units that are each within one class, as near to the share of each class as they allow."""
     taken = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -69,7 +69,7 @@ def _class_by_class(
 def _unit_by_unit(
     labels: Indices, units: Indices, share: float, generator: np.random.Generator, classes: list[str]
 ) -> npt.NDArray[np.bool_]:
-    """Units of several classes: in random order, each is moved where that brings all classes nearer to their share.
+    """Choose units of several classes: in random order, move each where that brings all classes nearer to their share.
 
     Repeated until nothing moves; every move lowers the sum of squared distances, relative to each class's size.
     """
@@ -88,7 +88,7 @@ def _unit_by_unit(
                 chosen[unit], held, distance, moved = not chosen[unit], after, new, True
     if lacking := np.flatnonzero((held == 0) | (held == totals)).tolist():
         raise DataError(
-            f"the class {classes[lacking[0]]!r} lies in so few groups that train or test would lack it; add groups, or "
+            f"the class {classes[lacking[0]]!r} is in so few groups that train or test would lack it; add groups, or "
             "split otherwise."
         )
     return chosen[units]

@@ -1,4 +1,4 @@
-"""The rows of cross-validation: train and validation rows dealt anew, what belongs together in one fold."""
+"""Deal train and validation rows into folds; rows that belong together are in one fold."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ class Fold:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The fold that a run's tag names."""
+        """Parse the fold that a run's tag names."""
         number, _, of = text.partition("/")
         return cls(int(number) - 1, int(of))
 
@@ -32,7 +32,7 @@ class Fold:
 
 
 def subsets(root: Path, fold: int, folds: int, seed: int) -> tuple[Subset, Subset]:
-    """(train, validation) of one fold; the test rows are in none.
+    """Return (train, validation) of one fold; the test rows are in none.
 
     Args:
         root: the repository's root.

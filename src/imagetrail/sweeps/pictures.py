@@ -16,7 +16,7 @@ COLOURS = {TrialState.COMPLETE: "#4878a8", TrialState.PRUNED: "#bbbbbb"}
 
 
 def history(path: Path, trials: Sequence[FrozenTrial], *, minimised: bool) -> Path:
-    """The objective of each trial, and the best one so far."""
+    """Draw the objective of each trial, and the best one so far."""
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
     for state, colour in COLOURS.items():
@@ -35,7 +35,7 @@ def history(path: Path, trials: Sequence[FrozenTrial], *, minimised: bool) -> Pa
 
 
 def importance(path: Path, study: optuna.Study) -> Path:
-    """The share of the objective's variance that each parameter explains (fANOVA, Hutter et al., 2014)."""
+    """Draw the share of the objective's variance that each parameter explains (fANOVA, Hutter et al., 2014)."""
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     figure = Figure(figsize=(8, 0.5 * len(shares) + 1.2), layout="constrained")

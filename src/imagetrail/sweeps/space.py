@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SPACES = Path("sweeps")
 TRIED = ("model.", "train.")
-"""Sections that a trial may change: it runs the training alone, on the tensors and the split that are there."""
+"""Sections that a trial may change: it only trains, on the existing tensors and split."""
 
 
 class _Model(BaseModel):
@@ -39,7 +39,7 @@ class Dimension(_Model):
     def _one_kind(self) -> Self:
         is_range = self.low is not None and self.high is not None and self.choices is None
         if not is_range and (self.choices is None or self.model_fields_set != {"choices"}):
-            raise ValueError("must have low and high, with log or step, or choices alone")
+            raise ValueError("must have low and high, with log or step, or only choices")
         if is_range and not self.low < self.high:  # type: ignore[operator]
             raise ValueError(f"low = {self.low} must be below high = {self.high}")
         if self.log and (self.step is not None or self.low <= 0):  # type: ignore[operator]
@@ -47,7 +47,7 @@ class Dimension(_Model):
         return self
 
     def draw(self, trial: "optuna.Trial", name: str) -> Leaf:
-        """A value for a trial."""
+        """Draw a value for a trial."""
         if self.choices is not None:  # Optuna takes no lists, JSON does
             return self.value(trial.suggest_categorical(name, [json.dumps(choice) for choice in self.choices]))
         assert self.low is not None and self.high is not None
@@ -56,7 +56,7 @@ class Dimension(_Model):
         return self.value(trial.suggest_float(name, self.low, self.high, step=self.step, log=bool(self.log)))
 
     def value(self, kept: str | float) -> Leaf:
-        """A parameter of a trial, as Optuna keeps it, as params.yaml takes it."""
+        """Translate a trial's parameter from Optuna's form to that of params.yaml."""
         if self.choices is not None:
             chosen: Leaf = json.loads(str(kept))
             return chosen
@@ -80,34 +80,34 @@ class Space(_Model):
         return self
 
     def draw(self, trial: "optuna.Trial") -> dict[str, Leaf]:
-        """A value for every parameter."""
+        """Draw a value for every parameter."""
         return {name: dimension.draw(trial, name) for name, dimension in self.parameters.items()}
 
     def values(self, kept: Mapping[str, str | float]) -> dict[str, Leaf]:
-        """The parameters of a trial, as Optuna keeps them, as params.yaml takes them."""
+        """Translate a trial's parameters from Optuna's form to that of params.yaml."""
         return {name: self.parameters[name].value(value) for name, value in kept.items()}
 
 
 def check_names(names: object) -> None:
-    """Raise ValueError for a parameter that the training alone does not follow from."""
+    """Raise ValueError for a parameter that concerns more than the training."""
     assert hasattr(names, "__iter__")
     for name in names:
         if not str(name).startswith(TRIED):
             raise ValueError(
-                f"{name} is not of the sections model and train, and a trial trains on the tensors and the split that "
-                "are there; set it in params.yaml"
+                f"{name} is not in the sections model and train, and a trial trains on the existing tensors and split; "
+                "set it in params.yaml"
             )
 
 
 def read(root: Path, name: str) -> Space:
-    """A search space by its name.
+    """Read a search space by its name.
 
     Raises:
         ParamsError: there is no such file, or it is wrong.
     """
     names = sorted(path.stem for path in (root / SPACES).glob("*.yaml"))
     if name not in names:
-        raise ParamsError(f"{name!r} is no file of {SPACES}; {nearest(name, names)}")
+        raise ParamsError(f"{name!r} is not a file of {SPACES}; {nearest(name, names)}")
     path = SPACES / f"{name}.yaml"
     try:
         return Space.model_validate(YAML(typ="safe").load((root / path).read_text(encoding="utf-8")))

@@ -108,7 +108,7 @@ def _check(root: Path, request: Request, changes: Sequence[str]) -> Params:
 
 
 def _plan(root: Path, request: Request, changes: Sequence[str], params: Params) -> Plan:
-    """The sweep's name follows from all that its figures follow from, so that equal ones go on and others begin."""
+    """Name the sweep after everything that decides its figures, so that an equal sweep resumes and another starts."""
     space = None if request.folds else spaces.read(root, request.space)
     rows = [artifacts.file_sha256(root / artifacts.SPLIT / f"{side}.npy") for side in ("train", "val")]
     described = None if space is None else space.model_dump(mode="json", exclude_unset=True)
@@ -191,15 +191,15 @@ class Outcome:
 
     @classmethod
     def of(cls, study: "optuna.Study", plan: Plan) -> "Outcome":
-        """The state of a study.
+        """Read the state of a study.
 
         Raises:
-            ImagetrailError: no trial came to its end.
+            ImagetrailError: no trial finished.
         """
         trials = taken(study.get_trials(deepcopy=False))
         if not any(trial.state == TrialState.COMPLETE for trial in trials):
             reason = next((trial.user_attrs[FAILURE] for trial in trials if FAILURE in trial.user_attrs), "none began")
-            raise ImagetrailError(f"no trial of the sweep came to its end; the first: {reason}")
+            raise ImagetrailError(f"no trial of the sweep finished; the first failed: {reason}")
         return cls(plan, trials, study.best_trial)
 
     @property
@@ -227,7 +227,7 @@ class Outcome:
         overrides.apply(root, [*self.plan.changes, *overrides.of_values(self.best_values)])
 
     def summary(self) -> str:
-        """For a person."""
+        """Format the answer for the terminal."""
         if self.plan.folds:
             mean, spread = self.figures.values()
             return f"{self.plan.folds} folds: validation accuracy {mean:.4f} ± {spread:.4f} (standard deviation)."
@@ -270,7 +270,7 @@ class Outcome:
 
 
 def _draw(study: "optuna.Study", outcome: Outcome, folder: Path) -> list[Path]:
-    """history.png, and importance.png where there is enough to tell it from."""
+    """Draw history.png, and importance.png where there are enough trials."""
     from imagetrail.sweeps import pictures
 
     drawn = [pictures.history(folder / "history.png", outcome.trials, minimised=outcome.plan.minimised)]

@@ -1,6 +1,6 @@
-"""One training of a sweep, with a run of its own and outputs that do not touch the workspace's.
+"""One training of a sweep, with its own run and outputs apart from the workspace's.
 
-`python -m imagetrail.sweeps.trial 2/3` trains the second of three folds of params.yaml alone.
+`python -m imagetrail.sweeps.trial 2/3` trains only the second of three folds of params.yaml.
 """
 
 import sys
@@ -33,7 +33,7 @@ def train(
         rows: train and validation.
         name: of the run.
         tags: of the run.
-        on_epoch: told of every epoch, with the run's id where there is one; raises Stopped to end the training.
+        on_epoch: called after every epoch, with the run's id where there is one; raises Stopped to end the training.
 
     Raises:
         ImagetrailError: as stage `train`.
@@ -61,7 +61,7 @@ def train(
 def train_fold(
     root: Path, params: Params, fold: Fold, tags: dict[str, str], on_epoch: Callable[[Epoch, str | None], None]
 ) -> Trained:
-    """One training of cross-validation; arguments and errors as `train`."""
+    """Run one training of cross-validation; arguments and errors as for `train`."""
     rows = folds.subsets(root, fold.index, fold.of, params.split.seed)
     name = f"fold {fold.index + 1} of {fold.of}"
     return train(root, params, rows, name, tags | {FOLD: str(fold)}, on_epoch)
@@ -69,7 +69,7 @@ def train_fold(
 
 @contextmanager
 def _outputs(root: Path) -> Iterator[Path]:
-    """A temporary folder that looks like a repository after `split`; its pixels are the repository's."""
+    """Yield a temporary folder that looks like a repository after `split`; it links to the repository's pixels."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data").symlink_to((root / "data").resolve())
@@ -79,7 +79,7 @@ def _outputs(root: Path) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Entry point of the process."""
+    """Run the process."""
     train_fold(Path(), load_params(Path()), Fold.read(sys.argv[1]), {}, lambda epoch, run_id: None)
 
 

@@ -51,11 +51,11 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """From JSON."""
+        """Read a plan from JSON."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def write(self, path: Path) -> None:
-        """As JSON."""
+        """Write the plan as JSON."""
         artifacts.write_json(path, asdict(self))
 
     @property
@@ -65,7 +65,7 @@ class Plan:
 
 
 def taken(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that count: not those that wait, nor those that were interrupted, which have failed for no reason."""
+    """Return the trials that count: not those that wait or were interrupted, which failed without a reason."""
     return [
         t for t in trials
         if t.state != TrialState.WAITING and (t.state != TrialState.FAIL or FAILURE in t.user_attrs)
@@ -73,7 +73,7 @@ def taken(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def open_study(plan: Plan, number: int) -> optuna.Study:
-    """The study, made if it is new.
+    """Open the study, or create it.
 
     Args:
         plan: the sweep.
@@ -114,7 +114,7 @@ def work(plan: Plan, number: int) -> None:
 
 
 def _run(root: Path, plan: Plan, space: Space | None, begun: Trial) -> float:
-    """The objective of a trial."""
+    """Run a trial and return its objective."""
     drawn: dict[str, Leaf] = {} if space is None else space.draw(begun)
     params = overrides.check(root, [*plan.changes, *overrides.of_values(drawn)])
     tags = {SWEEP: plan.study} | ({} if plan.parent is None else {PARENT: plan.parent})
@@ -141,7 +141,7 @@ def _short(value: object) -> str:
 
 
 def _report(begun: Trial, plan: Plan, params: Params, epoch: Epoch) -> None:
-    """Tell the study of an epoch; stop where the median of the others was better at that point."""
+    """Report an epoch to the study; stop where the median of the others was better at that point."""
     value = epoch.val_loss if plan.minimised else epoch.val_accuracy
     assert value is not None
     begun.report(value, epoch.epoch)
@@ -150,7 +150,7 @@ def _report(begun: Trial, plan: Plan, params: Params, epoch: Epoch) -> None:
 
 
 def main() -> None:
-    """Entry point of the process."""
+    """Run the process."""
     work(Plan.read(Path(sys.argv[1])), int(sys.argv[2]))
 
 

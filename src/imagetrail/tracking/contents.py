@@ -33,7 +33,7 @@ NAME_LIMIT = 80
 
 
 def run_name(root: Path, params: Params) -> str:
-    """The nearest recipe and what differs from it: `mnist-cnn lr=0.01 epochs=5`, or `digits default`."""
+    """Name a run after the nearest recipe and its differences: `mnist-cnn lr=0.01 epochs=5`, or `digits default`."""
     try:
         name, differences = nearest_recipe(root, params)
     except ParamsError:  # someone is at work on a recipe
@@ -44,7 +44,7 @@ def run_name(root: Path, params: Params) -> str:
 
 
 def nearest_recipe(root: Path, params: Params) -> tuple[str, dict[str, Leaf]]:
-    """The recipe with the fewest differences from the parameters, and those; where the data lies is none of them.
+    """Find the recipe with the fewest differences from the parameters, and return both; PLACES do not count.
 
     Raises:
         ParamsError: a recipe is wrong.
@@ -62,22 +62,22 @@ def nearest_recipe(root: Path, params: Params) -> tuple[str, dict[str, Leaf]]:
 
 
 PLACES = {"download.path", "download.weights"}
-"""Where things lie on this machine, which is no part of a recipe."""
+"""Places on this machine, which are not part of a recipe."""
 
 
 def _short(parameter: str) -> str:
-    """`lr=` for train.optimizer.lr; nothing for a name, which speaks for itself."""
+    """Return `lr=` for train.optimizer.lr, and nothing for a name, which needs no prefix."""
     last = parameter.rpartition(".")[2]
     return "" if last == "name" else f"{last}="
 
 
 def text(value: Leaf) -> str:
-    """A parameter as MLflow shows it, which YAML reads back as the same value: text is quoted where it must be."""
+    """Format a parameter for MLflow so that YAML reads back the same value; text is quoted where necessary."""
     return value if isinstance(value, str) and _is_plain(value) else json.dumps(value, ensure_ascii=False)
 
 
 def _is_plain(value: str) -> bool:
-    """Whether YAML reads the text as itself, not as a number, a list or nothing at all."""
+    """Return whether YAML reads the text as itself, not as a number, a list or null."""
     try:
         return bool(YAML(typ="safe").load(value) == value)
     except YAMLError:
@@ -85,7 +85,7 @@ def _is_plain(value: str) -> bool:
 
 
 def log_params(run: Run, params: Params) -> None:
-    """The effective parameters, and the canonical set as params.yaml."""
+    """Log the effective parameters, and the canonical set as params.yaml."""
     run.log(LogParams(params={name: text(value) for name, value in params.effective().items()}))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
@@ -95,12 +95,12 @@ def log_params(run: Run, params: Params) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Tags: Python and the libraries that decide figures."""
+    """Return tags with the versions of Python and of the libraries that decide figures."""
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
 def log_environment(run: Run) -> None:
-    """Git commit, dirty flag, patch and untracked files, with the sha256 of each; every installed version."""
+    """Log git commit, dirty flag, patch and untracked files with the sha256 of each, and every installed version."""
     frozen = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()}, key=str.lower)
     run.log(LogText(path="environment/requirements.txt", text="\n".join(frozen) + "\n"))
     state = read_state(run.root)
@@ -137,7 +137,7 @@ def _log_changes(run: Run, state: GitState) -> None:
 
 
 def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
-    """The data set as an input of the run, with the digest of every row's pixels; its page and its lists."""
+    """Log the data set as an input of the run, with the digest of every row's pixels; its page and its lists."""
     source = {"source": params.download.source, "path": params.download.path}
     run.log(LogDataset(name=dataset.source, digest=dataset.sha256[:8], shape=dataset.shape[1:], source=source))
     tensors = run.outputs / artifacts.TENSORS
@@ -146,7 +146,7 @@ def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
 
 
 def log_augmentation(run: Run, params: Params, train: Subset) -> None:
-    """A picture of augmented train images, where the training augments."""
+    """Log a picture of augmented train images, where the training augments."""
     if params.train.augment is None:
         return
 
@@ -157,7 +157,7 @@ def log_augmentation(run: Run, params: Params, train: Subset) -> None:
 
 
 def log_history(run: Run) -> None:
-    """Every epoch of plots/history.csv, for a run that was not there when they passed."""
+    """Log every epoch of plots/history.csv, for a run that is rebuilt."""
     path = run.outputs / artifacts.PLOTS / "history.csv"
     if not path.is_file():
         return
@@ -167,7 +167,7 @@ def log_history(run: Run) -> None:
 
 
 def epoch_metrics(values: Mapping[str, object]) -> dict[str, float | None]:
-    """`train_loss` as `train/loss` and so on, so that the UI groups the charts."""
+    """Rename `train_loss` to `train/loss` and so on, so that the UI groups the charts."""
     names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
     return {
         "train/lr" if name == "lr" else name.replace("_", "/", 1): None if value in (None, "") else float(str(value))
@@ -177,13 +177,13 @@ def epoch_metrics(values: Mapping[str, object]) -> dict[str, float | None]:
 
 
 def test_metrics(root: Path) -> dict[str, float | None]:
-    """The figures of metrics/test.json that one number holds, as `test/…`."""
+    """Return the single figures of metrics/test.json as `test/…`."""
     values = artifacts.read_metrics(root, "test")
     return {f"test/{name}": values[name] for name in ("accuracy", "loss", "macro_f1", "ece")}
 
 
 def evaluation_key(root: Path, params: Params) -> str:
-    """What the test figures follow from besides the model: parameters, data and rows; a short sha256."""
+    """Hash what decides the test figures besides the model: parameters, data and rows."""
     dataset = artifacts.read_dataset(root)
     rows = artifacts.file_sha256(root / artifacts.SPLIT / "test.npy")
     figures = params.evaluate.model_dump(mode="json", exclude={"gate", "registry"})
@@ -192,7 +192,7 @@ def evaluation_key(root: Path, params: Params) -> str:
 
 
 def describe(run: Run, params: Params, dataset: Dataset, *, tested: bool) -> None:
-    """The run's description: what was trained on what, and what came out, by the files.
+    """Write the run's description from the files: what was trained on what, and the results.
 
     Args:
         run: the run.

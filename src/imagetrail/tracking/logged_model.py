@@ -26,7 +26,7 @@ PORTABLE, ON_CUDA = "model", "model-cuda"
 
 
 class _ExportedOn:
-    """What MLflow calls a flavor: it writes a model's folder. MLflow traces on the CPU; this one where it is told."""
+    """An MLflow flavor: writes a model's folder. MLflow exports on the CPU, this one on any device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -27,7 +27,7 @@ ROWS = 5000
 
 
 def move(root: Path, database: str) -> int:
-    """Copy the local store into an empty database; returns how many runs it has.
+    """Copy the local store into an empty database, and return its number of runs.
 
     Args:
         root: the repository's root, with mlflow.db.
@@ -65,7 +65,7 @@ def move(root: Path, database: str) -> int:
 
 @contextmanager
 def _named(database: str) -> Iterator[None]:
-    """What SQLAlchemy and MLflow raise becomes one sentence."""
+    """Turn what SQLAlchemy and MLflow raise into one sentence."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -79,7 +79,7 @@ def _named(database: str) -> Iterator[None]:
 
 @contextmanager
 def _prepared(database: str) -> "Iterator[Connection]":
-    """A transaction in a database that has MLflow's tables."""
+    """Open a transaction in a database that has MLflow's tables."""
     import sqlalchemy
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -119,7 +119,7 @@ def _copy(source: "Connection", target: "Connection", table: "Table", mlruns: st
 
 
 def _served(value: Any, mlruns: str) -> Any:
-    """The address on a server of what lies below mlruns/; anything else as it is."""
+    """Translate a path below mlruns/ to its address on a server; return anything else as it is."""
     for prefix in (f"file://{mlruns}", mlruns):
         if isinstance(value, str) and (value == prefix or value.startswith(f"{prefix}/")):
             return SERVED + value.removeprefix(prefix).lstrip("/")
@@ -127,7 +127,7 @@ def _served(value: Any, mlruns: str) -> Any:
 
 
 def _continue_counting(target: "Connection", table: "Table") -> None:
-    """Ids that the database gives itself go on after those that came with the rows."""
+    """Continue the database's own ids after those that were copied."""
     import sqlalchemy
 
     for column in table.primary_key:

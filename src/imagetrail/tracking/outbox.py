@@ -57,7 +57,7 @@ class Entry:
 
     @classmethod
     def create(cls, root: Path, header: Header) -> Self:
-        """A new entry, locked by this process."""
+        """Create an entry, locked by this process."""
         folder = artifacts.workspace(root).resolve() / OUTBOX / f"{time.time_ns():020d}-{os.getpid()}"
         folder.mkdir(parents=True)
         entry = cls(folder)
@@ -114,7 +114,7 @@ class Entry:
         return Header(**json.loads((self.folder / "header.json").read_text(encoding="utf-8")))
 
     def _run(self, client: "mlflow.MlflowClient", experiment_id: str) -> str:
-        """The run that the calls are for; opened, once, where the store never heard of it."""
+        """Find the run that the calls are for, or open it, once, where the store does not have it."""
         header = self.header
         if header.run_id is not None:
             return header.run_id
@@ -142,12 +142,12 @@ class Entry:
 
 
 def store_key(uri: str) -> str:
-    """What an entry remembers of its store."""
+    """Hash the URI of a store, for an entry to remember it by."""
     return hashlib.sha256(uri.encode()).hexdigest()
 
 
 def waiting(root: Path) -> list[Path]:
-    """The entries, oldest first; cheap, for those who only want to know whether there are any."""
+    """List the entries, oldest first, without reading them."""
     return sorted((artifacts.workspace(root) / OUTBOX).glob("*/header.json"))
 
 
@@ -165,15 +165,17 @@ def send_waiting(root: Path, uri: str, client: "mlflow.MlflowClient", experiment
                 entry.send(client, experiment_id)
                 entry.remove()
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            # No fault of the store: an entry of another version, say, which must not keep trainings from it for ever.
+            # Not the store's fault: an entry of another version, say, which must not block the store for ever.
             reason = " ".join(str(error).split())[:200]
-            warn(f"{path.parent} cannot be sent ({type(error).__name__}: {reason}); remove it if it is of no use.")
+            warn(
+                f"{path.parent} cannot be sent ({type(error).__name__}: {reason}); remove it if it is no longer needed."
+            )
         finally:
             entry.release()
 
 
 def perform(client: "mlflow.MlflowClient", run_id: str, call: "Call") -> None:
-    """Make a call; one that the store refuses for what it is, not for how it feels, is said and passed over."""
+    """Make a call; skip one that the store rejects as invalid, with a warning."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -182,4 +184,4 @@ def perform(client: "mlflow.MlflowClient", run_id: str, call: "Call") -> None:
         if error.get_http_status_code() not in (400, 404):
             raise
         reason = " ".join(str(error).split())[:300]
-        warn(f"MLflow refused the {call.kind} of run {run_id} ({reason}); work goes on without them.")
+        warn(f"MLflow refused the {call.kind} of run {run_id} ({reason}); continuing without.")

@@ -33,12 +33,12 @@ class Record:
     figures: Mapping[str, Mapping[int, float]]
     """Every metric's value at each step, but for those of the machine."""
     digest: str | None
-    """Of the data set: the first 8 digits of its sha256. None where the run is no training."""
+    """Of the data set: the first 8 digits of its sha256. None where the run is not a training."""
     files: Path
     """Folder with those of FILES that the run has."""
 
     def json(self, name: str) -> dict[str, Any]:
-        """One of its files.
+        """Read one of its JSON files.
 
         Raises:
             ReproductionError: the run does not hold it, or it is damaged.
@@ -66,7 +66,7 @@ class Record:
 
 
 def read(root: Path, reference: str, folder: Path) -> Record:
-    """The record of a run of this checkout's store.
+    """Read the record of a run from this checkout's store.
 
     Args:
         root: the checkout.
@@ -82,7 +82,7 @@ def read(root: Path, reference: str, folder: Path) -> Record:
 
 
 def only_run(root: Path, folder: Path) -> Record:
-    """The record of the one run, its parts aside, in a checkout's own store, whatever MLFLOW_TRACKING_URI says.
+    """Read the record of the only run, its parts aside, from a checkout's own store, ignoring MLFLOW_TRACKING_URI.
 
     Raises:
         ReproductionError: MLflow failed there, so that there is none.

@@ -53,7 +53,7 @@ def logged_run(root: Path, reference: str) -> LoggedRun:
 
 
 def answers(root: Path, run_id: str) -> Answers:
-    """What a run's model answered for the test images.
+    """Fetch what a run's model answered for the test images.
 
     Raises:
         ArtifactError: the store has no such run, or it holds no answers.
@@ -63,12 +63,12 @@ def answers(root: Path, run_id: str) -> Answers:
 
 
 def find(root: Path, reference: str) -> "mlflow.entities.Run":
-    """A run by its id, the beginning of its id, its name, or `champion:NAME` of the registry.
+    """Find a run by its id, the start of its id, its name, or `champion:NAME` of the registry.
 
     Raises:
         ArtifactError: there is none, or there are several.
     """
-    with asked(root, f"{reference!r} is no run") as client:
+    with asked(root, f"{reference!r} is not a run") as client:
         if reference.startswith(f"{CHAMPION}:"):
             run_id = champion(root, reference.partition(":")[2])
             if run_id is None:
@@ -93,7 +93,7 @@ def find(root: Path, reference: str) -> "mlflow.entities.Run":
 
 
 def champion(root: Path, name: str) -> str | None:
-    """The id of the run whose model is the champion; None where there is none yet.
+    """Return the id of the run whose model is the champion; None where there is none yet.
 
     Raises:
         ArtifactError: the store does not answer.
@@ -121,7 +121,7 @@ def tag(root: Path, run_id: str, name: str, value: str) -> None:
 
 @contextmanager
 def asked(root: Path, problem: str) -> "Iterator[mlflow.MlflowClient]":
-    """A client; what MLflow raises becomes an ArtifactError of one sentence, which begins with `problem`."""
+    """Yield a client; turn what MLflow raises into an ArtifactError that begins with `problem`."""
     store.configure()
     import mlflow
     from mlflow.exceptions import MlflowException

@@ -32,7 +32,7 @@ BACKOFF = 20
 """A store that failed is asked again after so many times as long as the failure took, so that a training loses a
 twentieth of its time at most."""
 PAUSE = 5
-"""Seconds that it is left alone at least."""
+"""Seconds for which it is not asked at least."""
 
 
 class Run:
@@ -67,7 +67,7 @@ class Run:
         return self._retry_at is None
 
     def ask(self, question: Callable[["mlflow.MlflowClient"], T]) -> T | None:
-        """What the store answers; None where it does not."""
+        """Return what the store answers; None where it does not."""
         return self._try(lambda: question(self._connected())) if self.reachable else None
 
     def log(self, call: Call) -> None:
@@ -96,7 +96,7 @@ class Run:
         outbox.send_waiting(self.root, self._uri, self._client, self.experiment_id)
 
     def _try(self, action: Callable[[], T]) -> T | None:
-        """The action's result; None, and a warning the first time, where MLflow fails."""
+        """Return the action's result; None where MLflow fails, with a warning the first time."""
         begin = time.monotonic()
         try:
             result = action()
@@ -108,8 +108,8 @@ class Run:
                 self._warned = True
                 reason = " ".join(str(error).split())[:300] or type(error).__name__
                 warn(
-                    f"MLflow at {shown(self._uri)} failed ({shown(reason)}); work goes on without it, and what it "
-                    "should hold waits in .imagetrail/outbox until the next stage, or `make repro`, finds it again."
+                    f"MLflow at {shown(self._uri)} failed ({shown(reason)}); continuing without it. What it "
+                    "should hold waits in .imagetrail/outbox until the next stage or `make repro` reaches it."
                 )
             return None
         self._retry_at = None
@@ -229,11 +229,11 @@ class Run:
     # --- other runs ---------------------------------------------------------------------------------------------------
 
     def adopted_id(self) -> str | None:
-        """The run that `mlflow run` opened for us."""
+        """Return the id of the run that `mlflow run` opened for us."""
         return os.environ.get("MLFLOW_RUN_ID") or None
 
     def find(self, model_sha256: str, *, other_than: str = "") -> "mlflow.entities.Run | None":
-        """The newest run of a model, in the experiment of new runs; not one that only stands for another."""
+        """Find the newest run of a model in the experiment of new runs; runs that stand in for another do not count."""
         query = f"tags.`{MODEL_SHA256}` = '{model_sha256}'"
         found = self.ask(
             lambda client: client.search_runs([self.experiment_id], query, order_by=["attributes.start_time DESC"])
@@ -250,20 +250,20 @@ class Run:
 
 
 def _is_our_mistake(error: Exception) -> bool:
-    """Whether a mistake of this package's own code raised an error, which must not pass for a failing store."""
+    """Return whether this package's own code is wrong, which must not pass for a failing store."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     is_ours = Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
     return is_ours and isinstance(error, AssertionError | AttributeError | LookupError | NameError | TypeError)
 
 
 def process_tag() -> str:
-    """The value of the tag PROCESS for this process."""
+    """Return the value of the tag PROCESS for this process."""
     process = psutil.Process()
     return f"{socket.gethostname()}|{process.pid}|{process.create_time():.0f}"
 
 
 def alive(process: str) -> bool:
-    """Whether the process of this machine with this id and start time still runs."""
+    """Return whether the process of this machine with this id and start time is still running."""
     pid, _, started = process.partition("|")
     try:
         return f"{psutil.Process(int(pid)).create_time():.0f}" == started
@@ -272,5 +272,5 @@ def alive(process: str) -> bool:
 
 
 def _now() -> int:
-    """Milliseconds of Unix time, MLflow's."""
+    """Return milliseconds of Unix time, as MLflow has it."""
     return time.time_ns() // 1_000_000

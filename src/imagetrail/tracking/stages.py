@@ -1,4 +1,4 @@
-"""The doors for the stages: a run that is trained, evaluated, rebuilt from files, or stands for another."""
+"""The entry points of the stages: a run that is trained, evaluated, rebuilt from files, or stands in for another."""
 
 import os
 import tempfile
@@ -78,7 +78,7 @@ def training_run(root: Path, params: Params, train: Subset) -> Iterator[Training
 def child_run(
     root: Path, outputs: Path, params: Params, train: Subset, name: str, tags: dict[str, str]
 ) -> Iterator[TrainingRun]:
-    """Open a new run for a training that is a part of a sweep, whose run the tag PARENT names where the store told it.
+    """Open a new run for a training that is a part of a sweep, whose run the tag PARENT names once its id is known.
 
     Args:
         root: the checkout.
@@ -189,7 +189,7 @@ def stand_for(root: Path, files: Path, params: Params) -> None:
 
 
 def explain_failure(root: Path, reason: str) -> None:
-    """Say in the run that `mlflow run` opened why it has nothing to show."""
+    """Write into the run that `mlflow run` opened why it is empty."""
     run = Run(root)
     if (run_id := run.adopted_id()) is not None:
         run.ask(lambda client: client.set_tag(run_id, "mlflow.note.content", reason))
@@ -255,7 +255,7 @@ def _log_test_figures(run: Run, params: Params) -> None:
 
 
 def _take_over_test_figures(run: Run, params: Params, sha256: str) -> bool:
-    """A training that ends with an earlier model's bytes leaves evaluate nothing to do: take that run's figures."""
+    """Copy the test figures of an earlier run with the same model's bytes, since evaluate then has nothing to do."""
     earlier = run.find(sha256, other_than=run.id or "")
     if earlier is None or earlier.data.tags.get(EVALUATION) != contents.evaluation_key(run.outputs, params):
         return False
@@ -265,7 +265,7 @@ def _take_over_test_figures(run: Run, params: Params, sha256: str) -> bool:
 
 
 def _copy_figures(run: Run, source_id: str, prefix: str) -> None:
-    """Every value of the source's metrics that begin with `prefix` and the run lacks, its pictures, and its model."""
+    """Copy the source's metrics that begin with `prefix` and that the run lacks, its pictures, and its model."""
 
     def copy(client: "mlflow.MlflowClient") -> None:
         assert run.id is not None, "only while the store answers"

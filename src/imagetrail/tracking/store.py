@@ -33,17 +33,17 @@ def configure() -> None:
 
 
 def uri(root: Path) -> str:
-    """The tracking URI for a checkout at `root`, which may be DVC's temporary copy of the repository."""
+    """Return the tracking URI for a checkout at `root`, which may be DVC's temporary copy of the repository."""
     return os.environ.get("MLFLOW_TRACKING_URI") or local(artifacts.workspace(root))
 
 
 def local(root: Path) -> str:
-    """The tracking URI of a checkout's own store."""
+    """Return the tracking URI of a checkout's own store."""
     return f"sqlite:///{root.resolve() / DATABASE}"
 
 
 def prepare(root: Path) -> tuple[str, str]:
-    """Create what is missing; returns (tracking URI, id of the experiment for new runs).
+    """Create what is missing, and return (tracking URI, id of the experiment for new runs).
 
     The experiment is MLFLOW_EXPERIMENT_ID, else MLFLOW_EXPERIMENT_NAME, else Default, where a plain `mlflow run` opens
     its run. In a local store an experiment gets an absolute artifact location: MLflow's own would be relative to

@@ -6,7 +6,7 @@ batches.py        rows in random order, loaded onto the device
 optimisation.py   optimizer, schedule, loss and averaging, by torch's names
 augment.py        kornia's augmentations on whole batches
 preview.py        a picture of what they do
-features.py       what a frozen backbone says of every image, computed once
+features.py       a frozen backbone's output for every image, computed once
 checkpoints.py    the state after each epoch, so that a killed training resumes
 
 May import: errors, console, drawing, files, params, model.

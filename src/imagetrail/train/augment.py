@@ -56,7 +56,7 @@ class Augmentation:
         return images, targets
 
     def _shares(self, pairs: Tensor, *, is_cut: bool) -> Tensor:  # float [N,3]: label, other label, share -> [N,K]
-        """The share of each class in mixed images; kornia's share is the other's in MixUp, one's own in CutMix."""
+        """Return the share of each class in mixed images; kornia's share is the other's in MixUp, the own in CutMix."""
         own, other = (functional.one_hot(pairs[:, i].long(), self._num_classes).float() for i in (0, 1))
         share = pairs[:, 2:].float()
         return torch.lerp(other, own, share) if is_cut else torch.lerp(own, other, share)

@@ -1,8 +1,8 @@
-"""The state of a training after each epoch, so that a killed training goes on where it was.
+"""Save the state of a training after each epoch, so that a killed training resumes.
 
-Checkpoints lie outside DVC's outputs, which DVC deletes before it runs a stage. Their folder is named after everything
-that decides the weights, so that a changed parameter, pixel or line of code starts anew. A file's name carries the
-sha256 of its bytes; a damaged one is passed over for the one before.
+Checkpoints are outside DVC's outputs, which DVC deletes before it runs a stage. Their folder is named after everything
+that decides the weights, so that a changed parameter, pixel or line of code starts over. A file's name has the sha256
+of its bytes; a corrupt file is skipped for the one before.
 """
 
 import hashlib
@@ -44,13 +44,13 @@ class Checkpoints:
             old.unlink()
 
     def load(self) -> dict[str, Any] | None:
-        """The newest undamaged state, with its tensors on the CPU; None where there is none."""
+        """Return the newest intact state, with its tensors on the CPU; None where there is none."""
         for path in reversed(self._files()):
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest()[:16] == path.stem.split("-")[1]:
                 state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
                 return state
-            warn(f"{path} is damaged and passed over.")
+            warn(f"{path} is corrupt; skipping it.")
         return None
 
     def clear(self) -> None:

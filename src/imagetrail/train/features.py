@@ -1,7 +1,7 @@
-"""What a frozen backbone says of every image, computed once and kept on disk.
+"""Compute a frozen backbone's features of every image once, and keep them on disk.
 
-The file is named after all that decides its values: pixels, weights, architecture, normalisation, input size. The head
-is no part of that, so another head, schedule or split finds the features there.
+The file is named after everything that decides its values: pixels, weights, architecture, normalisation, input size.
+The head is not part of that, so another head, schedule or split finds the features there.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ BLOCK = 64
 
 
 def of_backbone(root: Path, classifier: Classifier, subsets: list[Subset]) -> list[Subset]:
-    """The subsets with features, float32 [N,D], in the place of pixels.
+    """Return the subsets with features, float32 [N,D], in place of pixels.
 
     Args:
         root: the repository's root; the features lie below its workspace.
@@ -59,7 +59,7 @@ def of_backbone(root: Path, classifier: Classifier, subsets: list[Subset]) -> li
 def _compute(
     classifier: Classifier, network: Backbone, pixels: npt.NDArray[np.uint8], device: torch.device
 ) -> npt.NDArray[np.float32]:
-    """In float32 whatever the training's precision, as evaluation computes."""
+    """Compute in float32 whatever the training's precision, as evaluation does."""
     classifier.eval()
     images = classifier.normalise(torch.from_numpy(np.array(pixels)).to(device))
     values: npt.NDArray[np.float32] = network.features(images).float().cpu().numpy()

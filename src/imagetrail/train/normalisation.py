@@ -12,7 +12,7 @@ from imagetrail.params.train import Normalisation
 
 
 def channel_statistics(subset: Subset) -> tuple[list[float], list[float]]:
-    """(mean, standard deviation) of each channel over the subset's pixels, scaled to [0, 1].
+    """Return (mean, standard deviation) of each channel over the subset's pixels, scaled to [0, 1].
 
     Sums are exact integers over chunks of rows, so that memory does not grow and the order does not matter. A channel
     without variation gets a standard deviation of 1.
@@ -31,7 +31,7 @@ def channel_statistics(subset: Subset) -> tuple[list[float], list[float]]:
 
 
 def new_card(model: Model, weights: Weights | None, normalisation: Normalisation | None, train: Subset) -> Card:
-    """The card of a classifier that is to be trained on `train`; statistics come from its rows alone.
+    """Create the card of a classifier that will be trained on `train`; statistics come only from its rows.
 
     Args:
         model: section `model` of params.yaml.

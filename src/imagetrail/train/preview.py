@@ -18,7 +18,7 @@ SAMPLES = 10
 
 
 def augmented(path: Path, subset: Subset, transforms: Sequence[Augment], seed: int) -> None:
-    """Images of a subset, one a row: as they are, then as a training may see them."""
+    """Draw images of a subset, one per row: as they are, then as a training may see them."""
     rows = np.random.default_rng(seed).permutation(subset.rows)[:SAMPLES]
     images, labels = torch.from_numpy(subset.images[rows]) / 255, torch.from_numpy(subset.labels[rows])
     augment = Augmentation(transforms, len(subset.dataset.classes))

@@ -27,7 +27,7 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
 def build(
     name: str, in_channels: int, image_size: tuple[int, int], num_classes: int, arguments: Mapping[str, object]
 ) -> nn.Module:
-    """A network with random weights.
+    """Build a network with random weights.
 
     Args:
         name: a row of MODELS, or a classifier of torchvision by its own name, such as `resnet50`.

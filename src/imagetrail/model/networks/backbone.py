@@ -68,14 +68,14 @@ class Backbone(nn.Module):
         return self
 
     def features(self, images: Tensor) -> Tensor:  # float32 [N,3,H,W] -> float32 [N,D]
-        """What the head sees of normalised images."""
+        """Return what the head sees of normalised images."""
         if images.shape[2:] != self.input_size:
             images = functional.interpolate(images, self.input_size, mode="bilinear", antialias=True)
         features: Tensor = self.backbone(images)
         return features
 
     def forward(self, images: Tensor) -> Tensor:  # float32 [N,3,H,W] -> logits [N,K]
-        """Logits of normalised images."""
+        """Return logits of normalised images."""
         logits: Tensor = self.head(self.features(images))
         return logits
 
@@ -87,6 +87,6 @@ def _last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
 
 
 def expected_normalisation(architecture: str) -> tuple[list[float], list[float]]:
-    """(mean, std) of each channel, for pixels in [0, 1], that torchvision's weights of an architecture expect."""
+    """Return the (mean, std) of each channel, for pixels in [0, 1], that torchvision's weights expect."""
     transforms = models.get_model_weights(architecture).DEFAULT.transforms()  # type: ignore[attr-defined]
     return list(transforms.mean), list(transforms.std)

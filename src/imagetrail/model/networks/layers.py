@@ -6,7 +6,7 @@ from torch import nn
 
 
 def convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    """A 3x3 convolution that keeps the image's size, batch normalisation, ReLU."""
+    """Return a 3x3 convolution that keeps the image's size, batch normalisation, and ReLU."""
     return [
         nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
@@ -15,6 +15,6 @@ def convolution(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 def dense(widths: list[int], dropout: float, num_classes: int) -> list[nn.Module]:
-    """Linear layers from each width to the next, each followed by ReLU and dropout, and one more to the classes."""
+    """Return linear layers from each width to the next, with ReLU and dropout between, and one more to the classes."""
     hidden = [layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout))]
     return [*hidden, nn.Linear(widths[-1], num_classes)]

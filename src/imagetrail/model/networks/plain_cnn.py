@@ -36,7 +36,7 @@ class PlainCNN(nn.Sequential):
             widths: channels of each convolution.
             padding: zeros around the image before each convolution; 1 keeps its size.
             pool_after: the convolutions that 2x2 max pooling follows, from 1.
-            batch_norm: whether batch normalisation stands between convolution and ReLU.
+            batch_norm: whether batch normalisation follows each convolution.
             hidden: units of each fully connected layer before the last.
             dropout: share of the units before each fully connected layer that is zeroed in training, in [0, 1).
 

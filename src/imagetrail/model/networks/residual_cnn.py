@@ -1,6 +1,6 @@
 """A small residual network, trained from scratch in minutes.
 
-The layout is that of David Page's ResNet-9 (How to Train Your ResNet, 2018), which widths and blocks of one's own turn
+The layout is that of David Page's ResNet-9 (How to Train Your ResNet, 2018), which other widths and blocks turn
 into anything from a few thousand parameters to seven millions.
 """
 
@@ -57,7 +57,7 @@ class ResidualCNN(nn.Module):
         self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:  # float32 [N,C,H,W] -> logits [N,K]
-        """Logits of normalised images."""
+        """Return logits of normalised images."""
         features = self.blocks(images).amax(dim=(2, 3))  # [N,D]
         logits: Tensor = self.head(self.dropout(features))
         return logits

@@ -45,7 +45,7 @@ class SmallCNN(nn.Module):
         self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:  # float32 [N,C,H,W] -> logits [N,K]
-        """Logits of normalised images."""
+        """Return logits of normalised images."""
         features = self.blocks(images).mean(dim=(2, 3))  # [N,D]
         logits: Tensor = self.head(self.dropout(features))
         return logits
