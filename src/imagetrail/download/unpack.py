@@ -58,7 +58,7 @@ def unpack(archive: Path, folder: Path, called: str) -> None:
 
     Raises:
         DataError: it is not an archive, is damaged or encrypted, unpacks to more than LARGEST_RATIO or the disk allow,
-            or a member is a link or a device, has a name that leads out of the folder, or one that differs from another's
+            or a member is a link or a device, has a name that leads out of the folder, or one that differs from another
             by case alone. The folder is removed.
     """
     limit = max(HARMLESS, LARGEST_RATIO * archive.stat().st_size)
