@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
-from support import REPOSITORY, git, need
+from support import PATIENCE, REPOSITORY, git, need
 
 BIN = Path(sys.executable).parent
 SMALL = ("-S", "train.epochs=1", "-S", "model.widths=[8, 16]")
@@ -37,7 +37,7 @@ MAKE = ("make", "--old-file=.venv/installed")
 
 def run(folder: Path, *command: str, code: int | None = 0, **changes: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        command, cwd=folder, env=environment(**changes), capture_output=True, text=True, check=False, timeout=540
+        command, cwd=folder, env=environment(**changes), capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     if code is not None:
         assert done.returncode == code, f"{command} gave {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -119,7 +119,7 @@ def server(folder: Path, *command: str, port: int, url: str = "") -> Iterator[No
         start_new_session=True,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             assert process.poll() is None, f"{command} ended with {process.returncode}"
             try:
@@ -133,14 +133,14 @@ def server(folder: Path, *command: str, port: int, url: str = "") -> Iterator[No
         yield
     finally:
         os.killpg(process.pid, 15)
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 def run_queue(folder: Path, jobs: int) -> None:
     """Run what is queued; `dvc exp run --run-all` does not return when a worker misses the others' farewell."""
     run(folder, "dvc", "queue", "start", "--jobs", str(jobs))
     try:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + PATIENCE
         while re.search("Queued|Running", status := run(folder, "dvc", "queue", "status").stdout):
             assert time.monotonic() < deadline, status
             time.sleep(1)
@@ -175,7 +175,7 @@ def browser(profile: Path):
 def wait_for(driver, text: str) -> str:
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(driver, 60).until(lambda d: text in d.find_element("tag name", "body").text)
+    WebDriverWait(driver, PATIENCE).until(lambda d: text in d.find_element("tag name", "body").text)
     return driver.find_element("tag name", "body").text
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from clones import MAKE, make_clone, run
 from filelock import FileLock
-from support import REPOSITORY, Web
+from support import REPOSITORY, Web, set_params
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,6 +78,7 @@ def root(tmp_path: Path) -> Path:
     shutil.copy(REPOSITORY / "params.yaml", tmp_path)
     shutil.copytree(REPOSITORY / "recipes", tmp_path / "recipes")
     (tmp_path / "data" / "source").mkdir(parents=True)
+    set_params(tmp_path, machine__jobs=1)  # workers that joblib keeps would outlive the test
     return tmp_path
 
 

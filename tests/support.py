@@ -15,6 +15,10 @@ from ruamel.yaml import YAML
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+PATIENCE = 900
+"""Seconds after which a test gives up on an event that must come; a busy machine may need minutes."""
+
+
 def need(present: object, what: str) -> None:
     """Skip where something is absent; under CI that is a failure, so that nothing goes untested unnoticed."""
     if not present:

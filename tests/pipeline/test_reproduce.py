@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from clones import BIN, MAKE, environment, make_clone, project_run, run, write_photos
-from support import git, set_params
+from support import PATIENCE, git, set_params
 
 from imagetrail.errors import ArtifactError, ReproductionError
 from imagetrail.reproduce import verdict
@@ -241,7 +241,7 @@ def test_an_interrupted_repetition_goes_on_where_it_was(workplace: Path, monkeyp
     kept = workplace / REPRODUCTIONS / f"{run_id}.checkpoints"
     command = [BIN / "imagetrail", "reproduce", run_id]
     process = subprocess.Popen(command, cwd=workplace, env=environment(), start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not list(kept.glob("*/0000[3-9]*.pt")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from clones import BIN, MAKE, free_port, run, write_small_space
-from support import need, set_params
+from support import PATIENCE, need, set_params
 
 from imagetrail.errors import ServerError
 from imagetrail.server import postgres
@@ -35,7 +35,7 @@ def running(folder: Path, port: int) -> Iterator[psutil.Process]:
     process = subprocess.Popen([BIN / "imagetrail", "server", "--port", str(port)], cwd=folder,
                                env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"})  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
@@ -47,8 +47,8 @@ def running(folder: Path, port: int) -> Iterator[psutil.Process]:
     finally:
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
-        gone, alive = psutil.wait_procs(children, timeout=20)
+        assert process.wait(PATIENCE) == 130
+        gone, alive = psutil.wait_procs(children, timeout=PATIENCE)
         assert len(gone) >= 3, "PostgreSQL and MLflow"
         assert alive == [], "something was left running"
 
@@ -124,7 +124,7 @@ def test_a_port_that_is_taken_is_said(root: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run([BIN / "imagetrail", "server", "--port", str(port)], cwd=root, capture_output=True,
-                              text=True, check=False, timeout=120)  # fmt: skip
+                              text=True, check=False, timeout=PATIENCE)  # fmt: skip
     assert done.returncode == 2
     assert "in use" in done.stderr
 
@@ -164,7 +164,7 @@ def test_a_local_store_is_moved_there_with_its_models(root: Path, monkeypatch: p
 
     def move(*arguments: str, code: int) -> str:
         done = subprocess.run([BIN / "imagetrail", "move-store", *arguments], cwd=root, capture_output=True, text=True,
-                              check=False, timeout=120)  # fmt: skip
+                              check=False, timeout=PATIENCE)  # fmt: skip
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.stats import binomtest, bootstrap
 
 from imagetrail.errors import DataError
 from imagetrail.files import artifacts
@@ -216,6 +214,8 @@ def paired_difference(n: int, only_first: int, only_second: int) -> Interval:
         only_first: images that the first alone gets right.
         only_second: images that the second alone gets right.
     """
+    from scipy.optimize import brentq  # scipy takes a second to import, and only comparisons need it
+
     b, c, z = only_first, only_second, NormalDist().inv_cdf((1 + LEVEL) / 2)
 
     def excess(difference: float) -> float:
@@ -241,6 +241,8 @@ def _accuracies(
 
 
 def _accuracy(answers: Answers) -> Interval:
+    from scipy.stats import binomtest
+
     right, n = int(answers.correct.sum()), len(answers.images)
     low, high = binomtest(right, n).proportion_ci(LEVEL, method="wilson")
     return Interval(right / n, float(low), float(high))
@@ -258,6 +260,8 @@ def _intervals(first: Answers, second: Answers, figure: Figure) -> tuple[Interva
 
 
 def _interval(rows: npt.NDArray[np.intp], function: Callable[[npt.NDArray[np.intp]], float]) -> Interval:
+    from scipy.stats import bootstrap
+
     value = function(rows)
     if len(rows) < 2:
         return Interval(value, value, value)

@@ -24,7 +24,6 @@ from imagetrail.params.section import Leaf, leaves
 from imagetrail.tracking.calls import LogDataset, LogParams, LogText, SetTags
 from imagetrail.tracking.run import Run
 from imagetrail.tracking.tags import COMMIT, PARAMS_SHA256
-from imagetrail.train import preview
 
 LIBRARIES = ("torch", "torchvision", "mlflow", "dvc", "numpy", "pillow", "scikit-learn")
 UNTRACKED_LIMIT = 10 * 2**20
@@ -149,6 +148,8 @@ def log_augmentation(run: Run, params: Params, train: Subset) -> None:
     """Log a picture of augmented train images, where the training augments."""
     if params.train.augment is None:
         return
+
+    from imagetrail.train import preview  # matplotlib is for trainings that augment
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "augmented.png"
