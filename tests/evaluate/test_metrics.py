@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from samples import CARD, PREDICTIONS, make_subset
+from sklearn.metrics import f1_score, precision_recall_fscore_support
 from support import REPOSITORY
 
 from imagetrail.evaluate import inference
-from imagetrail.evaluate.metrics import calibration_error, measure
+from imagetrail.evaluate.metrics import calibration_error, measure, per_class
 from imagetrail.files import artifacts
 from imagetrail.files.artifacts import TensorRow
 from imagetrail.model.classifier import Classifier
@@ -27,6 +30,17 @@ def test_figures_by_hand() -> None:
     assert metrics["per_class"]["c"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "n": 0}
     # Bins (.5,.6], (.7,.8] twice, (.8,.9]: gaps .6, (.8 + .75 - 1), .1 over four rows.
     assert metrics["ece"] == pytest.approx((0.6 + 0.55 + 0.1) / 4)
+
+
+@given(st.integers(1, 6), st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=40))
+def test_figures_per_class_are_scikit_learns_to_the_bit(extra: int, pairs: list[tuple[int, int]]) -> None:
+    labels, predicted = np.array(pairs, np.int64).T
+    classes = 5 + extra
+    expected = precision_recall_fscore_support(labels, predicted, labels=range(classes), zero_division=0.0)
+    for ours, theirs in zip(per_class(labels, predicted, classes), expected, strict=True):
+        assert np.array_equal(ours, theirs)
+    macro = f1_score(labels, predicted, labels=range(classes), average="macro", zero_division=0.0)
+    assert per_class(labels, predicted, classes).f1.mean() == macro
 
 
 def test_calibration_of_a_perfect_and_of_a_boastful_model() -> None:

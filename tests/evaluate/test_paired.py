@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
-from sklearn.metrics import f1_score
 
 from imagetrail.errors import ArtifactError, DataError
 from imagetrail.evaluate import gate, paired
@@ -93,13 +92,6 @@ def test_intervals_cover_the_truth_as_often_as_they_claim() -> None:
         found = paired._accuracy(answers("".join(random.choice(["1", "0"], p=[0.8, 0.2], size=200))))
         held += found.low <= 0.8 <= found.high
     assert 0.94 <= held / 2000 <= 0.965
-
-
-def test_macro_f1_is_scikit_learns() -> None:
-    random = np.random.default_rng(0)
-    labels, predicted = random.integers(0, 5, (2, 60))
-    expected = f1_score(labels, predicted, labels=range(7), average="macro", zero_division=0.0)
-    assert paired._macro_f1(labels, predicted, 7) == pytest.approx(expected)
 
 
 def test_only_common_images_are_compared() -> None:

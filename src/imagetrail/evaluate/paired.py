@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagetrail.errors import DataError
+from imagetrail.evaluate.metrics import per_class
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Indices
 
@@ -183,15 +184,10 @@ Figure = Callable[[Answers, npt.NDArray[np.intp]], float]
 """A figure of some rows of a model's answers."""
 FUNCTIONS: Mapping[str, Figure] = {
     "loss": lambda answers, rows: float(-np.log(np.maximum(answers.truth[rows], 1e-6)).mean()),
-    "macro_f1": lambda answers, rows: _macro_f1(answers.labels[rows], answers.predicted[rows], len(answers.classes)),
+    "macro_f1": lambda answers, rows: float(
+        per_class(answers.labels[rows], answers.predicted[rows], len(answers.classes)).f1.mean()
+    ),
 }
-
-
-def _macro_f1(labels: Indices, predicted: Indices, classes: int) -> float:
-    """Compute macro F1 as scikit-learn does with all labels and zero_division=0, but fast enough for a bootstrap."""
-    right = np.bincount(labels[labels == predicted], minlength=classes)
-    shown = np.bincount(labels, minlength=classes) + np.bincount(predicted, minlength=classes)
-    return float((2 * right / np.maximum(shown, 1)).mean())
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

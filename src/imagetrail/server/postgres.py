@@ -20,7 +20,7 @@ PLACES = (
     "/usr/local/opt/postgresql*/bin",
 )
 """Where packages of Debian, Red Hat and Homebrew put the programs that are not on the PATH."""
-START_TIMEOUT = 60
+START_TIMEOUT = 300
 """Seconds for it to accept connections, and to stop."""
 
 
