@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clones import MAKE, make_clone, run
@@ -16,26 +17,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--run-slow"):
-        for item in items:
-            if "slow" in item.keywords:
+    """Skip slow tests unless asked for; fast ones open no socket, but to the fixture `web`."""
+    for item in items:
+        if "slow" in item.keywords:
+            if not config.getoption("--run-slow"):
                 item.add_marker(pytest.mark.skip(reason="slow: pytest --run-slow, or make test"))
-
-
-@pytest.fixture(autouse=True)
-def _no_network(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fast tests open no socket, but to the fixture `web`; slow ones start servers of their own on loopback."""
-    import pytest_socket
-
-    if "slow" in request.keywords:
-        yield
-        return
-    if "web" in request.fixturenames:
-        pytest_socket.socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
-    else:
-        pytest_socket.disable_socket(allow_unix_socket=True)
-    yield
-    pytest_socket._remove_restrictions()
+        elif "web" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.allow_hosts(["127.0.0.1"]))
+        else:
+            item.add_marker(pytest.mark.disable_socket)
 
 
 @pytest.fixture(autouse=True)
@@ -135,3 +125,17 @@ def reproduced(committed: Path, tmp_path: Path) -> Path:
     clone = tmp_path / "clone"
     shutil.copytree(committed, clone, symlinks=True)
     return clone
+
+
+@pytest.fixture
+def recorded_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log models without exporting them, for tests that are not about the model."""
+    import mlflow.pytorch
+
+    def save_model(module: object, path: str, *, mlflow_model: Any, **_: object) -> None:
+        (Path(path) / "data").mkdir(parents=True)
+        (Path(path) / "data/model.pt2").touch()
+        mlflow_model.add_flavor("pytorch", model_data="data", serialization_format="pt2")
+        mlflow_model.save(Path(path) / "MLmodel")
+
+    monkeypatch.setattr(mlflow.pytorch, "save_model", save_model)

@@ -96,6 +96,7 @@ def test_the_same_overrides_give_the_same_run_whatever_the_door(tmp_path: Path) 
         project_run(elsewhere, *(f"{name}={text}" for name, text in typed(photos).items()), uri=uri)
     (logged,) = mlflow_runs(elsewhere)
     outcomes["mlflow run URI"] = outcome(logged)
+    assert logged.data.tags["mlflow.source.git.commit"] == git(folder, "rev-parse", "HEAD").strip()
 
     first = outcomes.pop("dvc repro")
     for door, (parameters, figures, model) in outcomes.items():

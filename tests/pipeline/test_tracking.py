@@ -41,7 +41,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(prepared: Path, tmp_path: Path) -> Iterator[Path]:
+def root(prepared: Path, tmp_path: Path, recorded_models: None) -> Iterator[Path]:
     """A copy of it, whose runs go to a store of its own."""
     copy = tmp_path / "repository"
     shutil.copytree(prepared, copy)

@@ -138,12 +138,11 @@ def _answer(session: requests.Session, address: str, headers: dict[str, str]) ->
     start = address
     for _ in range(REDIRECTS + 1):
         with session.get(address, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False) as answer:
-            following = session.get_redirect_target(answer)
-            if following is None:
+            if not answer.is_redirect:
                 _check_status(answer, address)
                 yield answer
                 return
-        onward = urljoin(address, following)
+        onward = urljoin(address, answer.headers["Location"])
         if reason := _unsafe(address, onward):
             raise DataError(f"{shown(start)} redirects to {shown(onward)}, {reason}; give the file's own address.")
         address = onward

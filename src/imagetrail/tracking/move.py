@@ -81,11 +81,10 @@ def _named(database: str) -> Iterator[None]:
 def _prepared(database: str) -> "Iterator[Connection]":
     """Open a transaction in a database that has MLflow's tables."""
     import sqlalchemy
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     engine = sqlalchemy.create_engine(database)
     engine.connect().close()  # MLflow would try for minutes
-    SqlAlchemyStore(database, SERVED)
+    store.create_tables(database, SERVED)
     with engine.begin() as connection:
         yield connection
 

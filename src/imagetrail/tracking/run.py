@@ -152,9 +152,7 @@ class Run:
 
         The run ends FINISHED, FAILED after an error, KILLED after Ctrl-C, SIGTERM or where it was Stopped.
         """
-        from mlflow.tracking.context.registry import resolve_tags
-
-        self._tags = dict(tags) if run_id is not None else resolve_tags(dict(tags))
+        self._tags = dict(tags) if run_id is not None else _with_context(tags)
         self.id, self._name, self._start, self._ends = run_id, name, _now(), True
         if self.reachable:
             self._try(self._begin)
@@ -247,6 +245,17 @@ class Run:
             host, _, rest = run.data.tags.get(PROCESS, "").partition("|")
             if host == socket.gethostname() and rest and not alive(rest):
                 self.ask(lambda client, run=run: client.set_terminated(run.info.run_id, "KILLED"))  # type: ignore[misc]
+
+
+def _with_context(tags: Mapping[str, str]) -> dict[str, str]:
+    """Add the tags that MLflow itself gives a new run: user, source and git commit."""
+    try:
+        from mlflow.tracking.context.registry import resolve_tags
+
+        return dict(resolve_tags(dict(tags)))
+    except Exception as error:  # a private function, and providers of the user's: tracking never stops a training
+        warn(f"MLflow's own tags are missing from the run ({type(error).__name__}: {error}).")
+        return dict(tags)
 
 
 def _is_our_mistake(error: Exception) -> bool:

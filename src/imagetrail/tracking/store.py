@@ -65,12 +65,15 @@ def prepare(root: Path) -> tuple[str, str]:
     lock.parent.mkdir(exist_ok=True)
     with FileLock(lock):
         if tracking_uri == local(workspace):
-            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-            SqlAlchemyStore(
-                tracking_uri, str(location)
-            )  # before any client, which would begin it with its own location
+            create_tables(tracking_uri, str(location))  # before any client, which would use its own location
         return tracking_uri, _experiment(tracking_uri, name, location)
+
+
+def create_tables(database: str, location: str) -> None:
+    """Create MLflow's tables in a database where they are missing; artifacts of Default go to `location`."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(database, location)
 
 
 def _experiment(tracking_uri: str, name: str, location: Path | None) -> str:

@@ -1,0 +1,236 @@
+"""Private and undocumented names of other libraries: each is used in one place, with a test here.
+
+A failure names what moved and the place that relies on it. Where a public way appears, take it and remove the test.
+"""
+
+import inspect
+import re
+import sqlite3
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support import REPOSITORY
+
+from imagetrail.doors import repro
+from imagetrail.tracking import store
+from imagetrail.tracking.run import GENERATED_NAME
+
+PACKAGE = REPOSITORY / "src/imagetrail"
+quiet = pytest.mark.filterwarnings("ignore")  # MLflow and torch.export warn of their own insides
+
+PRIVATE = {
+    "SqlAlchemyStore": "tracking/store.py",
+    "resolve_tags": "tracking/run.py",
+    "SystemMetricsMonitor": "tracking/run.py",
+    "CodeDatasetSource": "tracking/calls.py",
+    "MetaDataset": "tracking/calls.py",
+    "dvc.utils.hydra": "params/overrides.py",
+    "dvc.cli": "doors/repro.py",
+    "refs/exps": "doors/mlflow_run.py",
+    "DVC_ROOT": "files/artifacts.py",
+    "DVC_EXP_NAME": "tracking/stages.py",
+    "FlopCounterMode": "model/costs.py",
+    "model_weights_config.json": "model/exported.py",
+    "use_correct_lambda": "train/augment.py",
+    "_image_files": "download/torchvision_photographs.py",
+    '"resources"': "download/torchvision_arrays.py",
+    '"MPO"': "preprocess/decode.py",
+    "orig_filename": "download/unpack.py",
+    "_proc_member": "download/unpack.py",
+}
+"""Each name, and the one file that uses it."""
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_a_private_name_is_used_in_one_place(name: str) -> None:
+    files = [p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py") if name in p.read_text()]
+    files = [file for file in files if file != "params/signatures.py"]  # which lists arguments that we give
+    assert files == [PRIVATE[name]], f"{name} must be used in {PRIVATE[name]} only"
+
+
+# --- MLflow -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store as MLflow creates it."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    store.configure()
+    store.create_tables(f"sqlite:///{path}", str(path.parent / "mlruns"))
+    return path
+
+
+@quiet
+def test_sql_on_mlflows_tables_finds_its_columns(database: Path) -> None:
+    connection = sqlite3.connect(database)
+    columns = {
+        table: {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    }
+    connection.close()
+    assert {"run_uuid", "key", "value"} <= columns["tags"], "doors/repro.py asks the table of tags for a model's run"
+    assert {"run_uuid", "lifecycle_stage", "artifact_uri"} <= columns["runs"], "doors/repro.py, tracking/move.py"
+    assert {"name", "artifact_location"} <= columns["experiments"], "tracking/move.py checks where artifacts are"
+    assert "artifact_location" in columns["logged_models"], "tracking/move.py translates places"
+    assert "version_num" in columns["alembic_version"], "tracking/move.py compares the schemas of two stores"
+
+
+@quiet
+def test_generated_run_names_are_recognised(database: Path) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{database}")
+    for _ in range(5):
+        name = client.create_run("0").info.run_name
+        assert GENERATED_NAME.fullmatch(name), f"tracking/run.py renames runs that nobody named, and {name!r} looks new"
+
+
+def test_settings_of_mlflow_still_exist() -> None:
+    from mlflow import environment_variables
+
+    for name in store.SETTINGS:
+        assert hasattr(environment_variables, name) or name == "MLFLOW_LOGGING_LEVEL", (
+            f"tracking/store.py sets {name}, which MLflow no longer reads"
+        )
+
+
+@quiet
+def test_monitor_takes_what_a_run_gives_it() -> None:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    taken = inspect.signature(SystemMetricsMonitor).parameters.keys()
+    assert {"run_id", "sampling_interval", "resume_logging", "tracking_uri"} <= taken, "tracking/run.py: watch()"
+    assert hasattr(SystemMetricsMonitor, "finish"), "tracking/run.py ends it with the run"
+
+
+@quiet
+def test_dataset_dictionary_has_what_a_run_logs() -> None:
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.types import Schema, TensorSpec
+
+    schema = Schema([TensorSpec(np.dtype("uint8"), (-1, 1, 8, 8))])
+    fields = MetaDataset(CodeDatasetSource({"source": "digits"}), "digits", "12345678", schema).to_dict()
+    assert {"name", "digest", "source_type", "source", "schema"} <= fields.keys(), "tracking/calls.py: LogDataset"
+
+
+def test_a_flavor_may_be_any_object_with_save_model() -> None:
+    from mlflow.models import Model
+
+    source = inspect.getsource(Model.log)
+    assert "flavor.save_model(" in source, "tracking/logged_model.py hands Model.log an object of its own as the flavor"
+
+
+def test_addresses_of_the_ui_are_those_that_make_repro_prints() -> None:
+    import mlflow
+
+    bundle = Path(mlflow.__file__).parent / "server/js/build/static/js"
+    text = "".join(path.read_text(errors="ignore") for path in bundle.glob("main.*.js"))
+    assert "workflowType" in text, f"doors/repro.py prints {repro.RUNS_PAGE}"
+
+
+# --- DVC --------------------------------------------------------------------------------------------------------------
+
+
+def test_dvc_has_what_the_doors_use() -> None:
+    from dvc import env
+    from dvc.cli import main
+    from dvc.repo.experiments.refs import EXPS_NAMESPACE
+    from dvc.utils.hydra import apply_overrides
+
+    assert next(iter(inspect.signature(main).parameters)) == "argv", "doors/repro.py runs DVC in its own process"
+    assert list(inspect.signature(apply_overrides).parameters) == ["path", "overrides"], "params/overrides.py"
+    assert EXPS_NAMESPACE == "refs/exps", "doors/mlflow_run.py finds the commit of an experiment by its ref"
+    assert env.DVC_ROOT == "DVC_ROOT", "files/artifacts.py: workspace() finds the repository of a queued experiment"
+    assert env.DVC_EXP_NAME == "DVC_EXP_NAME", "tracking/stages.py tags a run with its experiment"
+
+
+def test_dvc_fills_the_slots_of_our_plots_page() -> None:
+    from dvc.render.match import PlotsData
+    from dvc_render import html
+
+    template = (REPOSITORY / ".dvc/plots.html").read_text()
+    slots = {getattr(html, name) for name in vars(html) if name.isupper() and isinstance(getattr(html, name), str)}
+    ours = set(re.findall(r"{(\w+)}", template)) & {"plot_divs", "scripts", "refresh_tag"}
+    assert "plot_divs" in ours and PlotsData is not None
+    assert ours <= set(re.findall(r"\w+", " ".join(slots))) | {"refresh_tag"}, ".dvc/plots.html"
+
+
+# --- torch, torchvision, kornia ---------------------------------------------------------------------------------------
+
+
+def test_flops_are_counted_twice_per_multiply_add() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        torch.zeros(3, 4) @ torch.zeros(4, 5)
+    assert counter.get_total_flops() == 2 * 3 * 4 * 5, "model/costs.py halves what torch counts"
+
+
+def test_weights_in_a_pt2_archive_are_plain_bytes(tmp_path: Path) -> None:
+    from torch._export.serde.schema import ScalarType
+
+    from imagetrail.model import exported
+
+    network = torch.nn.Linear(3, 2)
+    torch.export.save(torch.export.export(network, (torch.zeros(1, 3),)), tmp_path / "a.pt2")
+    found = exported.read_weights(tmp_path / "a.pt2")
+    assert all(torch.equal(found[name], tensor) for name, tensor in network.state_dict().items()), "model/exported.py"
+    assert {ScalarType.LONG: torch.int64, ScalarType.FLOAT: torch.float32} == exported.DTYPES, "model/exported.py"
+
+
+def test_torchvisions_weights_have_a_mean() -> None:
+    from torchvision import models
+
+    transforms = models.get_model_weights("resnet18").DEFAULT.transforms()
+    assert (list(transforms.mean), list(transforms.std)) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), (
+        "model/networks/backbone.py takes the normalisation from there"
+    )
+
+
+def test_torchvisions_data_sets_keep_their_files_where_we_look() -> None:
+    from torchvision import datasets
+
+    from imagetrail.download.torchvision_photographs import SPLITS
+
+    for name in SPLITS:
+        source = inspect.getsource(getattr(datasets, name))
+        assert re.search(r"self\.(_images|_image_files)\b", source), f"download/torchvision_photographs.py: {name}"
+        assert re.search(r"self\._labels\b", source), f"download/torchvision_photographs.py: {name}"
+    assert all(len(entry) == 2 for entry in datasets.MNIST.resources), "download/torchvision_arrays.py"
+
+
+@pytest.mark.parametrize(("name", "is_cut"), [("RandomMixUpV2", False), ("RandomCutMixV2", True)])
+def test_kornia_returns_label_other_label_and_share(name: str, is_cut: bool) -> None:
+    import kornia.augmentation
+
+    extra = {"use_correct_lambda": True} if is_cut else {}
+    mix = getattr(kornia.augmentation, name)(p=1.0, data_keys=["input", "class"], **extra)
+    torch.manual_seed(0)
+    images = torch.stack([torch.full((1, 16, 16), float(label)) for label in range(4)])
+    mixed, pairs = mix(images, torch.arange(4))
+    own, other, share = pairs.reshape(-1, 3).unbind(1)
+    weight = share if is_cut else 1 - share  # of the image's own label; see train/augment.py
+    assert torch.allclose(mixed.mean(dim=(1, 2, 3)), weight * own + (1 - weight) * other, atol=0.02), "train/augment.py"
+
+
+# --- Pillow, the standard library, pytest -----------------------------------------------------------------------------
+
+
+def test_pillow_calls_a_jpeg_with_a_second_image_mpo() -> None:
+    from PIL import MpoImagePlugin
+
+    assert MpoImagePlugin.MpoImageFile.format == "MPO", "preprocess/decode.py treats it as a JPEG"
+
+
+def test_zipfile_keeps_the_name_as_it_was_written() -> None:
+    info = zipfile.ZipInfo("a\0b")
+    assert (info.orig_filename, info.filename) == ("a\0b", "a"), "download/unpack.py checks the name as it was written"
+
+
+def test_tarfile_reads_members_through_a_hook() -> None:
+    assert callable(tarfile.TarInfo._proc_member), "download/unpack.py refuses headers that would fill the memory"
