@@ -117,3 +117,18 @@ def test_equal_runs_can_be_repeated_in_a_fresh_clone(tmp_path: Path) -> None:
         git(folder, "checkout", "--quiet", ".")
         overrides = [f"--set-param={override}" for override in ("split.seed=2", *small[1:])]
         assert "failed to load" not in run(folder, "dvc", "exp", "run", *overrides).stderr
+
+
+def test_mlflow_run_builds_the_locked_environment_with_uv(fresh: Path, tmp_path: Path) -> None:
+    """Our code runs in it, and refuses a parameter before any stage."""
+    settings = {"MLFLOW_ENV_ROOT": str(tmp_path / "environments"), "UV_PYTHON_DOWNLOADS": "never"}
+    command = ("mlflow", "run", ".", "--env-manager", "uv", "-P", "train.epcohs=3")
+    refused = run(fresh, *command, code=1, **settings)
+    assert "did you mean 'epochs'?" in refused.stderr
+    (python,) = (tmp_path / "environments").glob("*/bin/python")
+    versions = run(
+        fresh, str(python), "-c", "import torch, mlflow; print(torch.__version__, mlflow.__version__)"
+    ).stdout
+    lock = (fresh / "requirements.lock").read_text()
+    torch, mlflow = versions.split()
+    assert f"torch=={torch.partition('+')[0]} " in lock and f"mlflow=={mlflow} " in lock
