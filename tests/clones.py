@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -112,6 +111,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_for_server(process: subprocess.Popen, port: int, url: str = "") -> None:
+    """Wait until a server accepts connections, or answers `url`; fail at once where its process ends."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        assert process.poll() is None, f"{process.args} ended with {process.returncode}"
+        try:
+            if url:
+                urllib.request.urlopen(url, timeout=10).close()
+            else:
+                socket.create_connection(("127.0.0.1", port), timeout=10).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"{process.args} does not answer"
+            time.sleep(0.2)
+
+
 @contextmanager
 def server(folder: Path, *command: str, port: int, url: str = "") -> Iterator[None]:
     process = subprocess.Popen(
@@ -119,17 +134,7 @@ def server(folder: Path, *command: str, port: int, url: str = "") -> Iterator[No
         start_new_session=True,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            assert process.poll() is None, f"{command} ended with {process.returncode}"
-            try:
-                if url:
-                    urllib.request.urlopen(url, timeout=2).close()
-                else:
-                    socket.create_connection(("127.0.0.1", port), timeout=2).close()
-                break
-            except (OSError, urllib.error.URLError):
-                time.sleep(0.2)
+        wait_for_server(process, port, url)
         yield
     finally:
         os.killpg(process.pid, 15)

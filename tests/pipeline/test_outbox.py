@@ -7,13 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from clones import free_port, wait_for_server
 from pydantic import ValidationError
 from support import PATIENCE, REPOSITORY, set_params
 
@@ -73,26 +72,17 @@ class Line:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port), "--backend-store-uri",
          f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")],
         cwd=folder, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.2)
+    wait_for_server(process, port, f"http://127.0.0.1:{port}/health")
     yield port
     os.killpg(process.pid, 15)
-    process.wait(20)
+    process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from clones import BIN, MAKE, free_port, run, write_small_space
+from clones import BIN, MAKE, free_port, run, wait_for_server, write_small_space
 from support import PATIENCE, need, set_params
 
 from imagetrail.errors import ServerError
@@ -35,14 +34,7 @@ def running(folder: Path, port: int) -> Iterator[psutil.Process]:
     process = subprocess.Popen([BIN / "imagetrail", "server", "--port", str(port)], cwd=folder,
                                env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"})  # fmt: skip
     try:
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline and process.poll() is None
-                time.sleep(0.2)
+        wait_for_server(process, port, f"http://127.0.0.1:{port}/health")
         yield psutil.Process(process.pid)
     finally:
         children = psutil.Process(process.pid).children(recursive=True)
