@@ -9,7 +9,7 @@ from imagetrail.errors import guard
 from imagetrail.files import artifacts
 from imagetrail.files.form import Form
 from imagetrail.params.load import load_params
-from imagetrail.preprocess import build, page, readers
+from imagetrail.preprocess import build, data_page, readers
 
 
 def main(root: Path = Path()) -> None:
@@ -27,7 +27,7 @@ def main(root: Path = Path()) -> None:
         machine=params.machine,
     )
     sizes = build.build(root, request)
-    page.draw(root / artifacts.PLOTS / "data.png", root, sizes)
+    data_page.draw(root / artifacts.PLOTS / "data.png", root, sizes)
 
 
 if __name__ == "__main__":

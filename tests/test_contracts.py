@@ -210,6 +210,27 @@ def test_stages_are_thin(stage: str) -> None:
     assert sum(len(ast.unparse(node).splitlines()) for node in tree.body[1:]) <= 25
 
 
+def test_one_name_is_one_thing() -> None:
+    """Classes and constants of two modules do not share a name, nor do two modules."""
+    found: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "__init__.py":
+            found.setdefault(path.stem, []).append(str(path))
+        for node in ast.parse(path.read_text()).body:
+            targets = (
+                node.targets
+                if isinstance(node, ast.Assign)
+                else [node.target]
+                if isinstance(node, ast.AnnAssign)
+                else []
+            )
+            names = [t.id for target in targets for t in ast.walk(target) if isinstance(t, ast.Name)]
+            for name in [*names, *([node.name] if isinstance(node, ast.ClassDef) else [])]:
+                if name[0].isupper() and name != "T":
+                    found.setdefault(name, []).append(str(path))
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
+
+
 def test_no_drawer_for_everything() -> None:
     names = {path.stem for path in PACKAGE.rglob("*.py")}
     assert not names & {"utils", "util", "common", "helpers", "misc"}

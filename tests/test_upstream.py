@@ -195,9 +195,9 @@ def test_torchvisions_weights_have_a_mean() -> None:
 def test_torchvisions_data_sets_keep_their_files_where_we_look() -> None:
     from torchvision import datasets
 
-    from imagetrail.download.torchvision_photographs import SPLITS
+    from imagetrail.download.torchvision_photographs import SPLIT_NAMES
 
-    for name in SPLITS:
+    for name in SPLIT_NAMES:
         source = inspect.getsource(getattr(datasets, name))
         assert re.search(r"self\.(_images|_image_files)\b", source), f"download/torchvision_photographs.py: {name}"
         assert re.search(r"self\._labels\b", source), f"download/torchvision_photographs.py: {name}"

@@ -27,5 +27,5 @@ Where to begin, for the changes that people make most:
     a network        a file in model/networks/, a row in its __init__.py; its arguments go under `model` in params.yaml
     an augmentation  kornia's by its name in train.augment; one of your own starts in train/augment.py
     a metric         evaluate/metrics.py
-    a page           evaluate/pictures.py for the test rows, preprocess/page.py for the data, compare/page.py for runs
+    a page           evaluate/pictures.py (test rows), preprocess/data_page.py (the data), compare/page.py (runs)
 """

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from imagetrail.errors import DataError, nearest
 
-BATCH = 64
+ROW_BATCH = 64
 """Rows read at a time."""
 
 
@@ -38,7 +38,7 @@ def rows(path: Path, image_column: str, other_columns: list[str]) -> Iterator[Ro
             if column not in schema.names:
                 raise DataError(f"{path} has no column {column!r}; {nearest(column, schema.names)}")
         classes = {column: _classes(schema, column) for column in other_columns}
-        for batch in file.iter_batches(BATCH, columns=[image_column, *other_columns]):
+        for batch in file.iter_batches(ROW_BATCH, columns=[image_column, *other_columns]):
             others = [_texts(batch.column(column), classes[column]) for column in other_columns]
             images = _encoded(batch.column(image_column), path, image_column).to_pylist()
             for image, *values in zip(images, *others, strict=True):

@@ -162,7 +162,7 @@ def test_a_header_that_would_fill_the_memory_is_not_read(place: Path, kind: byte
 
 def test_a_full_disk_is_not_filled_to_the_brim(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imagetrail.download.unpack.SPARE", 2**60)
-    monkeypatch.setattr("imagetrail.download.unpack.PIECE", 2**10)
+    monkeypatch.setattr("imagetrail.download.unpack.UNPACK_PIECE", 2**10)
     archive = make_zip(place / "a", [("1.png", bytes(2**17))], compression=zipfile.ZIP_STORED)
     with pytest.raises(DataError, match="the disk is full"):
         unpack(archive, place / "out", "the archive")

@@ -7,7 +7,7 @@ from torch import nn
 from imagetrail.errors import TrainingError
 from imagetrail.model import networks
 from imagetrail.model.costs import multiply_adds
-from imagetrail.model.networks import MODELS
+from imagetrail.model.networks import NETWORKS
 from imagetrail.params.signatures import CLASSIFIERS, NETWORKS_HERE
 
 PLAIN = {
@@ -66,7 +66,7 @@ def test_what_cannot_be_built_is_said(name: str, arguments: dict, message: str) 
 
 
 def test_the_table_and_the_names_that_params_accept_are_the_same() -> None:
-    assert MODELS.keys() | {"Backbone"} == NETWORKS_HERE.names()
+    assert NETWORKS.keys() | {"Backbone"} == NETWORKS_HERE.names()
 
 
 def test_multiply_adds_by_hand() -> None:

@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from imagetrail.model.networks import MODELS
+from imagetrail.model.networks import NETWORKS
 from imagetrail.params import libraries, signatures
 from imagetrail.params.signatures import Family
 
@@ -23,7 +23,7 @@ def real(family: Family, cls: object) -> set[str]:
             for name in ("StepLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "OneCycleLR", "ExponentialLR")
         ),
         *((signatures.LOSSES, getattr(torch.nn, name)) for name in ("CrossEntropyLoss", "MultiMarginLoss")),
-        *((signatures.NETWORKS_HERE, cls) for cls in MODELS.values()),
+        *((signatures.NETWORKS_HERE, cls) for cls in NETWORKS.values()),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

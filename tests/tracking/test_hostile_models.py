@@ -96,7 +96,7 @@ def test_pickles_inside_an_archive_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(good) as source, zipfile.ZipFile(bad, "w") as target:
         for info in source.infolist():
             content = source.read(info)
-            if info.filename.endswith(exported.TABLE):
+            if info.filename.endswith(exported.WEIGHTS_TABLE):
                 table = json.loads(content)
                 table["config"]["weight"]["use_pickle"] = True
                 content = json.dumps(table).encode()

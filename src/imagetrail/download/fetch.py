@@ -24,7 +24,7 @@ TIMEOUT = 15.0
 SLOWEST = 1024
 """Bytes a second, over any span of STALL_SPAN seconds; a slower server has stalled."""
 STALL_SPAN = 20.0
-PIECE = 2**16
+FETCH_PIECE = 2**16
 FINAL = {401: "it asks for credentials", 403: "it is not allowed", 404: "there is no such file", 410: "it was removed"}
 GOOGLE = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
 
@@ -188,7 +188,7 @@ def _private(number: str) -> bool:
 def _pieces(answer: requests.Response, name: str) -> Iterator[bytes]:
     """Yield the body while it arrives faster than SLOWEST."""
     begin, count = time.monotonic(), 0
-    while piece := answer.raw.read1(PIECE):  # what has come, be it a byte
+    while piece := answer.raw.read1(FETCH_PIECE):  # what has come, be it a byte
         yield piece
         count += len(piece)
         if (now := time.monotonic()) - begin > STALL_SPAN:

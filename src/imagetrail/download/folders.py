@@ -6,11 +6,18 @@ from pathlib import Path
 
 from imagetrail.download import names
 from imagetrail.download.job import SourceJob
-from imagetrail.download.listing import Entry, Listing, Problems
+from imagetrail.download.listing import ListedImage, Listing, Problems
 from imagetrail.errors import DataError
 from imagetrail.files.artifacts import LabelRow
 
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 """Names of folders that state a split."""
 
 
@@ -26,8 +33,8 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
         raise DataError(f"download.path = {job.options.path!r} is not a folder; give one that holds class folders.")
     tree = names.Tree(root)
     tops = _folders(root, "")
-    stated = tops and all(name.lower() in SPLITS for name in tops)
-    parts = [(SPLITS[name.lower()], name) for name in tops] if stated else [("", "")]
+    stated = tops and all(name.lower() in SPLIT_FOLDERS for name in tops)
+    parts = [(SPLIT_FOLDERS[name.lower()], name) for name in tops] if stated else [("", "")]
     problems = Problems(root)
     with Listing(problems) as listing:
         for split, part in parts:
@@ -37,7 +44,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
                     if reason:
                         problems.add(reason)
                     else:
-                        listing.add(Entry(name, label, split, "", 0))
+                        listing.add(ListedImage(name, label, split, "", 0))
         problems.check()
         if listing.empty:
             raise DataError(

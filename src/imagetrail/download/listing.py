@@ -16,13 +16,13 @@ from imagetrail.console import progress
 from imagetrail.errors import DataError
 from imagetrail.files.artifacts import LabelRow, file_sha256
 
-SHOWN = 20
+PROBLEMS_SHOWN = 20
 """Mistakes listed in a message; the rest is counted."""
-CHUNK = 64
+FILES_PER_TASK = 64
 """Files that a thread looks at before it takes new ones."""
 
 
-class Entry(NamedTuple):
+class ListedImage(NamedTuple):
     """An image of the user's, before its file is looked at."""
 
     image: str
@@ -46,14 +46,14 @@ class Problems:
     def add(self, problem: str) -> None:
         """Note a mistake."""
         self._count += 1
-        if len(self._shown) < SHOWN:
+        if len(self._shown) < PROBLEMS_SHOWN:
             self._shown.append(problem)
 
     def check(self) -> None:
         """Raise DataError where something was noted: all of it in one message."""
         if self._count:
             count = f"{self._count} mistakes" if self._count > 1 else "a mistake"
-            more = f"\n  and {self._count - SHOWN} more" if self._count > SHOWN else ""
+            more = f"\n  and {self._count - PROBLEMS_SHOWN} more" if self._count > PROBLEMS_SHOWN else ""
             raise DataError(f"{self._of} has {count}:\n  " + "\n  ".join(self._shown) + more)
 
 
@@ -78,12 +78,12 @@ class Listing:
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: ListedImage) -> None:
         """Take an image into the list; the same row again is counted, another row for the same image refused."""
         if self._database.execute("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?)", entry).rowcount:
             return
         found = self._database.execute("SELECT * FROM entry WHERE image = ?", (entry.image,)).fetchone()
-        earlier = Entry(*found)
+        earlier = ListedImage(*found)
         if earlier[:4] == entry[:4]:
             self.repeated += 1
             return
@@ -108,19 +108,19 @@ class Listing:
             jobs: workers; -1 is one a core.
         """
         (total,) = self._database.execute("SELECT count(*) FROM entry").fetchone()
-        entries = (Entry(*found) for found in self._database.execute("SELECT * FROM entry ORDER BY image"))
+        entries = (ListedImage(*found) for found in self._database.execute("SELECT * FROM entry ORDER BY image"))
         work = (delayed(_identify)(folder, chunk) for chunk in _chunks(entries))
         found = Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(work)
         rows = (row for chunk in found for row in chunk)
         yield from progress(rows, total=total, description="download", unit="image")
 
 
-def _chunks(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
-    while chunk := list(islice(entries, CHUNK)):
+def _chunks(entries: Iterator[ListedImage]) -> Iterator[list[ListedImage]]:
+    while chunk := list(islice(entries, FILES_PER_TASK)):
         yield chunk
 
 
-def _identify(folder: Path, entries: Iterable[Entry]) -> list[LabelRow]:
+def _identify(folder: Path, entries: Iterable[ListedImage]) -> list[LabelRow]:
     return [LabelRow(*entry[:4], *_size_and_sha256(folder / entry.image)) for entry in entries]
 
 

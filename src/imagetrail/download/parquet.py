@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imagetrail.console import progress
 from imagetrail.download import names
-from imagetrail.download.folders import SPLITS
+from imagetrail.download.folders import SPLIT_FOLDERS
 from imagetrail.download.job import SourceJob
 from imagetrail.download.listing import Problems
 from imagetrail.errors import DataError
@@ -46,7 +46,7 @@ def _files(root: Path) -> list[str]:
 
 def _rows(root: Path, name: str, options: Download, problems: Problems) -> Iterator[LabelRow]:
     stated = re.match("[a-z]+", Path(name).name.lower())
-    split_of_file = SPLITS.get(stated[0], "") if stated else ""
+    split_of_file = SPLIT_FOLDERS.get(stated[0], "") if stated else ""
     from imagetrail import parquet_file  # pyarrow is for those who need it
 
     columns = [c for c in (options.label_column, options.split_column, options.group_column) if c is not None]

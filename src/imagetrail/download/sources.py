@@ -22,5 +22,5 @@ SOURCES: Mapping[str, Callable[[SourceJob], Iterable[LabelRow]]] = {
     "KMNIST": torchvision_arrays.load,
     "CIFAR10": torchvision_arrays.load,
     "CIFAR100": torchvision_arrays.load,
-    **dict.fromkeys(torchvision_photographs.SPLITS, torchvision_photographs.load),
+    **dict.fromkeys(torchvision_photographs.SPLIT_NAMES, torchvision_photographs.load),
 }

@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 from imagetrail.console import warn
 from imagetrail.download import names
 from imagetrail.download.job import SourceJob
-from imagetrail.download.listing import Entry, Listing, Problems
+from imagetrail.download.listing import ListedImage, Listing, Problems
 from imagetrail.errors import DataError, nearest
 from imagetrail.files.artifacts import LabelRow
 from imagetrail.params.download import DELIMITERS, Download
@@ -46,7 +46,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
             if problem is None:
                 name, problem = _find(tree, options.image_folders, line.image)
             if problem is None:
-                listing.add(Entry(name, line.label, line.split, line.group, line.number))
+                listing.add(ListedImage(name, line.label, line.split, line.group, line.number))
             else:
                 problems.add(f"line {line.number}: {problem}")
         problems.check()

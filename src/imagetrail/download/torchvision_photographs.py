@@ -11,11 +11,11 @@ from typing import Any
 
 from imagetrail.console import warn
 from imagetrail.download.job import DOWNLOADS, SourceJob
-from imagetrail.download.listing import Entry, Listing, Problems
+from imagetrail.download.listing import ListedImage, Listing, Problems
 from imagetrail.errors import DataError
 from imagetrail.files.artifacts import LabelRow
 
-SPLITS: Mapping[str, Mapping[str, str]] = {
+SPLIT_NAMES: Mapping[str, Mapping[str, str]] = {
     "DTD": {"train": "train", "val": "val", "test": "test"},
     "FGVCAircraft": {"train": "train", "val": "val", "test": "test"},
     "Flowers102": {"train": "train", "val": "val", "test": "test"},
@@ -37,7 +37,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     with Listing(problems) as listing:
         for split, part in parts.items():
             for path, label in _members(part):
-                listing.add(Entry(path.relative_to(root).as_posix(), label, split, "", 0))
+                listing.add(ListedImage(path.relative_to(root).as_posix(), label, split, "", 0))
         problems.check()
         if listing.empty:
             raise DataError(f"{name} under {root} is empty; remove it and repeat, to download it.")
@@ -59,10 +59,10 @@ def _open(job: SourceJob) -> tuple[Path, dict[str, Any]]:
     downloads = job.root / DOWNLOADS
     try:
         try:
-            return job.local, {s: named_set(job.local, split=t) for s, t in SPLITS[name].items()}
+            return job.local, {s: named_set(job.local, split=t) for s, t in SPLIT_NAMES[name].items()}
         except (RuntimeError, FileNotFoundError):
             warn(f"{name} is not under {job.options.path}; torchvision downloads it.")
-        return downloads, {s: named_set(downloads, split=t, download=True) for s, t in SPLITS[name].items()}
+        return downloads, {s: named_set(downloads, split=t, download=True) for s, t in SPLIT_NAMES[name].items()}
     except (RuntimeError, OSError) as error:
         raise DataError(
             f"{name} could not be loaded ({str(error).strip().splitlines()[-1]}); put its files under download.path = "

@@ -23,7 +23,7 @@ HARMLESS = 2**20
 MOST_MEMBERS = 10_000_000
 SPARE = 2**28
 """Bytes of the disk that stay free."""
-PIECE = 2**20
+UNPACK_PIECE = 2**20
 DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -171,7 +171,7 @@ def _twice(seen: dict[str, str], name: str) -> str | None:
 def _copy(member: _Member, target: Path, written: int, limit: int, called: str) -> int:
     """Write a member; returns the bytes of all members up to now."""
     with target.open("xb") as file:
-        while piece := member.reader.read(PIECE):
+        while piece := member.reader.read(UNPACK_PIECE):
             written += len(piece)
             if written > limit:
                 raise DataError(
@@ -179,6 +179,6 @@ def _copy(member: _Member, target: Path, written: int, limit: int, called: str) 
                     "hand into download.path if you trust it."
                 )
             file.write(piece)
-            if written % (64 * PIECE) < len(piece) and shutil.disk_usage(target.parent).free < SPARE:
+            if written % (64 * UNPACK_PIECE) < len(piece) and shutil.disk_usage(target.parent).free < SPARE:
                 raise DataError(f"{called}: the disk is full but for {SPARE >> 20} MiB; free some and repeat.")
     return written

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from imagetrail.errors import ArtifactError
 
-TABLE = "/data/weights/model_weights_config.json"
+WEIGHTS_TABLE = "/data/weights/model_weights_config.json"
 DTYPES = {5: torch.int64, 7: torch.float32}
 """By their numbers in torch's schema (torch._export.serde.schema.ScalarType); a classifier has no others."""
 
@@ -34,7 +34,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            (table,) = (name for name in archive.namelist() if name.endswith(TABLE))
+            (table,) = (name for name in archive.namelist() if name.endswith(WEIGHTS_TABLE))
             folder = table.rpartition("/")[0]
             entries = json.loads(archive.read(table))["config"]
             return {name: _tensor(archive, f"{folder}/{entry['path_name']}", entry) for name, entry in entries.items()}

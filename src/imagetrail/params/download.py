@@ -18,9 +18,13 @@ def _archive(value: str) -> str:
 
 
 DELIMITERS = (",", ";", "\t", "|")
-COLUMNS = {"image_column", "label_column", "split_column", "group_column"}
-TABLE = COLUMNS | {"table", "delimiter", "images", "extension"}
-OPTIONS: Mapping[str, set[str]] = {"csv": TABLE, "archive": TABLE | {"archive", "sha256"}, "parquet": COLUMNS}
+COLUMN_OPTIONS = {"image_column", "label_column", "split_column", "group_column"}
+TABLE_OPTIONS = COLUMN_OPTIONS | {"table", "delimiter", "images", "extension"}
+OPTIONS: Mapping[str, set[str]] = {
+    "csv": TABLE_OPTIONS,
+    "archive": TABLE_OPTIONS | {"archive", "sha256"},
+    "parquet": COLUMN_OPTIONS,
+}
 """What each source reads of section `download` besides `path`; those that are missing here read nothing else."""
 
 

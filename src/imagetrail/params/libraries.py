@@ -19,7 +19,7 @@ NOT_OFFERED = {
     "RandomDissolving", "RandomFisheye", "RandomJigsaw", "RandomMosaic", "RandomPatchMix", "RandomTransplantation",
     "RandomTransplantation3D",
 }  # fmt: skip
-LOSSES = ("CrossEntropyLoss", "MultiMarginLoss")
+LOSS_NAMES = ("CrossEntropyLoss", "MultiMarginLoss")
 AUGMENTATION = re.compile(r"(?!.*3D$)(Random\w+|ColorJitter|ColorJiggle)")
 
 
@@ -40,7 +40,7 @@ def collect() -> dict[str, Any]:
     return {
         "optimizers": _family(_subclasses(torch.optim, torch.optim.Optimizer)),
         "schedules": _family(_subclasses(lr_scheduler, lr_scheduler.LRScheduler)),
-        "losses": _family(getattr(torch.nn, name) for name in LOSSES),
+        "losses": _family(getattr(torch.nn, name) for name in LOSS_NAMES),
         "augmentations": _family(augmentations),
         "classifiers": {name: {} for name in sorted(classifiers)},
         "weights": {name: {} for name in sorted(vars(models)) if name.endswith("_Weights")},

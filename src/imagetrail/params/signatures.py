@@ -15,7 +15,7 @@ from typing import Any
 from imagetrail.errors import nearest
 
 FILE = Path(__file__).with_name("signatures.json")
-NETWORKS = Path(__file__).parents[1] / "model" / "networks"
+NETWORKS_FOLDER = Path(__file__).parents[1] / "model" / "networks"
 Value = object
 """A YAML value: number, text, boolean, null, list or mapping."""
 Parameters = Mapping[str, tuple[str, bool]]
@@ -72,7 +72,7 @@ def _libraries() -> dict[str, Any]:
 def _networks() -> dict[str, Parameters]:
     """Read the constructors of the classes in model/networks/."""
     found: dict[str, Parameters] = {}
-    for path in sorted(NETWORKS.glob("[a-z]*.py")):
+    for path in sorted(NETWORKS_FOLDER.glob("[a-z]*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 methods = {member.name: member for member in node.body if isinstance(member, ast.FunctionDef)}

@@ -12,7 +12,7 @@ from imagetrail.evaluate.inference import predict_batches
 from imagetrail.model.classifier import Classifier
 from imagetrail.preprocess import decode
 
-BATCH = 64
+FILE_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ def predict(model: Classifier, paths: Sequence[Path]) -> tuple[list[Prediction],
     """
     predictions: list[Prediction] = []
     problems: list[str] = []
-    for start in range(0, len(paths), BATCH):
+    for start in range(0, len(paths), FILE_BATCH):
         names, pixels = [], []
-        for path in paths[start : start + BATCH]:
+        for path in paths[start : start + FILE_BATCH]:
             try:
                 pixels.append(decode.decode(decode.read(path), model.card.form).pixels)
                 names.append(str(path))

@@ -5,7 +5,7 @@ decode.py   turn the bytes of one image into pixels; `predict` uses it too
 workers.py  decode on every core, or on a Dask cluster
 build.py    write data/tensors
 health.py   duplicates, near duplicates, blank and misnamed images
-page.py     draw plots/data.png
+data_page.py  draw plots/data.png
 
 May import: errors, console, drawing, parquet_file, files, params.
 """

@@ -25,7 +25,7 @@ from imagetrail.preprocess.health import Facts, Survey
 from imagetrail.preprocess.readers import Payload, Reader
 from imagetrail.preprocess.workers import spread
 
-CHUNK = 64
+IMAGES_PER_TASK = 64
 """Images that a worker decodes at a time: large enough to hide the hand-over, small enough for memory."""
 
 
@@ -244,7 +244,7 @@ def _decode(rows: Iterable[LabelRow], plan: BuildPlan) -> Iterator[Chunk]:
 
 
 def _chunks(rows: Iterator[tuple[LabelRow, Payload]]) -> Iterator[list[tuple[LabelRow, Payload]]]:
-    while chunk := list(islice(rows, CHUNK)):
+    while chunk := list(islice(rows, IMAGES_PER_TASK)):
         yield chunk
 
 

@@ -31,7 +31,7 @@ ALIKE = 0.99
 """Correlation of two thumbnails, and of the images, from which on they count as nearly the same."""
 COMPARED = 100_000
 """Images up to which each is compared with each; the time grows with their square."""
-BLOCK = 128
+COMPARED_AT_ONCE = 128
 """Images that are compared with all others at a time: 50 MB."""
 Vectors = npt.NDArray[np.float32]
 KINDS = ("duplicate", "near duplicate", "blank", "tiny", "odd shape", "misnamed", "animated")
@@ -173,8 +173,8 @@ def _alike(images: Pixels, thumbnails: Vectors) -> Iterator[tuple[int, int, floa
     Grey thumbnails find the pairs, the images themselves decide; each row is paired with the most similar one. Blank
     images have no pattern to compare.
     """
-    for start in range(0, len(thumbnails), BLOCK):
-        likeness = thumbnails[start : start + BLOCK] @ thumbnails[: start + BLOCK].T
+    for start in range(0, len(thumbnails), COMPARED_AT_ONCE):
+        likeness = thumbnails[start : start + COMPARED_AT_ONCE] @ thumbnails[: start + COMPARED_AT_ONCE].T
         likeness[np.triu_indices(len(likeness), k=start, m=likeness.shape[1])] = 0  # each pair once, none with itself
         for row in np.flatnonzero(likeness.max(axis=1) >= ALIKE).tolist():
             other = int(likeness[row].argmax())

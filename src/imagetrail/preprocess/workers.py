@@ -15,13 +15,13 @@ from imagetrail.params.machine import Machine
 if TYPE_CHECKING:
     from distributed import Client
 
-Task = TypeVar("Task")
+Given = TypeVar("Given")
 Result = TypeVar("Result")
 CLUSTER_TIMEOUT = 15
 """Seconds for a scheduler to answer and for a first worker to be there."""
 
 
-def spread(function: Callable[[Task], Result], tasks: Iterable[Task], machine: Machine) -> Iterator[Result]:
+def spread(function: Callable[[Given], Result], tasks: Iterable[Given], machine: Machine) -> Iterator[Result]:
     """Yield the results of a function in the order of its tasks, computed in parallel; few are held at a time.
 
     A worker of a cluster that dies is replaced, and what it was at is done again by another.

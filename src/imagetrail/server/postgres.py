@@ -12,8 +12,8 @@ from pathlib import Path
 
 from imagetrail.errors import ServerError
 
-DATABASE, ROLE = "mlflow", "mlflow"
-PLACES = (
+DATABASE_NAME, ROLE = "mlflow", "mlflow"
+PROGRAM_FOLDERS = (
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
     "/opt/homebrew/opt/postgresql*/bin",
@@ -50,9 +50,9 @@ def running(folder: Path) -> Iterator[str]:
             _wait(process, programs, sockets, log)
             listed = _run(programs / "psql", "-h", sockets, "-U", ROLE, "-d", "postgres", "-Atc",
                           "SELECT datname FROM pg_database")  # fmt: skip
-            if DATABASE not in listed.split():
-                _run(programs / "createdb", "-h", sockets, "-U", ROLE, DATABASE)
-            yield f"postgresql+psycopg://{ROLE}@/{DATABASE}?host={sockets}"
+            if DATABASE_NAME not in listed.split():
+                _run(programs / "createdb", "-h", sockets, "-U", ROLE, DATABASE_NAME)
+            yield f"postgresql+psycopg://{ROLE}@/{DATABASE_NAME}?host={sockets}"
         finally:
             process.send_signal(
                 signal.SIGINT
@@ -70,10 +70,10 @@ def _wait(process: subprocess.Popen[bytes], programs: Path, sockets: str, log: P
 
 
 def _programs() -> Path:
-    """Return the folder of initdb and postgres: on the PATH, else the newest of PLACES."""
+    """Return the folder of initdb and postgres: on the PATH, else the newest of PROGRAM_FOLDERS."""
     if (found := shutil.which("initdb")) is not None:
         return Path(found).resolve().parent
-    folders = [path for place in PLACES for path in Path("/").glob(place[1:]) if (path / "initdb").is_file()]
+    folders = [path for place in PROGRAM_FOLDERS for path in Path("/").glob(place[1:]) if (path / "initdb").is_file()]
     if not folders:
         raise ServerError(
             "PostgreSQL is not installed; `apt-get install postgresql`, or your system's package, has it."

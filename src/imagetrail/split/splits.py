@@ -20,7 +20,7 @@ Keys = npt.NDArray[np.uint64]
 SIDES: tuple[arrays.Rows, ...] = ("train", "val", "test")
 LEAKS = Path("data/leaks.csv")
 """Where a failing split leaves its list: outside DVC's outputs, so that `dvc checkout` restores those unasked."""
-SHOWN = 20
+LEAKS_SHOWN = 20
 
 
 class Leak(NamedTuple):
@@ -164,7 +164,7 @@ def _without_leaks(root: Path, table: Table, sides: Indices, options: Split) -> 
     leaks = _name(root, table, sides, last, leaking)
     if options.on_leak == "fail":
         artifacts.write_rows(root / LEAKS, Leak._fields, leaks)
-        shown = "\n  ".join(f"{a!r} ({side}) belongs with {b!r} ({other})" for a, side, b, other in leaks[:SHOWN])
+        shown = "\n  ".join(f"{a!r} ({side}) belongs with {b!r} ({other})" for a, side, b, other in leaks[:LEAKS_SHOWN])
         raise DataError(
             f"{len(leaks)} images are on another side of the split than one with the same pixels or group; {LEAKS} "
             f"lists them. Correct the split, or set split.on_leak to drop, which leaves them out:\n  {shown}"

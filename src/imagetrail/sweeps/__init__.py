@@ -5,7 +5,7 @@ space.py     what is tried: a file of sweeps/
 folds.py     the rows of cross-validation
 trial.py     one training
 worker.py    a process that runs trials until there are enough
-pictures.py  optimisation history and parameter importance
+charts.py    optimisation history and parameter importance
 
 May import: errors, console, programs, drawing, files, params, split, model, train, tracking.
 """

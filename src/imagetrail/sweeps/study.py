@@ -26,7 +26,7 @@ from imagetrail.params.load import Params
 from imagetrail.params.section import Leaf
 from imagetrail.sweeps import space as spaces
 from imagetrail.sweeps.space import Space
-from imagetrail.sweeps.worker import FAILURE, FOLD_INDEX, PROCESS, RUN, Plan, open_study, taken
+from imagetrail.sweeps.worker import FAILURE, FOLD_INDEX, RUN, TRIAL_PROCESS, Plan, open_study, taken
 from imagetrail.tracking import contents
 from imagetrail.tracking.calls import LinkParts, LogText, SetTags
 from imagetrail.tracking.run import Run, alive
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import optuna
 
 WORKPLACES = Path(".imagetrail/sweeps")
-DATABASE = Path(".imagetrail/sweeps.db")
+STUDIES = Path(".imagetrail/sweeps.db")
 REQUEST = "sweep/request.json"
 """Artifact: what was asked for; see Request."""
 PARENT_RUN = "parent_run"
@@ -118,11 +118,11 @@ def _plan(root: Path, request: Request, changes: Sequence[str], params: Params) 
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
     workspace = artifacts.workspace(root).resolve()
-    (workspace / DATABASE).parent.mkdir(exist_ok=True)
+    (workspace / STUDIES).parent.mkdir(exist_ok=True)
     return Plan(
         root=str(root.resolve()),
         study=f"{request.space if space else f'{request.folds}-folds'}-{digest}",
-        storage=f"sqlite:///{workspace / DATABASE}",
+        storage=f"sqlite:///{workspace / STUDIES}",
         parent=None,
         changes=list(changes),
         space=described,
@@ -135,7 +135,7 @@ def _plan(root: Path, request: Request, changes: Sequence[str], params: Params) 
 def _replace_interrupted(study: "optuna.Study", plan: Plan) -> None:
     """Queue again what dead processes left; their checkpoints are found, since the parameters are the same."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        _, _, process = trial.user_attrs.get(PROCESS, "||").partition("|")
+        _, _, process = trial.user_attrs.get(TRIAL_PROCESS, "||").partition("|")
         if not alive(process):
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(trial.params)
@@ -271,10 +271,10 @@ class Outcome:
 
 def _draw(study: "optuna.Study", outcome: Outcome, folder: Path) -> list[Path]:
     """Draw history.png, and importance.png where there are enough trials."""
-    from imagetrail.sweeps import pictures
+    from imagetrail.sweeps import charts
 
-    drawn = [pictures.history(folder / "history.png", outcome.trials, minimised=outcome.plan.minimised)]
+    drawn = [charts.history(folder / "history.png", outcome.trials, minimised=outcome.plan.minimised)]
     complete = [trial for trial in outcome.trials if trial.state == TrialState.COMPLETE]
     if not outcome.plan.folds and len(complete) > 1 and len({trial.value for trial in complete}) > 1:
-        drawn.append(pictures.importance(folder / "importance.png", study))
+        drawn.append(charts.importance(folder / "importance.png", study))
     return drawn

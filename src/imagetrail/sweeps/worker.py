@@ -25,7 +25,7 @@ from imagetrail.tracking.run import process_tag
 from imagetrail.tracking.tags import PARENT, SWEEP, TRIAL
 from imagetrail.train.loop import Epoch
 
-FAILURE, PROCESS, RUN = "failure", "process", "run"
+FAILURE, TRIAL_PROCESS, RUN = "failure", "process", "run"
 """What is noted beside a trial: why it failed, who runs it, its run in MLflow."""
 FOLD_INDEX = "fold"
 """The one parameter of a trial of cross-validation."""
@@ -100,7 +100,7 @@ def work(plan: Plan, number: int) -> None:
             if len(taken(study.get_trials(deepcopy=False))) + len(waiting) >= plan.trials and not waiting:
                 return
             begun = study.ask()
-            begun.set_user_attr(PROCESS, process_tag())
+            begun.set_user_attr(TRIAL_PROCESS, process_tag())
         try:
             value = _run(root, plan, space, begun)
         except Stopped:

@@ -43,7 +43,7 @@ def run_name(root: Path, params: Params) -> str:
 
 
 def nearest_recipe(root: Path, params: Params) -> tuple[str, dict[str, Leaf]]:
-    """Find the recipe with the fewest differences from the parameters, and return both; PLACES do not count.
+    """Find the recipe with the fewest differences from the parameters, and return both; LOCAL_PLACES do not count.
 
     Raises:
         ParamsError: a recipe is wrong.
@@ -52,15 +52,15 @@ def nearest_recipe(root: Path, params: Params) -> tuple[str, dict[str, Leaf]]:
     best: tuple[str, dict[str, Leaf], int] | None = None
     for name, candidate in recipes.every(root):
         values = dict(leaves(candidate.model_dump(mode="json")))
-        ours = {key: value for key, value in found.items() if key not in PLACES and values.get(key) != value}
-        missing = len(candidate.effective().keys() - found.keys() - PLACES)
+        ours = {key: value for key, value in found.items() if key not in LOCAL_PLACES and values.get(key) != value}
+        missing = len(candidate.effective().keys() - found.keys() - LOCAL_PLACES)
         if best is None or len(ours) + missing < best[2]:
             best = name, ours, len(ours) + missing
     assert best is not None, "the default is always there"
     return best[0], best[1]
 
 
-PLACES = {"download.path", "download.weights"}
+LOCAL_PLACES = {"download.path", "download.weights"}
 """Places on this machine, which are not part of a recipe."""
 
 

@@ -230,7 +230,7 @@ def _log_model_and_files(run: Run, subset: Subset, device: str) -> None:
         path = Path(folder) / "example.npy"
         np.save(path, example)
         run.log(LogModel(device=device, files=(files / artifacts.MODELS, path)))
-    text = str(summary(model, input_data=torch.from_numpy(example), verbose=0, depth=4, col_names=COLUMNS))
+    text = str(summary(model, input_data=torch.from_numpy(example), verbose=0, depth=4, col_names=SUMMARY_COLUMNS))
     run.log(SetTags(tags={MODEL_SHA256: card.sha256}))
     run.log(LogText(path="model_summary.txt", text=text + "\n"))
     run.log_files("training", [files / artifacts.METRICS / "train.json", files / artifacts.PLOTS / "history.csv"])
@@ -240,7 +240,7 @@ def _log_model_and_files(run: Run, subset: Subset, device: str) -> None:
     run.log_metrics(figures | {"model/parameters": float(card.parameters), "model/bytes": size})
 
 
-COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
+SUMMARY_COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
 
 
 def _log_test_figures(run: Run, params: Params) -> None:

@@ -23,7 +23,7 @@ from imagetrail.model.networks import backbone
 from imagetrail.model.networks.backbone import Backbone
 
 FEATURES = Path(".imagetrail/features")
-BLOCK = 64
+FEATURE_BLOCK = 64
 """Rows that are computed together, always the same ones, so that the last bits do not depend on who asked first."""
 
 
@@ -42,12 +42,12 @@ def of_backbone(root: Path, classifier: Classifier, subsets: list[Subset]) -> li
     folder = artifacts.workspace(root) / FEATURES / _key(classifier.card, whole, device)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
-        blocks = -(-len(whole.images) // BLOCK)
+        blocks = -(-len(whole.images) // FEATURE_BLOCK)
         done = _open(folder / "done.npy", (blocks,), np.bool_)
         features = _open(folder / "features.npy", (len(whole.images), network.head.in_features), np.float32)
         missing = np.flatnonzero(~done).tolist()
         for number in progress(missing, total=len(missing), description="features", unit="block"):
-            rows = slice(number * BLOCK, (number + 1) * BLOCK)
+            rows = slice(number * FEATURE_BLOCK, (number + 1) * FEATURE_BLOCK)
             features[rows] = _compute(classifier, network, whole.images[rows], device)
             features.flush()
             done[number] = True

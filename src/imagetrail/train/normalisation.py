@@ -42,7 +42,7 @@ def new_card(model: Model, weights: Weights | None, normalisation: Normalisation
     """
     if normalisation is not None:
         mean, std = normalisation.mean, normalisation.std
-    elif weights is not None and model.name not in networks.MODELS:
+    elif weights is not None and model.name not in networks.NETWORKS:
         from imagetrail.model.networks.backbone import expected_normalisation
 
         mean, std = expected_normalisation(model.name)

@@ -13,19 +13,19 @@ from imagetrail.files.arrays import Subset
 from imagetrail.params.train import Augment
 from imagetrail.train.augment import Augmentation
 
-SAMPLES = 10
+PREVIEW_COLUMNS = 10
 """Columns: each image, then as many augmented versions as fit."""
 
 
 def augmented(path: Path, subset: Subset, transforms: Sequence[Augment], seed: int) -> None:
     """Draw images of a subset, one per row: as they are, then as a training may see them."""
-    rows = np.random.default_rng(seed).permutation(subset.rows)[:SAMPLES]
+    rows = np.random.default_rng(seed).permutation(subset.rows)[:PREVIEW_COLUMNS]
     images, labels = torch.from_numpy(subset.images[rows]) / 255, torch.from_numpy(subset.labels[rows])
     augment = Augmentation(transforms, len(subset.dataset.classes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        columns = [images, *(augment(images, labels)[0] for _ in range(SAMPLES - 1))]
-    pixels = (torch.stack(columns, dim=1).clamp(0, 1) * 255).round().byte().numpy()  # [n,SAMPLES,C,H,W]
+        columns = [images, *(augment(images, labels)[0] for _ in range(PREVIEW_COLUMNS - 1))]
+    pixels = (torch.stack(columns, dim=1).clamp(0, 1) * 255).round().byte().numpy()  # [n,PREVIEW_COLUMNS,C,H,W]
     sheet = montage(
         drawing.for_display(pixels.reshape(-1, *pixels.shape[2:])),
         grid_shape=pixels.shape[:2],
@@ -33,7 +33,7 @@ def augmented(path: Path, subset: Subset, transforms: Sequence[Augment], seed: i
         fill=(255, 255, 255),
         channel_axis=-1,
     )
-    figure = Figure(figsize=(8, 8 * len(rows) / SAMPLES + 0.5), layout="constrained")
+    figure = Figure(figsize=(8, 8 * len(rows) / PREVIEW_COLUMNS + 0.5), layout="constrained")
     axes = figure.subplots()
     axes.imshow(sheet, interpolation="nearest")
     axes.set_axis_off()

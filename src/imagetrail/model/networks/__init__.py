@@ -15,7 +15,7 @@ from imagetrail.model.networks.residual_cnn import ResidualCNN
 from imagetrail.model.networks.small_cnn import SmallCNN
 from imagetrail.model.networks.tiny_cnn import TinyCNN
 
-MODELS: Mapping[str, Callable[..., nn.Module]] = {
+NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "MLP": MLP,
     "PlainCNN": PlainCNN,
     "ResidualCNN": ResidualCNN,
@@ -30,7 +30,7 @@ def build(
     """Build a network with random weights.
 
     Args:
-        name: a row of MODELS, or a classifier of torchvision by its own name, such as `resnet50`.
+        name: a row of NETWORKS, or a classifier of torchvision by its own name, such as `resnet50`.
         in_channels: channels of an image.
         image_size: (height, width) in pixels.
         num_classes: logits to give.
@@ -39,8 +39,8 @@ def build(
     Raises:
         TrainingError: the network cannot be built for these images.
     """
-    if name in MODELS:
-        return MODELS[name](in_channels, image_size, num_classes, **arguments)
+    if name in NETWORKS:
+        return NETWORKS[name](in_channels, image_size, num_classes, **arguments)
     from imagetrail.model.networks.backbone import Backbone  # torchvision's models take a second to import
 
     return Backbone(in_channels, image_size, num_classes, architecture=name, **arguments)  # type: ignore[arg-type]

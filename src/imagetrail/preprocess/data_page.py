@@ -19,7 +19,12 @@ IMAGES = 12
 """Images of a class."""
 PAIRS = 6
 """Findings of a kind."""
-SIDES = (("", "all", "#4878a8"), ("train", "train", "#4878a8"), ("val", "val", "#8fb04a"), ("test", "test", "#e07b39"))
+SIDE_COLOURS = (
+    ("", "all", "#4878a8"),
+    ("train", "train", "#4878a8"),
+    ("val", "val", "#8fb04a"),
+    ("test", "test", "#e07b39"),
+)
 
 
 def draw(path: Path, root: Path, sizes: Indices) -> None:
@@ -59,7 +64,7 @@ def _overview(part: SubFigure, dataset: Dataset, found: Mapping[tuple[str, str],
     left, right = part.subplots(1, 2, width_ratios=[2, 1])
     names = dataset.classes[:BARS]
     base = np.zeros(len(names))
-    for side, label, colour in SIDES:
+    for side, label, colour in SIDE_COLOURS:
         counts = np.array([found.get((name, side), 0) for name in names])
         if counts.any():
             left.bar(range(len(names)), counts, bottom=base, color=colour, label=label)
