@@ -186,6 +186,3 @@ def _name(root: Path, table: Table, sides: Indices, last: Indices, leaking: Indi
         other = partner[int(table.units[number])]
         leaks.append(Leak(names[number], SIDES[sides[number]], names[other], SIDES[sides[other]]))
     return leaks
-
-
-# --- stratified -------------------------------------------------------------------------------------------------------
