@@ -1,8 +1,8 @@
-# Every door works alone on a machine that has only git, make and Python 3.11 or newer.
+# Each target works by itself on a machine that has only git, make and Python 3.11 or newer.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,$(shell command -v $(name))))
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Each stage is a new process, so bytecode is worth keeping.
+# Each stage is a new process, so keep its bytecode.
 export UV_COMPILE_BYTECODE := 1
 unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
@@ -10,13 +10,13 @@ unexport VIRTUAL_ENV
 .PHONY: repro test test-fast check format bench figures notebook lock release-check server setup
 .DEFAULT_GOAL := repro
 
-# The five stages, where something changed; then what they reached.
+# Run the stages that something changed for, and print the results.
 repro: setup
 	@$(BIN)/python -m stages
 
 setup: .venv/installed mlflow.db
 
-# uv installs ten times faster than pip; pip fetches uv itself by the hash in the lock.
+# uv installs ten times faster than pip, which installs uv itself by the hash in the lock.
 .venv/installed: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
@@ -25,15 +25,15 @@ setup: .venv/installed mlflow.db
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-# The store begins here, before a parallel training or `mlflow ui` could begin it elsewhere.
+# Create the store before a parallel training or `mlflow ui` could create it elsewhere.
 mlflow.db: | .venv/installed
 	@test -n "$$MLFLOW_TRACKING_URI" || $(BIN)/python -c "from pathlib import Path; from imagetrail.tracking import store; store.prepare(Path())"
 
-# MLflow on a PostgreSQL of its own, for this machine: make server PORT=5001
+# Run MLflow on a private PostgreSQL, for this machine: make server PORT=5001
 server: setup
 	$(BIN)/imagetrail server $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(if $(ALLOWED_HOSTS),--allowed-hosts $(ALLOWED_HOSTS))
 
-# What CI runs, in two steps.
+# CI runs check and test.
 check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -53,22 +53,22 @@ test-fast: setup
 bench: setup
 	$(BIN)/python -m bench
 
-# Every figure of docs/experiments.md, those that are not there yet; hours on two cores.
+# Train for every figure of docs/experiments.md that is still missing; takes hours on two cores.
 figures: setup
 	$(BIN)/python -m bench.figures
 
-# Runs the tour from top to bottom and saves it with its pictures.
+# Run the tour from top to bottom and save it with its pictures.
 notebook: setup
 	$(BIN)/python -m notebooks
 
-# Rewrites requirements.lock from pyproject.toml (exact versions and hashes, no registry address), and signatures.json
+# Rewrite requirements.lock from pyproject.toml (exact versions and hashes, no registry address), and signatures.json
 # from the libraries that are installed.
 lock: .venv/installed
 	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --output-file requirements.lock
 	$(BIN)/python -m imagetrail.params.libraries
 
-# Builds the wheel and the sdist, and imports every module of the wheel where only its declared dependencies are installed.
+# Build the wheel and the sdist, and import every module of the wheel where only its declared dependencies are installed.
 release-check: .venv/installed
 	rm -rf dist build
 	grep -q "^## $$($(BIN)/python -c 'import importlib.metadata as m; print(m.version("imagetrail"))') (20" CHANGELOG.md
