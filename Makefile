@@ -45,10 +45,10 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 
 test: setup
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests --run-slow --numprocesses logical --maxprocesses 4 --dist worksteal
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests --run-slow --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 test-fast: setup
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests --numprocesses logical --maxprocesses 4 --dist worksteal
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 bench: setup
 	$(BIN)/python -m bench

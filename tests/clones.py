@@ -27,7 +27,8 @@ def environment(**changes: str) -> dict[str, str]:
         f"GIT_{who}_{what}": f"{what.lower()}@test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_", "MAKE"))}
-    return kept | identity | {"PATH": f"{BIN}:{os.environ['PATH']}"} | changes
+    light = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # `mlflow ui` would start eight processes more
+    return kept | identity | light | {"PATH": f"{BIN}:{os.environ['PATH']}"} | changes
 
 
 MAKE = ("make", "--old-file=.venv/installed")

@@ -14,6 +14,7 @@ from imagetrail.tracking import registry
 from stages import download, evaluate, preprocess, split, train
 
 pytestmark = [
+    pytest.mark.xdist_group("gate"),  # one process builds the fixtures of the module
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # MLflow and torch.export warn of their own insides
 ]
@@ -126,7 +127,7 @@ def test_runs_are_compared_as_table_json_and_page(history: Path, tmp_path: Path)
         (["nobody", "nobody"], "'nobody' is the id or name of no run"),
         (["", ""], "fits 3 runs"),
         (["champion:cats", "champion:cats"], "no model has passed the gate yet"),
-        (["one"], "compare takes two runs or more"),
+        (["one"], "compare takes two or more runs"),
     ],
 )
 def test_what_cannot_be_compared_is_said(history: Path, references: list[str], message: str) -> None:

@@ -23,6 +23,7 @@ from imagetrail.tracking.stages import TrainingRun
 from stages import download, evaluate, preprocess, split, train
 
 pytestmark = [
+    pytest.mark.xdist_group("outbox"),  # one process builds the fixtures of the module
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # MLflow and torch.export warn of their own insides
 ]

@@ -73,7 +73,7 @@ def test_commands(reproduced: Path, block: list[str]) -> None:
             continue  # these tests
         if line == "mlflow ui":
             port = free_port()
-            command = (*line.split(), "--port", str(port))
+            command = (*line.split(), "--port", str(port), "--workers", "1")
             with server(reproduced, *command, port=port, url=f"http://127.0.0.1:{port}/health"):
                 continue
         run(reproduced, "bash", "-c", line.replace("make ", f"{' '.join(MAKE)} "))

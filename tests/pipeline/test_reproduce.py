@@ -20,6 +20,7 @@ from imagetrail.reproduce.repeat import REPRODUCTIONS, reproduce
 from imagetrail.tracking import record, registry
 from imagetrail.tracking.record import Record
 
+pytestmark = pytest.mark.xdist_group("reproduce")  # one process builds the fixtures of the module
 slow = pytest.mark.slow
 quiet = pytest.mark.filterwarnings("ignore")  # the client of MLflow warns of its own insides
 

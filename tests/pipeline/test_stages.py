@@ -385,7 +385,17 @@ def test_the_mlflow_ui_shows_the_run(first_repro: tuple[Path, str], tmp_path: Pa
     port = free_port()
     page = f"http://127.0.0.1:{port}/#/experiments/0"
     with (
-        server(clone, "mlflow", "ui", "--port", str(port), port=port, url=f"http://127.0.0.1:{port}/health"),
+        server(
+            clone,
+            "mlflow",
+            "ui",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+            port=port,
+            url=f"http://127.0.0.1:{port}/health",
+        ),
         browser(tmp_path / "profile") as driver,
     ):
         driver.get(f"{page}/runs?workflowType=machine_learning")

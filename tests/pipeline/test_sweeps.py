@@ -137,6 +137,7 @@ def test_folds_deal_all_rows_but_the_test_rows_and_tear_nothing_apart(digits: Pa
 
 # --- real trials ------------------------------------------------------------------------------------------------------
 
+pytestmark = pytest.mark.xdist_group("sweeps")  # one process builds the fixtures of the module
 slow = pytest.mark.slow
 quiet = pytest.mark.filterwarnings("ignore")  # MLflow, Optuna and torch.export warn of their own insides
 
