@@ -1,6 +1,7 @@
 """Figures against values worked out by hand, and independence of the batch."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,20 @@ def test_figures_per_class_are_scikit_learns_to_the_bit(extra: int, pairs: list[
         assert np.array_equal(ours, theirs)
     macro = f1_score(labels, predicted, labels=range(classes), average="macro", zero_division=0.0)
     assert per_class(labels, predicted, classes).f1.mean() == macro
+
+
+def test_accuracy_counts_right_answers_not_wrong_ones() -> None:
+    three_of_four = replace(PREDICTIONS, labels=np.array([0, 1, 1, 1]))
+    assert measure(three_of_four, calibration_bins=10)["accuracy"] == 0.75
+
+
+def test_each_end_of_the_confidences_has_a_bin_of_its_own() -> None:
+    """Gaps of opposite sign cancel in one bin and add up in two."""
+    correct = np.array([False, True])
+    assert calibration_error(np.array([0.05, 0.15]), correct, 10) == pytest.approx((0.05 + 0.85) / 2)
+    assert calibration_error(np.array([0.95, 0.85]), correct, 10) == pytest.approx((0.95 + 0.15) / 2)
+    assert calibration_error(np.array([0.1, 0.2]), correct, 10) == pytest.approx((0.1 + 0.8) / 2), "closed on the right"
+    assert calibration_error(np.array([0.91, 1.0]), correct, 10) == pytest.approx(0.91 / 2), "1 is in the last"
 
 
 def test_calibration_of_a_perfect_and_of_a_boastful_model() -> None:

@@ -170,6 +170,9 @@ def test_16_bit_grey_is_scaled_not_clipped() -> None:
     levels = np.linspace(0, 65535, 256).reshape(16, 16).round().astype(np.uint16)
     decoded = decode.decode(encode(Image.fromarray(levels), "PNG"), Form(1, (16, 16), None)).pixels[0]
     assert np.array_equal(decoded, np.arange(256).reshape(16, 16))
+    levels = np.array([[0, 128, 129, 1000], [32767, 32768, 65406, 65407]], np.uint16)  # not only multiples of 257
+    decoded = decode.decode(encode(Image.fromarray(levels), "PNG"), Form(1, (2, 4), None)).pixels[0]
+    assert decoded.tolist() == [[0, 0, 1, 4], [127, 128, 254, 255]]
 
 
 def test_cmyk_becomes_the_right_colour() -> None:

@@ -83,6 +83,18 @@ def test_80_20_and_validation_out_of_train(root: Path) -> None:
     assert sorted(row for part in parts.values() for row in part) == list(range(100))
 
 
+def test_the_seed_decides_test_and_validation(root: Path) -> None:
+    write_rows(root, rows_of([""] * 100))
+    drawn = []
+    for seed in (0, 0, 1):
+        set_params(root, split__seed=seed)
+        split.main(root)
+        drawn.append(load(root))
+    assert drawn[0] == drawn[1]
+    assert drawn[0]["test"] != drawn[2]["test"]
+    assert drawn[0]["val"] != drawn[2]["val"]
+
+
 def test_no_validation_is_legal(root: Path) -> None:
     write_rows(root, rows_of([""] * 20))
     set_params(root, split__val=0)

@@ -62,6 +62,36 @@ def test_it_learns_and_equal_inputs_give_equal_bits(subsets, tmp_path: Path) -> 
     assert not equal(first, fit(subsets, tmp_path / "c", epochs=5, seed=1))
 
 
+def test_metrics_are_those_of_the_kept_epoch(subsets, tmp_path: Path) -> None:
+    trained = fit(subsets, tmp_path, keep="best")
+    metrics = trained.metrics()
+    assert list(metrics) == [
+        "epochs", "kept_epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "parameters",
+        "multiply_adds",
+    ]  # fmt: skip
+    kept = trained.history[metrics["kept_epoch"] - 1]
+    assert metrics["epochs"] == len(trained.history) == 3
+    assert (metrics["train_loss"], metrics["val_accuracy"]) == (kept.train_loss, kept.val_accuracy)
+    assert kept.val_accuracy == max(epoch.val_accuracy for epoch in trained.history)
+
+
+def test_checkpoints_are_named_after_every_file_that_decides_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = Path(checkpoints.__file__).parents[1]
+    expected = {
+        file
+        for name in checkpoints.DECISIVE
+        for file in ((package / name).rglob("*.py") if (package / name).is_dir() else [package / name])
+    }
+    assert {package / "train/loop.py", package / "params/train.py", package / "model/classifier.py"} <= expected
+    read: list[Path] = []
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or real(path))
+    before = checkpoints.source_sha256()
+    assert set(read) == expected
+    monkeypatch.setattr(Path, "read_bytes", lambda path: real(path) + b"#" * (path.name == "mlp.py"))
+    assert checkpoints.source_sha256() != before
+
+
 def test_no_global_state_is_left_changed(subsets, tmp_path: Path) -> None:
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     fit(subsets, tmp_path)
