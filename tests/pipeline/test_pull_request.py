@@ -20,6 +20,14 @@ def test_the_workflow_calls_what_is_there() -> None:
     assert commands[2].endswith(commands[1].rpartition("> ")[2])
 
 
+def test_the_test_workflow_runs_what_contributors_run_on_both_pythons() -> None:
+    job = YAML(typ="safe").load((REPOSITORY / ".github/workflows/test.yml").read_text())["jobs"]["test"]
+    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert commands[-1] == "bash .ci/run"
+    assert (REPOSITORY / ".ci/run").read_text().splitlines()[-3:] == ["make check", "make repro", "make test"]
+
+
 @pytest.mark.slow
 def test_the_report_names_figures_parameters_and_pictures(reproduced: Path) -> None:
     base = git(reproduced, "rev-parse", "HEAD").strip()
