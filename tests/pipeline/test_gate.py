@@ -124,8 +124,8 @@ def test_runs_are_compared_as_table_json_and_page(history: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("references", "message"),
     [
-        (["nobody", "nobody"], "'nobody' is the id or name of no run"),
-        (["", ""], "fits 3 runs"),
+        (["nobody", "nobody"], "no run has the id or name 'nobody'"),
+        (["", ""], "matches 3 runs"),
         (["champion:cats", "champion:cats"], "no model has passed the gate yet"),
         (["one"], "compare takes two or more runs"),
     ],

@@ -85,9 +85,9 @@ def find(root: Path, reference: str) -> "mlflow.entities.Run":
         if len(found) != 1:
             several = "; ".join(f"{run.info.run_id} ({run.info.run_name})" for run in found[:5])
             raise ArtifactError(
-                f"{reference!r} fits {len(found)} runs: {several}; give more of the id."
+                f"{reference!r} matches {len(found)} runs: {several}; give more of the id."
                 if found
-                else f"{reference!r} is the id or name of no run; `mlflow ui` lists them."
+                else f"no run has the id or name {reference!r}; `mlflow ui` lists them."
             )
         return found[0]
 
