@@ -67,3 +67,11 @@ def test_tuples_are_checked_item_by_item(value: object, fits: bool) -> None:
 def test_what_the_training_passes_itself_cannot_be_given() -> None:
     assert signatures.SCHEDULES.problems("StepLR", {"step_size": 1, "optimizer": "x"})
     assert signatures.LOSSES.problems("CrossEntropyLoss", {"reduction": "mean"})
+
+
+@pytest.mark.parametrize("name", ["RandomCrop", "RandomResizedCrop"])
+def test_annotations_that_are_kept_as_text_are_checked(name: str) -> None:
+    """kornia writes those of some classes for older Pythons: Tuple, Optional and Union."""
+    (problem,) = signatures.AUGMENTATIONS.problems(name, {"size": 32})
+    assert problem == f"size = 32 does not fit {name}, which takes tuple[int, int]"
+    assert signatures.AUGMENTATIONS.problems(name, {"size": [32, 32]}) == []

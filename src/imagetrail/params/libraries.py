@@ -6,6 +6,7 @@ Run from the repository root: python -m imagetrail.params.libraries
 import inspect
 import json
 import re
+import sys
 import types
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Union, get_args, get_origin
@@ -55,12 +56,22 @@ def _subclasses(module: types.ModuleType, base: type) -> Iterable[type]:
 def _family(classes: Iterable[Callable[..., Any]]) -> dict[str, Any]:
     return {
         cls.__name__: {
-            name: [_text(parameter.annotation), parameter.default is parameter.empty]
+            name: [_text(_resolved(parameter.annotation, cls)), parameter.default is parameter.empty]
             for name, parameter in inspect.signature(cls).parameters.items()
         }
         for cls in sorted(classes, key=lambda cls: cls.__name__)
         if cls.__name__ not in NOT_OFFERED
     }
+
+
+def _resolved(annotation: Any, cls: Callable[..., Any]) -> Any:
+    """Evaluate an annotation that is kept as text, such as `Optional[int]`, where its module imports the names."""
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, vars(sys.modules[cls.__module__]))  # noqa: S307  # a pinned library's own code
+    except NameError:  # imported for type checkers only
+        return annotation
 
 
 def _text(annotation: Any) -> str:
