@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from clones import MAKE, free_port, run, server, write_photos
-from support import REPOSITORY, Web, answer
+from support import REPOSITORY, Web, answer, git
 
 from imagetrail.params import overrides
 from stages import download, evaluate, preprocess, split, train
@@ -89,3 +89,12 @@ def test_what_readme_shows_is_what_make_repro_says(first_repro: tuple[Path, str]
     shown = re.search(r"^```\n(\w+ reached.*?)^```", README, re.M | re.S).group(1)
     printed = first_repro[1][first_repro[1].index(" reached") :].splitlines()
     assert shown.splitlines()[1:] == printed[1:]
+
+
+def test_the_figures_that_readme_shows_are_the_committed_ones() -> None:
+    """Not those of this machine, on which the last bits can differ and with them a figure."""
+    test = json.loads(git(REPOSITORY, "show", "HEAD:metrics/test.json"))
+    figures = re.search(r"reached test accuracy (.*) on (.*) images \(loss (.*), macro F1 (.*), .* (.*)\)", README)
+    assert figures.groups() == tuple(
+        str(test[name]) if name == "n" else f"{test[name]:.4f}" for name in ("accuracy", "n", "loss", "macro_f1", "ece")
+    )
