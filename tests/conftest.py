@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from clones import MAKE, make_clone, run
 from filelock import FileLock
-from support import REPOSITORY, Web, set_params
+from support import Web, make_root
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,12 +64,7 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder that the stages' main() can take for a repository: the default parameters, no code."""
-    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
-    shutil.copytree(REPOSITORY / "recipes", tmp_path / "recipes")
-    (tmp_path / "data" / "source").mkdir(parents=True)
-    set_params(tmp_path, machine__jobs=1)  # workers that joblib keeps would outlive the test
-    return tmp_path
+    return make_root(tmp_path)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What all tests share: the repository, parameters, a web server, and rules about what a machine must have."""
 
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -73,6 +74,15 @@ def answer(
                 time.sleep(pause)
 
     return send
+
+
+def make_root(root: Path, **values: object) -> Path:
+    """Make a folder that the stages' main() can take for a repository: parameters as in `set_params`, no code."""
+    shutil.copy(REPOSITORY / "params.yaml", root)
+    shutil.copytree(REPOSITORY / "recipes", root / "recipes")
+    (root / "data" / "source").mkdir(parents=True)
+    set_params(root, machine__jobs=1, **values)  # workers that joblib keeps would outlive the test
+    return root
 
 
 def set_params(root: Path, **values: object) -> None:

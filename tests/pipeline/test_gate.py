@@ -1,13 +1,12 @@
 """The gate, the champion and the comparison on real runs in a real store."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from clones import BIN, browser, mlflow_runs, run, wait_for
-from support import REPOSITORY, set_params
+from support import make_root, set_params
 
 from imagetrail.errors import GateError
 from imagetrail.tracking import registry
@@ -26,10 +25,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository in which three models met the gate: one first failed, then passed; one is worse; one better."""
     root = tmp_path_factory.mktemp("gate") / "repository"
     root.mkdir()
-    shutil.copy(REPOSITORY / "params.yaml", root)
-    shutil.copytree(REPOSITORY / "recipes", root / "recipes")
-    (root / "data/source").mkdir(parents=True)
-    set_params(root, train__epochs=6, model__widths=[16, 32], machine__jobs=1, evaluate__registry="digits")
+    make_root(root, train__epochs=6, model__widths=[16, 32], evaluate__registry="digits")
     set_params(root, evaluate__gate=NOTHING | {"accuracy": 0.999})
     for stage in (download, preprocess, split, train):
         stage.main(root)

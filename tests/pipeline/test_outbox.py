@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from clones import free_port, wait_for_server
 from pydantic import ValidationError
-from support import PATIENCE, REPOSITORY, set_params
+from support import PATIENCE, REPOSITORY, make_root
 
 from imagetrail.tracking import calls, outbox
 from imagetrail.tracking.calls import LogModel, SetTags
@@ -88,11 +88,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("prepared")
-    shutil.copy(REPOSITORY / "params.yaml", root)
-    shutil.copytree(REPOSITORY / "recipes", root / "recipes")
-    (root / "data/source").mkdir(parents=True)
-    set_params(root, train__epochs=EPOCHS, model__widths=[8], machine__jobs=1)
+    root = make_root(tmp_path_factory.mktemp("prepared"), train__epochs=EPOCHS, model__widths=[8])
     for stage in (download, preprocess, split):
         stage.main(root)
     return root

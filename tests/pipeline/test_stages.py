@@ -90,14 +90,20 @@ def test_a_forced_training_with_equal_bytes_keeps_its_test_figures(reproduced: P
     assert second.data.metrics["test/accuracy"] == first.data.metrics["test/accuracy"]
 
 
-def test_a_pulled_clone_gets_its_run_from_make_repro(reproduced: Path, tmp_path: Path) -> None:
-    run(reproduced, "dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
-    run(reproduced, "dvc", "push", "--quiet")
-    run(reproduced, "git", "commit", "--quiet", "-am", "a remote")
-    git(reproduced, "clone", "--quiet", ".", str(tmp_path / "pulled"))
-    pulled = tmp_path / "pulled"
+def pull(source: Path, folder: Path) -> Path:
+    """Push what a repository holds to a new remote, clone it, and pull the outputs from there."""
+    run(source, "dvc", "remote", "add", "--default", "shelf", str(folder / "shelf"))
+    run(source, "dvc", "push", "--quiet")
+    run(source, "git", "commit", "--quiet", "-am", "outputs and a remote")
+    pulled = folder / "pulled"
+    git(source, "clone", "--quiet", ".", str(pulled))
     (pulled / ".venv").symlink_to(BIN.parent)
     run(pulled, "dvc", "pull", "--quiet")
+    return pulled
+
+
+def test_a_pulled_clone_gets_its_run_from_make_repro(reproduced: Path, tmp_path: Path) -> None:
+    pulled = pull(reproduced, tmp_path)
     assert ran(run(pulled, *MAKE, "repro").stdout) == []
     (rebuilt,) = mlflow_runs(pulled)
     assert rebuilt.data.tags["imagetrail.rebuilt"] == "true"
@@ -111,13 +117,7 @@ def test_a_pulled_clone_gets_its_run_from_mlflow_run(reproduced: Path, tmp_path:
     write_photos(photos)
     overrides = [*OWN_DATA, *SMALL, "-S", f"download.path={photos}"]
     run(reproduced, "dvc", "exp", "run", *overrides)
-    run(reproduced, "dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
-    run(reproduced, "dvc", "push", "--quiet")
-    run(reproduced, "git", "commit", "--quiet", "-am", "photos and a remote")
-    git(reproduced, "clone", "--quiet", ".", str(tmp_path / "pulled"))
-    pulled = tmp_path / "pulled"
-    (pulled / ".venv").symlink_to(BIN.parent)
-    run(pulled, "dvc", "pull", "--quiet")
+    pulled = pull(reproduced, tmp_path)
     assert ran(project_run(pulled).stdout) == []
     (rebuilt,) = mlflow_runs(pulled)
     accuracy = json.loads((pulled / "metrics/test.json").read_text())["accuracy"]

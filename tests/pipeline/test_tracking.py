@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import REPOSITORY, set_params
+from support import REPOSITORY, make_root, set_params
 
 from imagetrail.files import arrays, artifacts
 from imagetrail.model import classifier
@@ -31,11 +31,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with tensors and split, and a training of two epochs to come."""
-    root = tmp_path_factory.mktemp("prepared")
-    shutil.copy(REPOSITORY / "params.yaml", root)
-    shutil.copytree(REPOSITORY / "recipes", root / "recipes")
-    (root / "data/source").mkdir(parents=True)
-    set_params(root, train__epochs=2, model__widths=[8, 16], machine__jobs=1)
+    root = make_root(tmp_path_factory.mktemp("prepared"), train__epochs=2, model__widths=[8, 16])
     for stage in (download, preprocess, split):
         stage.main(root)
     return root
