@@ -1,7 +1,7 @@
 """The figures of docs/experiments.md: every recipe, with the seeds that it is stated for.
 
 Run by `make figures`; IMAGETRAIL_TEST_DATA names the folder of images and weights. Each figure is one `mlflow run` with
-the parameters below. Finished figures are in bench/results/figures.json and is not repeated while the recipe is the
+the parameters below. Finished figures are in bench/results/figures.json and are not repeated while the recipe is the
 same; a training that was interrupted goes on from its last epoch.
 """
 

@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +57,7 @@ def _pictures(report: Report, root: Path) -> dict[str, str]:
     return {name: _data_address(drawing.for_display(images[[number]])[0]) for name, number in rows.items()}
 
 
-def _table(header: Sequence[str], rows: object) -> str:
-    assert hasattr(rows, "__iter__")
+def _table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
     lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
     if not lines:
         return "<p>All logged parameters are equal.</p>"

@@ -40,7 +40,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
 
 def _archive(job: SourceJob) -> Path:
     name, sha256 = job.options.archive, job.options.sha256
-    assert name is not None, "params.py: this source has one"
+    assert name is not None, "params/download.py: this source has one"
     if is_address(name):
         from imagetrail.download.fetch import fetch  # requests is for those who need it
 

@@ -48,7 +48,7 @@ def sizes(root: Path, reader: Reader, options: Preprocess) -> tuple[tuple[int, i
     if options.size is not None:
         return options.size, None
     divisor = options.divisor
-    assert divisor is not None, "params.py: one of the two decides"
+    assert divisor is not None, "params/preprocess.py: one of the two decides"
     for _, payload in reader(artifacts.read_labels(root)):
         try:
             whole = readers.size(payload)

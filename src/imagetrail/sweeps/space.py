@@ -1,7 +1,7 @@
 """Search spaces: files of sweeps/, each parameter by its dotted name with a range or a list of choices."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -88,11 +88,10 @@ class Space(_Model):
         return {name: self.parameters[name].value(value) for name, value in kept.items()}
 
 
-def check_names(names: object) -> None:
+def check_names(names: Iterable[str]) -> None:
     """Raise ValueError for a parameter that concerns more than the training."""
-    assert hasattr(names, "__iter__")
     for name in names:
-        if not str(name).startswith(TRIED):
+        if not name.startswith(TRIED):
             raise ValueError(
                 f"{name} is not in the sections model and train, and a trial trains on the existing tensors and split; "
                 "set it in params.yaml"

@@ -1,6 +1,6 @@
 """MLflow: one run a training, complete and readable. Nothing else imports mlflow, and nothing here decides.
 
-stages.py        the entry points of the stages: a run that is trained, evaluated, rebuilt, or stands in for another
+stages.py        what the stages call: log a training, add its evaluation, rebuild a lost run
 store.py         which store, and its first start
 run.py           a run that never stops the training it describes
 calls.py         what is logged, as data

@@ -30,7 +30,7 @@ def baseline(root: Path, options: Evaluate) -> Answers | None:
     """
     name = None if options.gate is None else options.gate.baseline
     if name == CHAMPION:
-        assert options.registry is not None, "params.py asks for it"
+        assert options.registry is not None, "params/evaluate.py asks for it"
         name = champion(root, options.registry)
     return None if name is None else answers(root, name)
 

@@ -1,4 +1,4 @@
-"""The entry points of the stages: a run that is trained, evaluated, rebuilt from files, or stands in for another."""
+"""What the stages call: log a training, add its evaluation, rebuild a lost run from files, or repeat a cached one."""
 
 import os
 import tempfile
