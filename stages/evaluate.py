@@ -18,11 +18,12 @@ def main(root: Path = Path()) -> None:
     """Measure the model on the rows that chose nothing."""
     params = load_params(root)
     test = arrays.open_subset(root, "test")
+    names = artifacts.image_names(root, test.rows.tolist())
     predictions = inference.predict(classifier.load(root / artifacts.MODELS), test, params.evaluate)
     figures = metrics.measure(predictions, params.evaluate.calibration_bins)
     plots = root / artifacts.PLOTS
     answers = plots / "predictions.csv"
-    inference.write_predictions(answers, predictions, root)
+    inference.write_predictions(answers, predictions, names)
     pictures.draw(plots, predictions, test, params.evaluate.mistakes)
     artifacts.write_json(root / artifacts.METRICS / "test.json", figures)
     reasons = gate.check(figures, params.evaluate.gate, answers, lambda: baseline(root, params.evaluate))

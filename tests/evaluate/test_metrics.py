@@ -87,7 +87,8 @@ def test_the_batch_does_not_change_the_answer() -> None:
 def test_predictions_name_their_images(tmp_path: Path) -> None:
     rows = [TensorRow(f"{n}.png", "a", "", "", "0") for n in range(10)]
     artifacts.write_rows(tmp_path / "data/tensors/rows.csv", TensorRow._fields, rows)
-    inference.write_predictions(tmp_path / "p.csv", PREDICTIONS, tmp_path)
+    names = artifacts.image_names(tmp_path, PREDICTIONS.rows.tolist())
+    inference.write_predictions(tmp_path / "p.csv", PREDICTIONS, names)
     with (tmp_path / "p.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["image"] for line in lines] == ["2.png", "5.png", "7.png", "9.png"]

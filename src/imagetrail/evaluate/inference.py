@@ -1,6 +1,6 @@
 """How good the model is on rows that chose nothing: sums over all rows, divided once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,16 +66,13 @@ def predict_batches(classifier: Classifier, batches: Iterable[Pixels], device: t
     return torch.cat(logits).softmax(dim=1).numpy()
 
 
-def write_predictions(path: Path, predictions: Predictions, root: Path) -> None:
-    """Write plots/predictions.csv: a line for each test row with its image's name and all probabilities."""
-    wanted = set(predictions.rows.tolist())
-    names = [row.image for index, row in enumerate(artifacts.read_tensor_rows(root)) if index in wanted]
+def write_predictions(path: Path, predictions: Predictions, names: Mapping[int, str]) -> None:
+    """Write plots/predictions.csv: a line for each test row, with the name of its image and all probabilities."""
     header = ["image", "label", "predicted", "confidence", *(f"p({name})" for name in predictions.classes)]
-    classes = predictions.classes
+    classes, rows = predictions.classes, predictions.rows.tolist()
+    columns = zip(rows, predictions.labels, predictions.predicted, predictions.probabilities, strict=True)
     lines = (
-        [name, classes[label], classes[guess], *(f"{p:.{DIGITS}f}" for p in (probabilities[guess], *probabilities))]
-        for name, label, guess, probabilities in zip(
-            names, predictions.labels, predictions.predicted, predictions.probabilities, strict=True
-        )
+        [names[row], classes[label], classes[guess], *(f"{p:.{DIGITS}f}" for p in (answer[guess], *answer))]
+        for row, label, guess, answer in columns
     )
     artifacts.write_rows(path, header, lines)

@@ -223,6 +223,12 @@ def read_tensor_rows(root: Path) -> Iterator[TensorRow]:
     yield from tensor_rows(root / TENSORS)
 
 
+def image_names(root: Path, rows: Iterable[int]) -> dict[int, str]:
+    """Return the image names of some rows of the tensors, by row; memory does not grow with the other rows."""
+    wanted = set(rows)
+    return {number: row.image for number, row in enumerate(read_tensor_rows(root)) if number in wanted}
+
+
 def tensor_rows(folder: Path) -> Iterator[TensorRow]:
     """Yield the lines of rows.csv in a folder that becomes data/tensors."""
     yield from (TensorRow(*line) for line in _read_rows(folder / "rows.csv", "preprocess", TensorRow._fields))

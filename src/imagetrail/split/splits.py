@@ -179,8 +179,7 @@ def _name(root: Path, table: Table, sides: Indices, last: Indices, leaking: Indi
     units = np.unique(table.units[leaking])
     kept = np.flatnonzero(np.isin(table.units, units) & (sides == last[table.units]))
     partner = dict(zip(table.units[kept].tolist(), kept.tolist(), strict=True))
-    wanted = {*leaking.tolist(), *partner.values()}
-    names = {number: row.image for number, row in enumerate(artifacts.read_tensor_rows(root)) if number in wanted}
+    names = artifacts.image_names(root, [*leaking.tolist(), *partner.values()])
     leaks = []
     for number in leaking.tolist():
         other = partner[int(table.units[number])]
