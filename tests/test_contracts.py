@@ -93,7 +93,7 @@ def code_deps(stage: str) -> dict[str, set[Path]]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_deps_hold_every_file_that_the_stage_imports(stage: str) -> None:
+def test_deps_cover_every_file_that_a_stage_imports(stage: str) -> None:
     needed = {
         file
         for file in closure(REPOSITORY / "stages" / f"{stage}.py")
@@ -104,7 +104,7 @@ def test_deps_hold_every_file_that_the_stage_imports(stage: str) -> None:
     assert {dep for dep, inside in listed.items() if not inside & needed} == set(), "a dependency without a reason"
 
 
-def test_an_edit_makes_few_stages_rerun() -> None:
+def test_an_edit_reruns_few_stages() -> None:
     assert sum(len(code_deps(stage)) for stage in STAGES) <= DEPS_LIMIT
     common = set.intersection(*(set().union(*code_deps(stage).values()) for stage in STAGES))
     assert 0 < len(common) <= COMMON_LIMIT, common
@@ -114,7 +114,7 @@ def test_the_table_of_reruns_is_up_to_date() -> None:
     assert rerun.PAGE.read_text() == rerun.page(), "run python -m bench.rerun"
 
 
-def test_checkpoints_and_the_stage_train_depend_on_the_same_code() -> None:
+def test_checkpoints_and_train_depend_on_the_same_code() -> None:
     from imagetrail.train.checkpoints import DECISIVE
 
     listed = {dep.removeprefix("src/imagetrail/") for dep in code_deps("train") if dep.startswith("src/")}
@@ -147,7 +147,7 @@ def reads(stage: str) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_params_are_those_that_the_stage_reads(stage: str) -> None:
+def test_params_list_what_the_stage_reads(stage: str) -> None:
     listed, read = set(PIPELINE[stage]["params"]), reads(stage)
     assert read, "the test must find something to compare"
     assert {name for name in read if not any((name + ".").startswith(item + ".") for item in listed)} == set()
@@ -155,7 +155,7 @@ def test_params_are_those_that_the_stage_reads(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_only_tracking_sees_all_parameters(stage: str) -> None:
+def test_only_tracking_reads_all_parameters(stage: str) -> None:
     tree = ast.parse((REPOSITORY / "stages" / f"{stage}.py").read_text())
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         if any(isinstance(argument, ast.Name) and argument.id == "params" for argument in call.args):
@@ -172,7 +172,7 @@ def test_only_tracking_imports_mlflow() -> None:
             assert not any(name.split(".")[0] == "mlflow" for name in names), path
 
 
-def test_the_package_knows_no_stage_and_no_stage_another() -> None:
+def test_neither_package_nor_stages_import_stages() -> None:
     for path in PACKAGE.rglob("*.py"):
         assert not re.search(r"^\s*(from|import) stages\b", path.read_text(), re.M), path
     for stage in STAGES:
@@ -191,7 +191,7 @@ def test_rooms_import_lower_rooms_only() -> None:
             assert allowed, f"{path.relative_to(PACKAGE)} imports {other}"
 
 
-def test_each_room_says_what_it_holds_and_may_import() -> None:
+def test_each_room_documents_its_contents_and_imports() -> None:
     for folder in (path.parent for path in PACKAGE.glob("*/__init__.py")):
         text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
         assert "May import: " in text, folder.name
@@ -231,7 +231,7 @@ def test_one_name_is_one_thing() -> None:
     assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
 
 
-def test_no_drawer_for_everything() -> None:
+def test_no_module_is_called_utils_or_common() -> None:
     names = {path.stem for path in PACKAGE.rglob("*.py")}
     assert not names & {"utils", "util", "common", "helpers", "misc"}
 
@@ -261,12 +261,12 @@ def run_python(code: str, cwd: Path) -> str:
     ],
     ids=["own images", "digits", "split", "make repro", "imagetrail", "params"],
 )
-def test_what_starts_fast_leaves_heavy_libraries_alone(root: Path, code: str, heavy: str) -> None:
+def test_fast_commands_import_no_heavy_library(root: Path, code: str, heavy: str) -> None:
     loaded = run_python(f"{code}\nprint(*sys.modules)", root).split()
     assert not set(heavy.split()) & set(loaded)
 
 
-def test_importing_a_module_does_nothing(tmp_path: Path) -> None:
+def test_importing_a_module_has_no_effect(tmp_path: Path) -> None:
     modules = [
         ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
         for path in PACKAGE.rglob("*.py")
@@ -285,7 +285,7 @@ assert {{k for k in os.environ if k.startswith(("MLFLOW", "DVC", "CUBLAS"))}} <=
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_lock_is_exact_hashed_and_names_no_registry() -> None:
+def test_the_lock_has_exact_versions_and_hashes_and_no_registry() -> None:
     lock = (REPOSITORY / "requirements.lock").read_text()
     requirements = re.findall(r"^([A-Za-z0-9][^\s]*)(.*)$", lock, re.M)
     assert len(requirements) > 100
@@ -296,7 +296,7 @@ def test_the_lock_is_exact_hashed_and_names_no_registry() -> None:
     assert {"torch==2.15.0", "torchvision==0.29.2"} <= {name for name, _ in requirements}
 
 
-def test_no_file_of_the_project_names_an_absolute_path_of_a_machine() -> None:
+def test_no_file_contains_a_machines_absolute_path() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     for name in tracked.stdout.splitlines():
         path = REPOSITORY / name

@@ -25,7 +25,7 @@ def run(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(code, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
-def test_a_users_mistake_is_one_line_and_exit_code_2() -> None:
+def test_user_errors_print_one_line_and_exit_with_2() -> None:
     done = run("raise DataError('no rows; add some.')")
     assert (done.returncode, done.stderr) == (2, "imagetrail: no rows; add some.\n")
 
@@ -34,7 +34,7 @@ def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in run("raise DataError('x')", IMAGETRAIL_DEBUG="1").stderr
 
 
-def test_our_own_faults_keep_their_traceback() -> None:
+def test_internal_errors_keep_their_traceback() -> None:
     done = run("raise ZeroDivisionError")
     assert done.returncode == 1
     assert "Traceback" in done.stderr

@@ -46,7 +46,7 @@ PRIVATE = {
 
 
 @pytest.mark.parametrize("name", PRIVATE)
-def test_a_private_name_is_used_in_one_place(name: str) -> None:
+def test_private_names_are_used_in_one_place(name: str) -> None:
     files = [p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py") if name in p.read_text()]
     files = [file for file in files if file != "params/signatures.py"]  # which lists arguments that we give
     assert files == [PRIVATE[name]], f"{name} must be used in {PRIVATE[name]} only"
@@ -89,7 +89,7 @@ def test_generated_run_names_are_recognised(database: Path) -> None:
         assert GENERATED_NAME.fullmatch(name), f"tracking/run.py renames runs that nobody named, and {name!r} looks new"
 
 
-def test_settings_of_mlflow_still_exist() -> None:
+def test_mlflow_still_has_the_settings_we_use() -> None:
     from mlflow import environment_variables
 
     for name in store.SETTINGS:
@@ -99,7 +99,7 @@ def test_settings_of_mlflow_still_exist() -> None:
 
 
 @quiet
-def test_monitor_takes_what_a_run_gives_it() -> None:
+def test_system_metrics_monitor_accepts_our_arguments() -> None:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     taken = inspect.signature(SystemMetricsMonitor).parameters.keys()
@@ -125,7 +125,7 @@ def test_a_flavor_may_be_any_object_with_save_model() -> None:
     assert "flavor.save_model(" in source, "tracking/logged_model.py hands Model.log an object of its own as the flavor"
 
 
-def test_addresses_of_the_ui_are_those_that_make_repro_prints() -> None:
+def test_make_repro_prints_valid_ui_addresses() -> None:
     import mlflow
 
     bundle = Path(mlflow.__file__).parent / "server/js/build/static/js"
@@ -136,7 +136,7 @@ def test_addresses_of_the_ui_are_those_that_make_repro_prints() -> None:
 # --- DVC --------------------------------------------------------------------------------------------------------------
 
 
-def test_dvc_has_what_the_doors_use() -> None:
+def test_dvc_has_the_names_that_the_doors_use() -> None:
     from dvc import env
     from dvc.cli import main
     from dvc.repo.experiments.refs import EXPS_NAMESPACE
@@ -192,7 +192,7 @@ def test_torchvisions_weights_have_a_mean() -> None:
     )
 
 
-def test_torchvisions_data_sets_keep_their_files_where_we_look() -> None:
+def test_torchvisions_data_sets_keep_their_file_names() -> None:
     from torchvision import datasets
 
     from imagetrail.download.torchvision_photographs import SPLIT_NAMES
@@ -227,7 +227,7 @@ def test_pillow_calls_a_jpeg_with_a_second_image_mpo() -> None:
     assert MpoImagePlugin.MpoImageFile.format == "MPO", "preprocess/decode.py treats it as a JPEG"
 
 
-def test_zipfile_keeps_the_name_as_it_was_written() -> None:
+def test_zipfile_keeps_the_stored_name() -> None:
     info = zipfile.ZipInfo("a\0b")
     assert (info.orig_filename, info.filename) == ("a\0b", "a"), "download/unpack.py checks the name as it was written"
 

@@ -32,12 +32,12 @@ from imagetrail.preprocess.readers import open_reader
 from stages import download, preprocess
 
 
-def test_the_table_of_sources_is_the_parameter(root: Path) -> None:
+def test_the_source_parameter_lists_all_sources(root: Path) -> None:
     annotation = Download.model_fields["source"].annotation
     assert set(SOURCES) == set(annotation.__args__)
 
 
-def test_digits_are_1797_images(root: Path) -> None:
+def test_digits_has_1797_images(root: Path) -> None:
     download.main(root)
     rows = list(artifacts.read_labels(root))
     assert len(rows) == 1797
@@ -55,7 +55,7 @@ def write_table(root: Path, text: str | bytes, images: int = 4) -> None:
     set_params(root, download__source="csv")
 
 
-def test_csv_lists_images_where_they_lie(root: Path) -> None:
+def test_csv_images_are_used_in_place(root: Path) -> None:
     write_table(root, "label,image\nb,1.png\na,0.png\n01,2.png\nNA,3.png\n")
     download.main(root)
     rows = list(artifacts.read_labels(root))
@@ -70,7 +70,7 @@ def test_csv_lists_images_where_they_lie(root: Path) -> None:
     assert {p.name for p in (root / "data/raw").iterdir()} == {"labels.csv"}
 
 
-def test_csv_adds_the_extension_that_names_lack(root: Path) -> None:
+def test_csv_appends_the_extension_to_names(root: Path) -> None:
     write_table(root, "Image_Name,Lable\n1,b\n0,a\n")
     set_params(root, download__image_column="Image_Name", download__label_column="Lable", download__extension=".png")
     download.main(root)
@@ -115,7 +115,7 @@ def test_a_class_may_be_called_test(root: Path) -> None:
     assert [(row.label, row.split) for row in artifacts.read_labels(root)] == [("control", ""), ("test", "")]
 
 
-def test_folders_that_hold_something_else_are_refused(root: Path) -> None:
+def test_folders_with_other_files_are_rejected(root: Path) -> None:
     source = make_folders(root, "rose/a.png", "b.png")
     with pytest.raises(DataError, match=r"b\.png is a file where a folder named after a class is expected; move it"):
         download.main(root)
@@ -127,7 +127,7 @@ def test_folders_that_hold_something_else_are_refused(root: Path) -> None:
         download.main(root)
 
 
-def test_the_order_of_the_table_does_not_matter(root: Path) -> None:
+def test_row_order_does_not_matter(root: Path) -> None:
     write_table(root, "image,label\n0.png,a\n1.png,b\n")
     download.main(root)
     first = (root / "data/raw/labels.csv").read_bytes()
@@ -136,21 +136,21 @@ def test_the_order_of_the_table_does_not_matter(root: Path) -> None:
     assert (root / "data/raw/labels.csv").read_bytes() == first
 
 
-def test_a_missing_image_is_left_to_preprocess(root: Path) -> None:
+def test_missing_images_are_left_to_preprocess(root: Path) -> None:
     write_table(root, "image,label\n0.png,a\nnot.png,b\n")
     download.main(root)
     row = list(artifacts.read_labels(root))[1]
     assert (row.image, row.size, row.sha256) == ("not.png", "", "")
 
 
-def test_split_and_group_columns(root: Path) -> None:
+def test_split_and_group_columns_are_kept(root: Path) -> None:
     write_table(root, "image,label,part,who\n0.png,a,train,x\n1.png,b,test,y\n")
     set_params(root, download__split_column="part", download__group_column="who")
     download.main(root)
     assert [(row.split, row.group) for row in artifacts.read_labels(root)] == [("train", "x"), ("test", "y")]
 
 
-def test_a_byte_order_mark_changes_nothing(root: Path) -> None:
+def test_a_byte_order_mark_is_ignored(root: Path) -> None:
     write_table(root, "image,label\n0.png,a\n1.png,b\n")
     download.main(root)
     first = (root / "data/raw/labels.csv").read_bytes()
@@ -159,7 +159,7 @@ def test_a_byte_order_mark_changes_nothing(root: Path) -> None:
     assert (root / "data/raw/labels.csv").read_bytes() == first
 
 
-def test_a_repeated_row_is_used_once_and_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repeated_rows_are_used_once_and_reported(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_table(root, "image,label\n0.png,a\n1.png,b\n0.png,a\n./0.png,a\n")
     download.main(root)
     assert len(list(artifacts.read_labels(root))) == 2
@@ -193,7 +193,7 @@ def test_a_repeated_row_is_used_once_and_said(root: Path, capsys: pytest.Capture
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_a_bad_table_is_refused_with_the_line(root: Path, text: str | bytes, message: str) -> None:
+def test_a_bad_table_is_rejected_with_its_line(root: Path, text: str | bytes, message: str) -> None:
     write_table(root, text)
     with pytest.raises(DataError) as error:
         download.main(root)
@@ -208,13 +208,13 @@ def test_every_bad_row_is_listed(root: Path) -> None:
     assert all(f"line {n}" in str(error.value) for n in (2, 3, 5))
 
 
-def test_a_missing_table_says_where_it_was_looked_for(root: Path) -> None:
+def test_a_missing_table_reports_its_path(root: Path) -> None:
     set_params(root, download__source="csv")
     with pytest.raises(DataError, match=r"data/source/labels\.csv is not a file"):
         download.main(root)
 
 
-def test_a_link_out_of_the_data_root_is_not_opened(root: Path) -> None:
+def test_a_link_out_of_the_data_root_is_not_followed(root: Path) -> None:
     write_table(root, "image,label\n0.png,a\nlink.png,b\n")
     (root / "secret.png").write_bytes(b"secret")
     (root / "data/source/link.png").symlink_to(root / "secret.png")
@@ -243,7 +243,7 @@ def tables(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=300, deadline=None)
 @given(data=tables() | st.binary(max_size=200))
-def test_any_bytes_give_rows_or_our_error(data: bytes, tmp_path_factory) -> None:
+def test_random_bytes_give_rows_or_our_error(data: bytes, tmp_path_factory) -> None:
     root = tmp_path_factory.mktemp("csv")
     (root / "source").mkdir()
     (root / "source/labels.csv").write_bytes(data)
@@ -291,7 +291,7 @@ def test_idx_files_are_found_without_a_network(root: Path, layout: str, zipped: 
 
 @pytest.mark.filterwarnings("ignore:A test tried to use socket")
 @pytest.mark.parametrize("source", ["CIFAR10", "Flowers102"])
-def test_a_download_that_fails_says_where_files_may_be_put(root: Path, source: str) -> None:
+def test_a_failed_download_says_where_to_put_the_files(root: Path, source: str) -> None:
     """The network is blocked in these tests, as it is on many machines."""
     set_params(root, download__source=source)
     request = SourceJob(load_params(root).download, root, root, 1)
@@ -314,7 +314,7 @@ def pack(path: Path, names: list[str], table: str | None = None) -> Path:
     return path
 
 
-def test_an_archive_of_class_folders_is_read_as_one(root: Path) -> None:
+def test_an_archive_of_class_folders_is_read_as_folders(root: Path) -> None:
     pack(root / "data/source/pets.zip", ["pets/cat/a.png", "pets/dog/b.png"])
     set_params(root, download__source="archive", download__archive="pets.zip")
     download.main(root)
@@ -330,7 +330,7 @@ def preprocess_images(root: Path) -> np.ndarray:
     return np.load(root / "data/tensors/images.npy")
 
 
-def test_an_archive_with_the_table_is_read_as_csv(root: Path, web: Web) -> None:
+def test_an_archive_with_a_table_is_read_as_csv(root: Path, web: Web) -> None:
     packed = pack(root / "p.zip", ["a.png", "b.png"], "image,label\na.png,x\nb.png,y\n")
     web.answers = [answer(packed.read_bytes())]
     sha256 = artifacts.file_sha256(packed)
@@ -342,7 +342,7 @@ def test_an_archive_with_the_table_is_read_as_csv(root: Path, web: Web) -> None:
     assert len(web.requests) == 1
 
 
-def test_what_is_wrong_in_an_archive_is_said_of_the_archive(root: Path) -> None:
+def test_errors_in_an_archive_name_the_archive(root: Path) -> None:
     pack(root / "data/source/pets.zip", ["a.png"], "image,label\n../a.png,x\n")
     set_params(root, download__source="archive", download__archive="pets.zip")
     with pytest.raises(DataError, match=r"^labels\.csv has a mistake:\n  line 2: '\.\./a\.png' is outside"):
@@ -355,7 +355,7 @@ def test_what_is_wrong_in_an_archive_is_said_of_the_archive(root: Path) -> None:
         download.main(root)
 
 
-def test_a_local_archive_that_is_absent_or_another_is_said(root: Path) -> None:
+def test_an_absent_or_changed_local_archive_is_reported(root: Path) -> None:
     set_params(root, download__source="archive", download__archive="pets.zip")
     with pytest.raises(DataError, match=r"data/source/pets\.zip is not a file; put it there"):
         download.main(root)
@@ -366,7 +366,7 @@ def test_a_local_archive_that_is_absent_or_another_is_said(root: Path) -> None:
     assert not list((root / "data").glob("*raw*"))
 
 
-def test_a_secret_of_the_address_is_nowhere_afterwards(
+def test_secrets_in_an_address_are_not_kept(
     root: Path, web: Web, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     web.answers = [answer(pack(root / "p.zip", ["cat/a.png", "dog/b.png"]).read_bytes())]
@@ -388,7 +388,7 @@ def test_a_secret_of_the_address_is_nowhere_afterwards(
 # --- csv: which file is meant -----------------------------------------------------------------------------------------
 
 
-def test_images_may_lie_in_several_folders(root: Path) -> None:
+def test_images_may_be_in_several_folders(root: Path) -> None:
     write_table(root, "image,label\na.png,x\nb.png,y\n", images=0)
     for name in ("one/a.png", "two/b.png"):
         path = root / "data/source" / name
@@ -419,7 +419,7 @@ def test_quoted_headers_are_read(root: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("delimiter", list(DELIMITERS))
-def test_the_delimiter_is_given_or_found(root: Path, delimiter: str) -> None:
+def test_the_delimiter_is_given_or_detected(root: Path, delimiter: str) -> None:
     write_table(root, f"image{delimiter}label\n0.png{delimiter}x y\n1.png{delimiter}z\n")
     for parameter in (delimiter, None):
         set_params(root, download__delimiter=parameter)
@@ -427,7 +427,7 @@ def test_the_delimiter_is_given_or_found(root: Path, delimiter: str) -> None:
         assert [row.label for row in artifacts.read_labels(root)] == ["x y", "z"]
 
 
-def test_another_case_is_a_mistake_with_a_suggestion(root: Path) -> None:
+def test_a_name_in_another_case_is_rejected_with_a_suggestion(root: Path) -> None:
     write_table(root, "image,label\n0.PNG,a\nSUB/x.png,b\n1.png,b\n")
     (root / "data/source/sub").mkdir()
     (root / "data/source/sub/x.png").write_bytes(b"x")
@@ -437,7 +437,7 @@ def test_another_case_is_a_mistake_with_a_suggestion(root: Path) -> None:
     assert "line 3: 'SUB' is missing, and 'sub' is there" in str(error.value)
 
 
-def test_letters_may_be_composed_or_not(root: Path) -> None:
+def test_composed_and_decomposed_letters_match(root: Path) -> None:
     write_table(root, "image,label\n\u00e9.png,a\n0.png,b\n")
     decomposed = root / "data/source/e\u0301.png"
     (root / "data/source/1.png").rename(decomposed)
@@ -454,7 +454,7 @@ def test_letters_may_be_composed_or_not(root: Path) -> None:
         st.sampled_from(["..", ".", "a", "b", "up", "", "\\", "C:", "~", "e\u0301", "\u00e9"]) | st.text(max_size=3)
     ).map("/".join)
 )
-def test_no_name_leads_out_of_the_root(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_names_cannot_leave_the_root(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.getbasetemp() / "names/root"
     if not root.exists():
         (root / "a/b").mkdir(parents=True)
@@ -465,7 +465,7 @@ def test_no_name_leads_out_of_the_root(name: str, tmp_path_factory: pytest.TempP
         assert problem is not None or (root / located).resolve().is_relative_to(root.resolve())
 
 
-def test_a_folder_with_links_out_or_bad_names_is_refused_whole(root: Path) -> None:
+def test_a_folder_with_escaping_links_or_bad_names_is_rejected(root: Path) -> None:
     source = make_folders(root, "rose/a.png", "daisy/b.png")
     (root / "secret.png").write_bytes(b"secret")
     (source / "rose/link.png").symlink_to(root / "secret.png")
@@ -480,7 +480,7 @@ def test_a_folder_with_links_out_or_bad_names_is_refused_whole(root: Path) -> No
         assert part in str(error.value)
 
 
-def test_what_is_no_image_is_left_to_preprocess_by_name(root: Path) -> None:
+def test_files_that_are_not_images_are_left_to_preprocess(root: Path) -> None:
     source = make_folders(root, "rose/a.png", "daisy/b.png")
     (source / "rose/broken.png").symlink_to("nowhere.png")
     (source / "rose/loop.png").symlink_to("loop.png")
@@ -496,7 +496,7 @@ def test_what_is_no_image_is_left_to_preprocess_by_name(root: Path) -> None:
         preprocess.main(root)
 
 
-def test_a_table_that_cannot_be_read_does_not_hang(root: Path) -> None:
+def test_an_unreadable_table_does_not_hang(root: Path) -> None:
     set_params(root, download__source="csv")
     table = root / "data/source/labels.csv"
     os.mkfifo(table)
@@ -508,13 +508,13 @@ def test_a_table_that_cannot_be_read_does_not_hang(root: Path) -> None:
         download.main(root)
 
 
-def test_a_line_without_an_end_is_not_read_whole(root: Path) -> None:
+def test_an_endless_line_is_not_read_whole(root: Path) -> None:
     write_table(root, b"image,label\n" + b"x" * (LINE_LIMIT + 1))
     with pytest.raises(DataError, match="line 2: longer than 1048576 bytes"):
         download.main(root)
 
 
-def test_the_byte_that_is_not_utf8_is_counted_from_the_start(root: Path) -> None:
+def test_the_offset_of_an_invalid_byte_counts_from_the_start(root: Path) -> None:
     text = "image,label\n" + "0.png,a\n" * 5000
     write_table(root, text.encode() + b"1.png,\xff\n")
     with pytest.raises(DataError, match=f"is not UTF-8 at byte {len(text) + 6}; save it as UTF-8"):
@@ -558,7 +558,7 @@ def test_parquet_as_hugging_face_ships_it(root: Path) -> None:
     assert preprocess_images(root)[:, 0, 0, 0].tolist() == [0, 20, 0, 20, 40, 60, 80]
 
 
-def test_parquet_of_plain_bytes_and_words_with_columns_of_ones_own(root: Path) -> None:
+def test_parquet_of_plain_bytes_with_custom_columns(root: Path) -> None:
     path = root / "data/source/photos.parquet"
     write_parquet(path, ["01", "NA"], part=["train", "test"], who=[7, 8])
     table = pq.read_table(path)
@@ -571,7 +571,7 @@ def test_parquet_of_plain_bytes_and_words_with_columns_of_ones_own(root: Path) -
     assert preprocess_images(root).shape == (2, 1, 8, 8)
 
 
-def test_parquet_that_changes_or_goes_after_download_is_rejected(root: Path) -> None:
+def test_parquet_changed_or_deleted_after_download_is_rejected(root: Path) -> None:
     path = root / "data/source/photos.parquet"
     write_parquet(path, ["a", "b", "a"])
     set_params(root, download__source="parquet", machine__jobs=1)
@@ -586,7 +586,7 @@ def test_parquet_that_changes_or_goes_after_download_is_rejected(root: Path) -> 
         preprocess.main(root)
 
 
-def test_bad_parquet_is_refused(root: Path) -> None:
+def test_bad_parquet_is_rejected(root: Path) -> None:
     path = root / "data/source/photos.parquet"
     set_params(root, download__source="parquet")
     with pytest.raises(DataError, match=r"holds no \.parquet files"):
@@ -610,7 +610,7 @@ def test_bad_parquet_is_refused(root: Path) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4))
-def test_a_damaged_parquet_gives_rows_or_our_error(flips: list[tuple[float, int]], tmp_path_factory) -> None:
+def test_damaged_parquet_gives_rows_or_our_error(flips: list[tuple[float, int]], tmp_path_factory) -> None:
     root = tmp_path_factory.mktemp("parquet")
     write_parquet(root / "photos.parquet", ["a", "b"] * 4)
     data = bytearray((root / "photos.parquet").read_bytes())
@@ -642,7 +642,7 @@ def make_pets(folder: Path) -> None:
         (base / f"annotations/{part}.txt").write_text("\n".join(lines) + "\n")
 
 
-def test_a_set_of_photographs_stays_where_it_lies(root: Path) -> None:
+def test_local_photographs_are_used_in_place(root: Path) -> None:
     make_pets(root / "data/source")
     set_params(root, download__source="OxfordIIITPet", machine__jobs=1)
     download.main(root)
@@ -658,7 +658,7 @@ def test_a_set_of_photographs_stays_where_it_lies(root: Path) -> None:
     assert preprocess_images(root).shape == (6, 1, 8, 8)
 
 
-def test_a_set_of_photographs_that_was_downloaded_belongs_to_the_stage(root: Path) -> None:
+def test_downloaded_photographs_are_an_output_of_the_stage(root: Path) -> None:
     """As if torchvision had downloaded it in an earlier try."""
     make_pets(root / ".imagetrail/downloads")
     set_params(root, download__source="OxfordIIITPet", machine__jobs=1)
@@ -670,7 +670,7 @@ def test_a_set_of_photographs_that_was_downloaded_belongs_to_the_stage(root: Pat
     assert preprocess_images(root).shape == (6, 1, 8, 8)
 
 
-def test_parquet_is_read_once_in_memory_that_does_not_grow(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_is_read_once_in_constant_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """60,000 images of one row group took 45 s: each worker read the whole group, again and again."""
     source = root / "data/source"
     noise = np.random.default_rng(0).bytes(4_000)

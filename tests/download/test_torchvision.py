@@ -86,9 +86,7 @@ PHOTOGRAPHS: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], dict[st
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_photographs_keep_their_split_and_stay_where_they_are(
-    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_photographs_keep_their_split_and_their_place(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write, expected = PHOTOGRAPHS[name]
     write(root / "data/source", monkeypatch)
     set_params(root, download__source=name)

@@ -72,7 +72,7 @@ def left(place: Path) -> set[str]:
         ),
     ],
 )
-def test_files_come_out(place: Path, make: Callable[..., Path]) -> None:
+def test_files_are_extracted(place: Path, make: Callable[..., Path]) -> None:
     members = [("pets/cat/1.png", b"1"), ("pets/dog/2.png", b"22"), ("pets/.DS_Store", b"x"), ("__MACOSX/._1", b"x")]
     unpack(make(place / "a", members), place / "out", "the archive")
     assert left(place) == {"out/pets/cat/1.png", "out/pets/dog/2.png"}
@@ -94,7 +94,9 @@ def test_files_come_out(place: Path, make: Callable[..., Path]) -> None:
         ("a" * 300 + ".png", "name too long"),
     ],
 )
-def test_a_bad_name_is_refused_with_the_member(place: Path, make: Callable[..., Path], name: str, message: str) -> None:
+def test_a_bad_member_name_is_rejected_and_named(
+    place: Path, make: Callable[..., Path], name: str, message: str
+) -> None:
     with pytest.raises(DataError, match="(?i)" + message.replace(".", r"\.")):
         unpack(make(place / "a", [("ok/1.png", b"1"), (name, b"bad")]), place / "out", "the archive")
     assert left(place) == set()
@@ -106,7 +108,7 @@ def test_a_bad_name_is_refused_with_the_member(place: Path, make: Callable[..., 
 @pytest.mark.parametrize(
     "names", [("a.png", "a.png"), ("a.png", "A.png"), ("d/a", "D/b"), ("é.png", "e\u0301.png"), ("d", "d/a")]
 )
-def test_names_that_collide_are_refused(place: Path, make: Callable[..., Path], names: tuple[str, str]) -> None:
+def test_colliding_names_are_rejected(place: Path, make: Callable[..., Path], names: tuple[str, str]) -> None:
     archive = make(place / "a", [(name, b"1") for name in names])
     with pytest.raises(DataError, match=r"collides with|cannot be unpacked"):
         unpack(archive, place / "out", "the archive")
@@ -116,7 +118,7 @@ def test_names_that_collide_are_refused(place: Path, make: Callable[..., Path], 
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.CONTTYPE]
 )
-def test_links_and_devices_in_a_tar_are_refused(place: Path, kind: bytes) -> None:
+def test_links_and_devices_in_a_tar_are_rejected(place: Path, kind: bytes) -> None:
     archive = make_tar(place / "a", [("link", b"")], kind=kind)
     if kind == tarfile.CONTTYPE:  # an old kind of regular file
         unpack(archive, place / "out", "the archive")
@@ -126,7 +128,7 @@ def test_links_and_devices_in_a_tar_are_refused(place: Path, kind: bytes) -> Non
     assert left(place) == set()
 
 
-def test_a_link_in_a_zip_is_refused(place: Path) -> None:
+def test_links_in_a_zip_are_rejected(place: Path) -> None:
     archive = make_zip(place / "a", [("link", b"../../canary")], mode=stat.S_IFLNK | 0o777)
     with pytest.raises(DataError, match="member 'link' is a link or a device"):
         unpack(archive, place / "out", "the archive")
@@ -143,7 +145,7 @@ def test_a_bomb_is_stopped_before_the_disk_fills(place: Path, make: Callable[...
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
-def test_a_header_that_would_fill_the_memory_is_not_read(place: Path, kind: bytes) -> None:
+def test_a_huge_header_is_not_read(place: Path, kind: bytes) -> None:
     info = tarfile.TarInfo("long")
     info.type, info.size = kind, 2**30
     with gzip.open(place / "a", "wb", compresslevel=1) as file:
@@ -160,7 +162,7 @@ def test_a_header_that_would_fill_the_memory_is_not_read(place: Path, kind: byte
     assert left(place) == set()
 
 
-def test_a_full_disk_is_not_filled_to_the_brim(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unpacking_stops_before_the_disk_is_full(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imagetrail.download.unpack.SPARE", 2**60)
     monkeypatch.setattr("imagetrail.download.unpack.UNPACK_PIECE", 2**10)
     archive = make_zip(place / "a", [("1.png", bytes(2**17))], compression=zipfile.ZIP_STORED)
@@ -169,14 +171,14 @@ def test_a_full_disk_is_not_filled_to_the_brim(place: Path, monkeypatch: pytest.
     assert left(place) == set()
 
 
-def test_an_archive_in_an_archive_stays_one(place: Path) -> None:
+def test_nested_archives_are_not_unpacked(place: Path) -> None:
     inner = make_zip(place / "b", [("../canary", b"bad")]).read_bytes()
     (place / "b").unlink()
     unpack(make_zip(place / "a", [("x/inner.zip", inner)]), place / "out", "the archive")
     assert left(place) == {"out/x/inner.zip"}
 
 
-def test_an_encrypted_zip_says_so(place: Path) -> None:
+def test_an_encrypted_zip_is_reported(place: Path) -> None:
     archive = make_zip(place / "a", [("1.png", b"1")])
     data = bytearray(archive.read_bytes())
     for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
@@ -187,14 +189,14 @@ def test_an_encrypted_zip_says_so(place: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [b"<!DOCTYPE html><html>Quota exceeded</html>", b"\n <html>"])
-def test_a_web_page_is_no_archive(place: Path, page: bytes) -> None:
+def test_a_web_page_is_not_an_archive(place: Path, page: bytes) -> None:
     (place / "a").write_bytes(page)
     with pytest.raises(DataError, match="is not an archive but a web page, perhaps a quota's"):
         unpack(place / "a", place / "out", "the archive")
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"\x1f\x8b", b"Rar!", bytes(600)])
-def test_something_else_is_no_archive(place: Path, data: bytes) -> None:
+def test_other_files_are_not_archives(place: Path, data: bytes) -> None:
     (place / "a").write_bytes(data)
     with pytest.raises(DataError, match=r"is not an archive|cannot be unpacked"):
         unpack(place / "a", place / "out", "the archive")
@@ -222,7 +224,7 @@ def damaged() -> list[bytes]:
     cut=st.floats(0, 1),
     flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), max_size=3),
 )
-def test_any_damage_gives_files_or_our_error(
+def test_damaged_archives_give_files_or_our_error(
     data: bytes, cut: float, flips: list[tuple[float, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("damaged")
@@ -247,7 +249,7 @@ NAMES = st.lists(
 @settings(max_examples=200, deadline=None)
 @given(members=st.lists(st.tuples(NAMES, st.binary(max_size=4)), max_size=4), zipped=st.booleans())
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_any_list_of_members_creates_nothing_outside(
+def test_no_archive_writes_outside_its_folder(
     members: list[Member], zipped: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("members")

@@ -21,7 +21,7 @@ from imagetrail.model.classifier import Classifier
 from imagetrail.params.load import load_params
 
 
-def test_figures_by_hand() -> None:
+def test_figures_match_a_calculation_by_hand() -> None:
     metrics = measure(PREDICTIONS, calibration_bins=10)
     assert metrics["accuracy"] == 0.5
     assert metrics["n"] == 4
@@ -34,7 +34,7 @@ def test_figures_by_hand() -> None:
 
 
 @given(st.integers(1, 6), st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=40))
-def test_figures_per_class_are_scikit_learns_to_the_bit(extra: int, pairs: list[tuple[int, int]]) -> None:
+def test_per_class_figures_equal_scikit_learns_bit_for_bit(extra: int, pairs: list[tuple[int, int]]) -> None:
     labels, predicted = np.array(pairs, np.int64).T
     classes = 5 + extra
     expected = precision_recall_fscore_support(labels, predicted, labels=range(classes), zero_division=0.0)
@@ -44,12 +44,12 @@ def test_figures_per_class_are_scikit_learns_to_the_bit(extra: int, pairs: list[
     assert per_class(labels, predicted, classes).f1.mean() == macro
 
 
-def test_accuracy_counts_right_answers_not_wrong_ones() -> None:
+def test_accuracy_counts_right_answers() -> None:
     three_of_four = replace(PREDICTIONS, labels=np.array([0, 1, 1, 1]))
     assert measure(three_of_four, calibration_bins=10)["accuracy"] == 0.75
 
 
-def test_each_end_of_the_confidences_has_a_bin_of_its_own() -> None:
+def test_calibration_bins_have_exact_edges() -> None:
     """Gaps of opposite sign cancel in one bin and add up in two."""
     correct = np.array([False, True])
     assert calibration_error(np.array([0.05, 0.15]), correct, 10) == pytest.approx((0.05 + 0.85) / 2)
@@ -58,18 +58,18 @@ def test_each_end_of_the_confidences_has_a_bin_of_its_own() -> None:
     assert calibration_error(np.array([0.91, 1.0]), correct, 10) == pytest.approx(0.91 / 2), "1 is in the last"
 
 
-def test_calibration_of_a_perfect_and_of_a_boastful_model() -> None:
+def test_calibration_error_of_perfect_and_overconfident_models() -> None:
     sure = np.ones(10)
     assert calibration_error(sure, np.ones(10, bool), 15) == 0
     assert calibration_error(sure, np.zeros(10, bool), 15) == 1
     assert calibration_error(np.full(10, 0.7), np.arange(10) < 7, 15) == pytest.approx(0)
 
 
-def test_mistakes_come_most_confident_first() -> None:
+def test_mistakes_are_sorted_by_confidence() -> None:
     assert PREDICTIONS.mistakes().tolist() == [1, 3]
 
 
-def test_the_batch_does_not_change_the_answer() -> None:
+def test_answers_do_not_depend_on_the_batch() -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 9, 7), dtype=np.uint8)
     subset = make_subset(images, [0] * 50, list(range(3, 40)), CARD.classes)
     model = Classifier(CARD).eval()
@@ -84,7 +84,7 @@ def test_the_batch_does_not_change_the_answer() -> None:
     assert np.allclose(whole, expected, atol=1e-6)
 
 
-def test_predictions_name_their_images(tmp_path: Path) -> None:
+def test_predictions_contain_image_names(tmp_path: Path) -> None:
     rows = [TensorRow(f"{n}.png", "a", "", "", "0") for n in range(10)]
     artifacts.write_rows(tmp_path / "data/tensors/rows.csv", TensorRow._fields, rows)
     names = artifacts.image_names(tmp_path, PREDICTIONS.rows.tolist())

@@ -29,7 +29,7 @@ def answers(right: str, names: list[str] | None = None) -> Answers:
     )
 
 
-def test_figures_by_hand() -> None:
+def test_figures_match_a_calculation_by_hand() -> None:
     found = compare(answers("1" * 8 + "0" * 2), answers("1" * 5 + "0" * 4 + "1"))
     assert (found.n, found.only_first, found.only_second) == (10, 3, 1)
     assert found.p_value == pytest.approx(2 * norm.sf(1))  # (3 - 1) / sqrt(3 + 1)
@@ -48,7 +48,7 @@ def test_figures_by_hand() -> None:
     assert "not significant" in found.verdict()
 
 
-def test_a_model_that_loses_many_is_worse_and_not_the_other_way_round() -> None:
+def test_losing_many_images_is_worse_and_winning_is_not() -> None:
     good, bad = answers("1" * 40), answers("1" * 30 + "0" * 10)
     assert compare(good, bad).is_worse
     assert compare(good, bad).p_value == pytest.approx(2 * norm.sf(10**0.5))
@@ -77,7 +77,7 @@ def test_interval_of_the_difference_is_tangos() -> None:
     assert paired_difference(100, 0, 0).high == pytest.approx(3.8415 / 103.8415, abs=1e-5), "no image differs"
 
 
-def test_intervals_cover_the_truth_as_often_as_they_claim() -> None:
+def test_intervals_have_the_stated_coverage() -> None:
     """2,000 samples of 300 images: accuracies of 0.8 and 0.75 that agree more than independent ones would."""
     random = np.random.default_rng(0)
     shares = [0.72, 0.08, 0.03, 0.17]  # both, only the first, only the second, neither
@@ -110,7 +110,7 @@ def test_only_common_images_are_compared() -> None:
         compare(first, other)
 
 
-def test_a_table_is_read_sorted_and_a_damaged_one_is_said(tmp_path: Path) -> None:
+def test_tables_are_sorted_and_damaged_ones_reported(tmp_path: Path) -> None:
     header = ["image", "label", "predicted", "confidence", "p(cat)", "p(a, b)"]
     rows = [["2.png", "cat", "cat", "0.8", "0.8", "0.2"], ["1.png", "a, b", "cat", "0.6", "0.6", "0.4"]]
     artifacts.write_rows(tmp_path / "predictions.csv", header, rows)
@@ -142,12 +142,12 @@ METRICS = {
         ({}, None),
     ],
 )
-def test_the_gate(asked: dict, problem: str | None) -> None:
+def test_the_gate_reports_each_missed_limit(asked: dict, problem: str | None) -> None:
     whole = Gate(**(dict.fromkeys(Gate.model_fields) | asked))
     assert gate.problems(METRICS, whole, None) == ([] if problem is None else [problem])
 
 
-def test_the_gate_against_a_baseline() -> None:
+def test_the_gate_compares_with_a_baseline() -> None:
     asked = Gate(**dict.fromkeys(Gate.model_fields))
     good, bad, fair = answers("1" * 40), answers("1" * 30 + "0" * 10), answers("1" * 37 + "000")
     (problem,) = gate.problems(METRICS, asked, compare(good, bad))

@@ -62,7 +62,7 @@ def test_curves_show_every_epoch(tmp_path: Path, figures: list[Figure]) -> None:
     assert [text.get_text() for text in loss.get_legend().get_texts()] == ["train", "val"]
 
 
-def test_confusion_matrix_counts_true_classes_down(tmp_path: Path, figures: list[Figure]) -> None:
+def test_confusion_matrix_has_true_classes_in_rows(tmp_path: Path, figures: list[Figure]) -> None:
     pictures.confusion_matrix(tmp_path / "c.png", PREDICTIONS)
     axes = figures[0].axes[0]
     counts = {(text.get_position()[::-1]): int(text.get_text()) for text in axes.texts}
@@ -73,7 +73,7 @@ def test_confusion_matrix_counts_true_classes_down(tmp_path: Path, figures: list
     assert axes.get_title() == "2 of 4 test images right"
 
 
-def test_mistakes_show_the_images_that_were_wrong(tmp_path: Path, figures: list[Figure]) -> None:
+def test_mistakes_show_the_misclassified_images(tmp_path: Path, figures: list[Figure]) -> None:
     pictures.mistakes(tmp_path / "m.png", PREDICTIONS, SUBSET, 1)
     (shown,) = (axes for axes in figures[0].axes if axes.images)
     worst = PREDICTIONS.mistakes()[0]
@@ -83,7 +83,7 @@ def test_mistakes_show_the_images_that_were_wrong(tmp_path: Path, figures: list[
     assert figures[0].get_suptitle() == "2 mistakes in 4 test images, the 1 most confident"
 
 
-def test_samples_are_of_each_class(tmp_path: Path, figures: list[Figure]) -> None:
+def test_samples_show_each_class(tmp_path: Path, figures: list[Figure]) -> None:
     pictures.samples(tmp_path / "s.png", SUBSET)
     axes = figures[0].axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
@@ -92,7 +92,7 @@ def test_samples_are_of_each_class(tmp_path: Path, figures: list[Figure]) -> Non
     assert np.array_equal(sheet[10:18, 1:7, 0], IMAGES[7, 0]), "row 7 is the first of class b"
 
 
-def test_no_mistakes_is_a_picture_too(tmp_path: Path, figures: list[Figure]) -> None:
+def test_mistakes_are_drawn_even_if_there_are_none(tmp_path: Path, figures: list[Figure]) -> None:
     perfect = replace(PREDICTIONS, labels=PREDICTIONS.predicted)
     pictures.mistakes(tmp_path / "m.png", perfect, SUBSET, 24)
     assert figures[0].get_suptitle() == "0 mistakes in 4 test images"

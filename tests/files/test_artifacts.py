@@ -16,7 +16,7 @@ from imagetrail.errors import ArtifactError
 from imagetrail.files import arrays, artifacts
 
 
-def test_a_failing_write_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_previous_file(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
     artifacts.write_json(path, {"a": 1})
 
@@ -31,7 +31,7 @@ def test_a_failing_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_folders_are_replaced_as_a_whole(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     for name in ("old", "new"):
         with artifacts.writing_folder(folder) as temporary:
@@ -40,13 +40,13 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_json_has_no_nan(tmp_path: Path) -> None:
+def test_json_rejects_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         artifacts.write_json(tmp_path / "x.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_read_only_folder_is_one_sentence(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_reported_in_one_sentence(tmp_path: Path) -> None:
     """Run without root's right to write anywhere, which the tests may have."""
     need(shutil.which("setpriv"), "setpriv of util-linux")
     folder = tmp_path / "models"
@@ -67,7 +67,7 @@ guard(lambda: artifacts.write_json(Path({str(folder)!r}) / "a" / "model.json", 1
 
 
 @given(parts=st.lists(st.integers(0, 5), max_size=5), shape=st.sampled_from([(), (3,), (1, 2, 2)]))
-def test_npy_writer_writes_what_numpy_reads(parts: list[int], shape: tuple[int, ...], tmp_path_factory) -> None:
+def test_numpy_reads_what_npy_writer_writes(parts: list[int], shape: tuple[int, ...], tmp_path_factory) -> None:
     path = tmp_path_factory.mktemp("npy") / "x.npy"
     rows = [np.random.default_rng(n).integers(0, 255, (n, *shape), dtype=np.uint8) for n in parts]
     with arrays.NpyWriter(path, shape, np.uint8) as writer:
@@ -92,7 +92,7 @@ def test_a_missing_artifact_names_the_stage_that_makes_it(tmp_path: Path, read, 
         read(tmp_path)
 
 
-def test_a_damaged_artifact_is_said(tmp_path: Path) -> None:
+def test_a_damaged_artifact_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data/tensors").mkdir(parents=True)
     (tmp_path / "data/tensors/dataset.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"dataset\.json cannot be read .* writes it again"):

@@ -21,19 +21,19 @@ def test_pixels_in_logits_out() -> None:
     assert (logits.shape, logits.dtype) == ((5, 3), torch.float32)
 
 
-def test_normalisation_happens_inside() -> None:
+def test_the_model_normalises_its_input() -> None:
     model = Classifier(CARD).eval()
     pixels = torch.randint(0, 256, (2, 3, 9, 7), dtype=torch.uint8)
     mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (CARD.mean, CARD.std))
     assert torch.allclose(model(pixels), model.network((pixels / 255 - mean) / std))
 
 
-def test_the_number_of_parameters_by_hand() -> None:
+def test_the_number_of_parameters_matches_a_calculation_by_hand() -> None:
     convolutions = 3 * 4 * 9 + 4 * 8 * 9
     assert Classifier(CARD).card.parameters == convolutions + 2 * 4 + 2 * 8 + (8 + 1) * 3
 
 
-def test_too_small_images_are_refused_before_training() -> None:
+def test_too_small_images_are_rejected_before_training() -> None:
     card = replace(CARD, arguments={"widths": [4] * 5, "dropout": 0.0})
     with pytest.raises(TrainingError, match=r"image_size = 7 is too small for the 5 blocks of model\.widths"):
         Classifier(card)
@@ -51,7 +51,7 @@ def test_a_saved_model_answers_as_before(tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "models").iterdir()} == {"model.safetensors", "model.json"}
 
 
-def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
+def test_one_flipped_bit_is_detected(tmp_path: Path) -> None:
     classifier.save(Classifier(CARD), tmp_path / "models")
     path = tmp_path / "models/model.safetensors"
     data = bytearray(path.read_bytes())
@@ -61,14 +61,14 @@ def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
         classifier.load(tmp_path / "models")
 
 
-def test_the_card_reads_as_plain_json(tmp_path: Path) -> None:
+def test_the_card_is_plain_json(tmp_path: Path) -> None:
     classifier.save(Classifier(CARD), tmp_path / "models")
     card = json.loads((tmp_path / "models/model.json").read_text())
     assert card["classes"] == ["a", "b", "c"]
     assert (card["mean"], card["std"]) == ([0.5, 0.4, 0.3], [0.2, 0.2, 0.2])
 
 
-def test_statistics_come_from_the_given_rows_alone() -> None:
+def test_statistics_use_the_given_rows_only() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3000, 2, 4, 4), dtype=np.uint8)
     rows = list(range(0, 3000, 2))
     mean, std = normalisation.channel_statistics(make_subset(images, [0] * 3000, rows, ["a"]))

@@ -34,7 +34,9 @@ def count(network: nn.Module) -> int:
         ("ResidualCNN", RESIDUAL, 3, 32, 6_573_130),
     ],
 )
-def test_parameters_by_hand(name: str, arguments: dict, channels: int, size: int, parameters: int) -> None:
+def test_parameter_counts_match_a_calculation_by_hand(
+    name: str, arguments: dict, channels: int, size: int, parameters: int
+) -> None:
     network = networks.build(name, channels, (size, size), 10, arguments)
     assert count(network) == parameters
     assert network.eval()(torch.zeros(2, channels, size, size)).shape == (2, 10)
@@ -60,16 +62,16 @@ def test_images_need_not_be_square() -> None:
         ("resnet18", {"freeze": False}, r"takes three channels and preprocess\.channels = 1; set it to 3"),
     ],
 )
-def test_what_cannot_be_built_is_said(name: str, arguments: dict, message: str) -> None:
+def test_unbuildable_models_are_reported(name: str, arguments: dict, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         networks.build(name, 1, (8, 8), 10, arguments)
 
 
-def test_the_table_and_the_names_that_params_accept_are_the_same() -> None:
+def test_params_accept_exactly_the_networks() -> None:
     assert NETWORKS.keys() | {"Backbone"} == NETWORKS_HERE.names()
 
 
-def test_multiply_adds_by_hand() -> None:
+def test_multiply_adds_match_a_calculation_by_hand() -> None:
     class Pixels(nn.Module):
         def __init__(self, network: nn.Module) -> None:
             super().__init__()

@@ -31,25 +31,25 @@ def folder(test_data: Path) -> Path:
     return test_data / "weights"
 
 
-def test_no_name_is_no_weights(tmp_path: Path) -> None:
+def test_no_weights_are_needed_without_a_name(tmp_path: Path) -> None:
     assert weights.find(None, tmp_path, tmp_path) is None
 
 
-def test_a_local_file_stays_where_it_is(folder: Path, tmp_path: Path) -> None:
+def test_local_weights_are_used_in_place(folder: Path, tmp_path: Path) -> None:
     found = weights.find(MOBILE, folder, tmp_path)
     assert found == Weights(MOBILE, MOBILE, fetched=False, sha256=file_sha256(folder / MOBILE))
     assert list(tmp_path.iterdir()) == []
     assert found.path(tmp_path, str(folder)) == folder / MOBILE
 
 
-def test_torchvisions_name_finds_torchvisions_file(folder: Path, tmp_path: Path) -> None:
+def test_torchvisions_weight_names_find_their_files(folder: Path, tmp_path: Path) -> None:
     found = weights.find("MobileNet_V2_Weights.IMAGENET1K_V1", folder, tmp_path)
     assert found is not None
     assert (found.file, found.fetched) == (MOBILE, False)
 
 
 @pytest.mark.slow
-def test_without_a_network_the_message_says_what_to_put_where(tmp_path: Path, monkeypatch) -> None:
+def test_without_a_network_the_error_names_file_and_folder(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
     (tmp_path / "raw").mkdir()
     with pytest.raises(DataError) as error:
@@ -70,7 +70,7 @@ def test_without_a_network_the_message_says_what_to_put_where(tmp_path: Path, mo
         ("Nothing_Weights.V1", "'Nothing_Weights.V1' is not known to torchvision"),
     ],
 )
-def test_weights_that_cannot_be_had_are_said(tmp_path: Path, name: str, message: str) -> None:
+def test_unobtainable_weights_are_reported(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "local").mkdir()
     for file in ("local/mobilenet.pth", "local/damaged-0123abcd.pth", "other.pth"):
         (tmp_path / file).write_bytes(b"no weights")
@@ -78,7 +78,7 @@ def test_weights_that_cannot_be_had_are_said(tmp_path: Path, name: str, message:
         weights.find(name, tmp_path / "local", tmp_path)
 
 
-def test_a_file_that_changed_since_download_is_noticed(tmp_path: Path) -> None:
+def test_a_file_changed_since_download_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(b"one")
     found = weights.find("a.pth", tmp_path, tmp_path)
     (tmp_path / "a.pth").write_bytes(b"two")
@@ -91,7 +91,7 @@ def backbone(architecture: str = "mobilenet_v2", *, classes: int = 3) -> nn.Modu
     return networks.build(architecture, 3, (32, 32), classes, {"freeze": True, "input_size": 64})
 
 
-def test_torchvisions_file_gives_torchvisions_answers(folder: Path) -> None:
+def test_torchvisions_weights_give_torchvisions_answers(folder: Path) -> None:
     """The backbone of our network says what torchvision's own class says before its last layer."""
     from torchvision.models import mobilenet_v2
 
@@ -105,14 +105,14 @@ def test_torchvisions_file_gives_torchvisions_answers(folder: Path) -> None:
         assert torch.equal(ours.eval().features(images), theirs.eval()(images))
 
 
-def test_half_precision_files_fill_float32_networks(test_data: Path) -> None:
+def test_half_precision_files_load_into_float32_networks(test_data: Path) -> None:
     network = backbone("resnet50")
     pretrained.load(network, test_data / "weights/resnet50-imagenet-fp16.pth")
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     assert network.backbone.conv1.weight.std() > 0.05
 
 
-def test_an_own_model_can_go_on_from_its_file_with_other_classes(tmp_path: Path) -> None:
+def test_our_own_networks_start_from_a_file_with_other_classes(tmp_path: Path) -> None:
     arguments = {"widths": [4, 8], "dropout": 0.0}
     earlier = networks.build("SmallCNN", 1, (8, 8), 5, arguments)
     save_file({f"network.{name}": value for name, value in earlier.state_dict().items()}, tmp_path / "m.safetensors")
@@ -123,7 +123,7 @@ def test_an_own_model_can_go_on_from_its_file_with_other_classes(tmp_path: Path)
     assert torch.equal(later.head.weight, head)
 
 
-def test_weights_of_another_network_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_weights_of_another_network_are_rejected(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=rf"{MOBILE} does not fit the network: .* missing .* unknown"):
         pretrained.load(backbone("resnet18"), folder / MOBILE)
     (tmp_path / "text.pth").write_text("hello")
@@ -134,7 +134,7 @@ def test_weights_of_another_network_are_refused(folder: Path, tmp_path: Path) ->
         pretrained.load(backbone(), tmp_path / "list.pth")
 
 
-def test_a_pickle_with_code_is_not_run(tmp_path: Path) -> None:
+def test_pickles_with_code_are_not_run(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple:
             return (Path.touch, (tmp_path / "ran",))
@@ -182,7 +182,7 @@ def test_pretrained_weights_bring_their_normalisation(folder: Path, tmp_path: Pa
     assert normalisation.new_card(model, weights.find(MOBILE, folder, tmp_path), own, subsets[0]).mean == [0.5] * 3
 
 
-def test_features_give_the_same_logits_as_the_whole_way(folder: Path, tmp_path: Path, subsets) -> None:
+def test_cached_features_give_the_logits_of_the_whole_network(folder: Path, tmp_path: Path, subsets) -> None:
     trained = fit(task(tmp_path, folder, subsets))
     model, val = trained.classifier, subsets[1]
     by_features = features.of_backbone(tmp_path, model, [val])[0].images[val.rows]
@@ -193,7 +193,7 @@ def test_features_give_the_same_logits_as_the_whole_way(folder: Path, tmp_path: 
     assert trained.kept.val_accuracy == (whole.argmax(1).numpy() == val.labels[val.rows]).mean() > 0.8
 
 
-def test_the_head_alone_learns(folder: Path, tmp_path: Path, subsets) -> None:
+def test_only_the_head_learns(folder: Path, tmp_path: Path, subsets) -> None:
     given = task(tmp_path, folder, subsets)
     before = torch.load(folder / MOBILE, weights_only=True)["features.0.0.weight"]
     network = fit(given).classifier.network
@@ -201,7 +201,7 @@ def test_the_head_alone_learns(folder: Path, tmp_path: Path, subsets) -> None:
     assert fit(given, seed=1).metrics()["parameters"] == sum(p.numel() for p in network.parameters())
 
 
-def test_another_head_finds_the_features_there(folder: Path, tmp_path: Path, subsets, monkeypatch) -> None:
+def test_another_head_reuses_the_features(folder: Path, tmp_path: Path, subsets, monkeypatch) -> None:
     fit(task(tmp_path, folder, subsets))
     computed: list[int] = []
     compute = features._compute
@@ -212,7 +212,7 @@ def test_another_head_finds_the_features_there(folder: Path, tmp_path: Path, sub
     assert len(computed) == 2, "two blocks of 64 rows hold 70"
 
 
-def test_an_interrupted_computation_goes_on_where_it_was(folder: Path, tmp_path: Path, subsets, monkeypatch) -> None:
+def test_an_interrupted_computation_resumes(folder: Path, tmp_path: Path, subsets, monkeypatch) -> None:
     compute, computed = features._compute, []
 
     def interrupted(*args: object) -> np.ndarray:
@@ -232,7 +232,7 @@ def test_an_interrupted_computation_goes_on_where_it_was(folder: Path, tmp_path:
     assert resumed.history == again.history
 
 
-def test_augmentation_goes_the_whole_way(folder: Path, tmp_path: Path, subsets) -> None:
+def test_augmentation_trains_through_the_frozen_backbone(folder: Path, tmp_path: Path, subsets) -> None:
     trained = fit(task(tmp_path, folder, subsets), augment=[{"name": "RandomHorizontalFlip"}], epochs=2)
     assert not (tmp_path / features.FEATURES).exists()
     before = torch.load(folder / MOBILE, weights_only=True)["features.0.1.running_mean"]
@@ -240,7 +240,7 @@ def test_augmentation_goes_the_whole_way(folder: Path, tmp_path: Path, subsets) 
     assert torch.equal(before, after), "a frozen backbone keeps its statistics, too"
 
 
-def test_other_pixels_or_weights_are_other_features(folder: Path, tmp_path: Path, subsets) -> None:
+def test_changed_pixels_or_weights_recompute_features(folder: Path, tmp_path: Path, subsets) -> None:
     other = tuple(replace(subset, dataset=replace(subset.dataset, sha256="y")) for subset in subsets)
     given = task(tmp_path, folder, subsets)
     fit(given)

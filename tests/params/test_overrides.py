@@ -20,7 +20,7 @@ from imagetrail.params import overrides
         ("recipe=mnist-cn", "'mnist-cn' is not a recipe; did you mean 'mnist-cnn'?"),
     ],
 )
-def test_a_wrong_override_is_refused_and_params_yaml_stays(root: Path, parameter: str, message: str) -> None:
+def test_a_wrong_override_is_rejected_and_params_yaml_kept(root: Path, parameter: str, message: str) -> None:
     before = (root / "params.yaml").read_bytes()
     with pytest.raises(ParamsError) as error:
         overrides.check(root, overrides.of_arguments(root, dict([parameter.split("=", 1)])))

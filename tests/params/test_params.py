@@ -10,7 +10,7 @@ from imagetrail.params import recipes
 from imagetrail.params.load import load_params
 
 
-def test_recipes_default_is_what_a_fresh_clone_holds() -> None:
+def test_params_yaml_equals_the_default_recipe() -> None:
     assert recipes.render(REPOSITORY, "default") == (REPOSITORY / "params.yaml").read_text()
 
 
@@ -97,7 +97,7 @@ def test_recipes_default_is_what_a_fresh_clone_holds() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
-def test_a_mistake_is_one_sentence_with_name_value_and_fix(root: Path, change: dict, message: str) -> None:
+def test_mistakes_are_one_sentence_with_name_value_and_fix(root: Path, change: dict, message: str) -> None:
     set_params(root, **change)
     with pytest.raises(ParamsError) as error:
         load_params(root)
@@ -113,7 +113,7 @@ def test_all_mistakes_are_reported_at_once(root: Path) -> None:
         assert name in str(error.value)
 
 
-def test_a_missing_parameter_names_the_default(root: Path) -> None:
+def test_a_missing_parameter_suggests_the_default(root: Path) -> None:
     text = (root / "params.yaml").read_text()
     (root / "params.yaml").write_text(text.replace("  batch_size: 64\n", ""))
     with pytest.raises(ParamsError, match=r"train\.batch_size is missing; recipes/default\.yaml holds its default"):
@@ -136,19 +136,19 @@ def test_yaml_1_2_numbers_are_numbers(root: Path, text: str) -> None:
         ("- 1", "holds list instead of sections"),
     ],
 )
-def test_what_is_no_parameters_file_is_refused(root: Path, text: str, message: str) -> None:
+def test_an_invalid_parameters_file_is_rejected(root: Path, text: str, message: str) -> None:
     (root / "params.yaml").write_text(text)
     with pytest.raises(ParamsError, match=message):
         load_params(root)
     assert not Path("canary").exists()
 
 
-def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+def test_a_missing_params_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="run from the repository's root"):
         load_params(tmp_path)
 
 
-def test_effective_parameters_leave_out_what_has_no_effect(root: Path) -> None:
+def test_effective_parameters_omit_those_without_effect(root: Path) -> None:
     digits = load_params(root).effective()
     assert "download.table" not in digits
     assert not any(name.startswith("machine") for name in digits)
@@ -168,7 +168,7 @@ def test_effective_parameters_leave_out_what_has_no_effect(root: Path) -> None:
         ("archive", {"archive", "sha256", "table", "label_column", "images"}, set()),
     ],
 )
-def test_effective_parameters_hold_what_the_source_reads(
+def test_effective_parameters_contain_the_sources_options(
     root: Path, source: str, used: set[str], unused: set[str]
 ) -> None:
     set_params(root, download__source=source)

@@ -35,7 +35,7 @@ def test_every_system_has_its_recipe() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_says_what_differs_and_nothing_else(name: str) -> None:
+def test_recipes_contain_only_differences(name: str) -> None:
     """Every line of an overlay changes something; a repeated default would be a second home of it."""
     default = recipes.params(REPOSITORY, "default").model_dump()
 
@@ -53,7 +53,7 @@ def test_a_recipe_says_what_differs_and_nothing_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_has_the_parameters_that_it_states(name: str) -> None:
+def test_recipes_have_the_stated_number_of_parameters(name: str) -> None:
     params, about = recipes.params(REPOSITORY, name), recipes.read(REPOSITORY, name).about
     stated = about.parameters.split(" ")[0].rstrip(",").replace(",", "")
     if name in ("csv-gray", "folder-cnn"):  # it depends on the data, or is rounded
@@ -65,7 +65,7 @@ def test_a_recipe_has_the_parameters_that_it_states(name: str) -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == int(stated)
 
 
-def test_applying_leaks_nothing_and_keeps_comments(root: Path) -> None:
+def test_apply_starts_from_the_default_and_keeps_comments(root: Path) -> None:
     set_params(root, train__epochs=7, model={"name": "MLP", "weights": None, "hidden": [5], "dropout": 0.0})
     changes = recipes.apply(root, "mnist-cnn")
     assert load_params(root) == recipes.params(root, "mnist-cnn")
@@ -87,7 +87,7 @@ def test_applying_leaks_nothing_and_keeps_comments(root: Path) -> None:
         ("", "recipes/mine.yaml is not a recipe"),
     ],
 )
-def test_a_wrong_recipe_leaves_params_alone(root: Path, text: str, message: str) -> None:
+def test_a_wrong_recipe_leaves_params_yaml_unchanged(root: Path, text: str, message: str) -> None:
     about = "about: {system: a, data: b, parameters: c, reach: d}\n" if text else ""
     (root / "recipes/mine.yaml").write_text(about + text)
     before = (root / "params.yaml").read_bytes()
@@ -102,7 +102,7 @@ def imagetrail(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 
-def test_the_command_lists_shows_and_applies(root: Path) -> None:
+def test_recipe_command_lists_shows_and_applies(root: Path) -> None:
     listed = imagetrail(root, "recipe", "list").stdout
     assert [line.split()[0] for line in listed.splitlines()] == ["recipe", *recipes.names(root)]
     assert "593,200" in listed
@@ -118,7 +118,7 @@ def test_the_command_lists_shows_and_applies(root: Path) -> None:
     assert failed.stderr == "imagetrail: 'mnist-tin' is not a recipe; did you mean 'mnist-tiny'?\n"
 
 
-def test_the_nearest_recipe_names_a_run(root: Path) -> None:
+def test_a_run_is_named_after_the_nearest_recipe(root: Path) -> None:
     from imagetrail.tracking.contents import run_name
 
     assert run_name(root, load_params(root)) == "digits default"
@@ -148,7 +148,7 @@ def test_overrides_turn_any_params_into_the_recipe(root: Path, name: str, start:
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: f"{figure.recipe} {figure.data}")
-def test_every_figure_is_a_run_that_would_be_accepted(root: Path, figure: Figure) -> None:
+def test_every_figure_has_valid_parameters(root: Path, figure: Figure) -> None:
     from imagetrail.params.overrides import check, of_arguments, pairs
 
     arguments = [part for name, value in figure.parameters.items() for part in (f"--{name}", value)]
@@ -160,7 +160,7 @@ def test_every_recipe_has_its_figure() -> None:
     assert {figure.recipe for figure in FIGURES} == set(NAMES) - {"default"}
 
 
-def test_rendering_changes_nothing_for_other_yaml_files() -> None:
+def test_rendering_does_not_affect_other_yaml_files() -> None:
     """ruamel keeps representers by class: params.yaml and its hash would differ for equal parameters."""
 
     def dumped() -> str:

@@ -27,7 +27,7 @@ def real(family: Family, cls: object) -> set[str]:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_exactly_the_parameters_of_the_class_are_accepted(family: Family, cls: type) -> None:
+def test_only_the_parameters_of_the_class_are_accepted(family: Family, cls: type) -> None:
     names = real(family, cls)
     unknown = [p for p in family.problems(cls.__name__, dict.fromkeys(names)) if "is not a parameter" in p]
     assert unknown == []
@@ -35,7 +35,7 @@ def test_exactly_the_parameters_of_the_class_are_accepted(family: Family, cls: t
     assert "is not a parameter" in problem
 
 
-def test_signatures_json_is_what_the_installed_libraries_say() -> None:
+def test_signatures_json_matches_the_installed_libraries() -> None:
     """`make lock` rewrites it."""
     assert signatures.FILE.read_text(encoding="utf-8") == libraries.text(libraries.collect())
 
@@ -55,7 +55,7 @@ def test_every_optimizer_of_torch_is_known() -> None:
     ("value", "fits"),
     [(0.1, True), (1, True), ("x", False), (True, False), ([1], False)],
 )
-def test_a_union_with_a_tensor_still_checks_numbers(value: object, fits: bool) -> None:
+def test_unions_with_a_tensor_still_check_numbers(value: object, fits: bool) -> None:
     assert (signatures.OPTIMIZERS.problems("AdamW", {"lr": value}) == []) is fits
 
 
@@ -64,7 +64,7 @@ def test_tuples_are_checked_item_by_item(value: object, fits: bool) -> None:
     assert (signatures.OPTIMIZERS.problems("AdamW", {"betas": value}) == []) is fits
 
 
-def test_what_the_training_passes_itself_cannot_be_given() -> None:
+def test_arguments_that_training_passes_are_rejected() -> None:
     assert signatures.SCHEDULES.problems("StepLR", {"step_size": 1, "optimizer": "x"})
     assert signatures.LOSSES.problems("CrossEntropyLoss", {"reduction": "mean"})
 

@@ -55,7 +55,7 @@ def outcome(logged) -> tuple[dict, dict, str]:
     )
 
 
-def test_the_same_overrides_give_the_same_run_whatever_the_door(tmp_path: Path) -> None:
+def test_every_door_gives_the_same_run_for_the_same_overrides(tmp_path: Path) -> None:
     photos = tmp_path / "my photos"
     photos.mkdir()
     write_photos(photos, names=("file name", "my kind"))

@@ -48,7 +48,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_runs_are_tagged_and_the_champion_is_the_last_that_passed(history: Path) -> None:
+def test_runs_are_tagged_and_the_last_that_passed_is_champion(history: Path) -> None:
     first, worse, last = mlflow_runs(history)
     assert first.data.tags["imagetrail.gate"] == "passed", "the second look, with another gate, replaced the first"
     assert "is significantly less accurate" in worse.data.tags["imagetrail.gate"]
@@ -61,7 +61,7 @@ def test_runs_are_tagged_and_the_champion_is_the_last_that_passed(history: Path)
     assert {v.run_id for v in versions} == {first.info.run_id, last.info.run_id}
 
 
-def test_predict_takes_the_champion_by_default(history: Path, tmp_path: Path) -> None:
+def test_predict_uses_the_champion_by_default(history: Path, tmp_path: Path) -> None:
     _, worse, last = mlflow_runs(history)
     images = sorted(str(path) for path in (history / "data/raw/images").iterdir())[:8]
 
@@ -73,7 +73,7 @@ def test_predict_takes_the_champion_by_default(history: Path, tmp_path: Path) ->
     assert predict() != predict("--run", worse.info.run_id)
 
 
-def test_a_baseline_that_is_no_run_fails_the_stage(history: Path) -> None:
+def test_an_unknown_baseline_fails_the_stage(history: Path) -> None:
     set_params(history, evaluate__gate=NOTHING | {"baseline": "f" * 32})
     with pytest.raises(GateError, match=r"the run 'f+' has no evaluation/predictions\.csv"):
         evaluate.main(history)
@@ -126,7 +126,7 @@ def test_runs_are_compared_as_table_json_and_page(history: Path, tmp_path: Path)
         (["one"], "compare takes two or more runs"),
     ],
 )
-def test_what_cannot_be_compared_is_said(history: Path, references: list[str], message: str) -> None:
+def test_incomparable_runs_are_reported(history: Path, references: list[str], message: str) -> None:
     done = subprocess.run([BIN / "imagetrail", "compare", *references], cwd=history, capture_output=True, text=True,
                           check=False)  # fmt: skip
     assert done.returncode == 2

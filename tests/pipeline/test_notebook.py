@@ -19,7 +19,7 @@ def kinds(notebook: NotebookNode) -> list[list[str]]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own
-def test_the_tour_runs_and_is_saved_with_its_pictures() -> None:
+def test_the_notebook_runs_and_is_saved_with_its_pictures() -> None:
     saved, executed = nbformat.read(TOUR, as_version=4), run(TOUR)
     assert kinds(saved) == kinds(executed)
     shown = [kind for cell in kinds(saved) for kind in cell]

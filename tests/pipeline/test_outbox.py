@@ -149,7 +149,7 @@ def is_whole(root: Path, server: int, name: str, *, tested: bool) -> None:
     assert outbox.waiting(root) == []
 
 
-def test_a_server_that_dies_in_mid_training_gets_everything_later(
+def test_a_server_that_dies_during_training_gets_everything_later(
     root: Path, line: Line, server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_epochs(monkeypatch, {3: lambda: line.switch("down")})
@@ -166,7 +166,7 @@ def test_a_server_that_dies_in_mid_training_gets_everything_later(
     is_whole(root, server, tmp_path.name, tested=True)
 
 
-def test_a_server_that_was_never_there_gets_everything_later(
+def test_a_server_absent_from_the_start_gets_everything_later(
     root: Path, line: Line, server: int, tmp_path: Path
 ) -> None:
     line.switch("down")
@@ -176,7 +176,7 @@ def test_a_server_that_was_never_there_gets_everything_later(
     is_whole(root, server, tmp_path.name, tested=True)
 
 
-def test_lost_answers_double_nothing(
+def test_lost_answers_log_once(
     root: Path, line: Line, server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store accepts epoch 2 and its reply is lost; it is logged again in the same training."""
@@ -187,7 +187,7 @@ def test_lost_answers_double_nothing(
     is_whole(root, server, tmp_path.name, tested=False)
 
 
-def test_sending_that_is_interrupted_doubles_nothing(
+def test_an_interrupted_delivery_logs_once(
     root: Path, line: Line, server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line.switch("down")
@@ -206,7 +206,7 @@ def test_sending_that_is_interrupted_doubles_nothing(
     is_whole(root, server, tmp_path.name, tested=True)
 
 
-def test_an_entry_that_cannot_be_sent_keeps_no_training_from_the_store(
+def test_an_unsendable_entry_does_not_block_later_trainings(
     root: Path, line: Line, server: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Such as one of another version, which knows other calls."""
@@ -226,9 +226,7 @@ def test_an_entry_that_cannot_be_sent_keeps_no_training_from_the_store(
     assert "FINISHED" in {run.info.status for run in client.search_runs([experiment.experiment_id])}
 
 
-def test_what_a_killed_training_left_is_sent_and_the_run_marked(
-    root: Path, line: Line, server: int, tmp_path: Path
-) -> None:
+def test_a_killed_training_is_sent_and_marked_killed(root: Path, line: Line, server: int, tmp_path: Path) -> None:
     """kill -9 while the server is away: the next stage ends the run as KILLED, with the epochs it had."""
     code = f"""
 import os, signal, sys
@@ -257,7 +255,7 @@ train.main(Path())
     assert outbox.waiting(root) == []
 
 
-def test_a_run_whose_beginning_fails_keeps_its_tags(root: Path, server: int, line: Line, tmp_path: Path) -> None:
+def test_a_run_keeps_its_tags_when_its_start_fails(root: Path, server: int, line: Line, tmp_path: Path) -> None:
     """As under `mlflow run`, which has opened it, where the server goes away before the stage says its first word."""
     import mlflow
 
@@ -275,7 +273,7 @@ def test_a_run_whose_beginning_fails_keeps_its_tags(root: Path, server: int, lin
     assert (run.data.tags["kept"], run.info.status) == ("yes", "FINISHED")
 
 
-def test_a_mistake_of_our_own_is_an_error_not_a_failing_store(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bugs_in_outbox_calls_raise(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationError):
         SetTags(tags={"number": 3})
 

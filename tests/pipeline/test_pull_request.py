@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from support import REPOSITORY, git
 
 
-def test_the_workflow_calls_what_is_there() -> None:
+def test_the_pull_request_workflow_calls_existing_files() -> None:
     tree = YAML(typ="safe").load((REPOSITORY / ".github/workflows/pipeline.yml").read_text())
     commands = [step["run"] for step in tree["jobs"]["repro"]["steps"] if "run" in step]
     assert commands[0] == "make repro"
@@ -20,7 +20,7 @@ def test_the_workflow_calls_what_is_there() -> None:
     assert commands[2].endswith(commands[1].rpartition("> ")[2])
 
 
-def test_the_test_workflow_runs_what_contributors_run_on_both_pythons() -> None:
+def test_the_test_workflow_runs_ci_on_both_pythons() -> None:
     job = YAML(typ="safe").load((REPOSITORY / ".github/workflows/test.yml").read_text())["jobs"]["test"]
     assert job["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
     commands = [step["run"] for step in job["steps"] if "run" in step]
@@ -29,7 +29,7 @@ def test_the_test_workflow_runs_what_contributors_run_on_both_pythons() -> None:
 
 
 @pytest.mark.slow
-def test_the_report_names_figures_parameters_and_pictures(reproduced: Path) -> None:
+def test_the_report_contains_figures_parameters_and_pictures(reproduced: Path) -> None:
     base = git(reproduced, "rev-parse", "HEAD").strip()
     before = json.loads((reproduced / "metrics/test.json").read_text())["accuracy"]
     script = (sys.executable, ".github/report.py", base)

@@ -48,7 +48,7 @@ DATA = [block for block in BLOCKS if any(name in block[0] for name in IN_PROCESS
 
 
 @pytest.mark.parametrize("block", DATA, ids=lambda block: block[0][15:40])
-def test_examples_of_data(root: Path, block: list[str], web: Web) -> None:
+def test_readme_data_examples_run(root: Path, block: list[str], web: Web) -> None:
     (line,) = block
     source = root / "data/source"
     prepare_source(source, re.search(r"download\.source=(\w+)", line).group(1))
@@ -65,7 +65,7 @@ def test_examples_of_data(root: Path, block: list[str], web: Web) -> None:
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b not in DATA], ids=lambda lines: lines[-1][:40])
-def test_commands(reproduced: Path, block: list[str]) -> None:
+def test_readme_commands_run(reproduced: Path, block: list[str]) -> None:
     if "download.source=csv" in block[0]:
         prepare_source(reproduced / "data/source", "csv")
     for line in block:
@@ -79,19 +79,19 @@ def test_commands(reproduced: Path, block: list[str]) -> None:
         run(reproduced, "bash", "-c", line.replace("make ", f"{' '.join(MAKE)} "))
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_resolve() -> None:
     for page in [REPOSITORY / "README.md", *REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_what_readme_shows_is_what_make_repro_says(first_repro: tuple[Path, str]) -> None:
+def test_readme_shows_the_output_of_make_repro(first_repro: tuple[Path, str]) -> None:
     shown = re.search(r"^```\n(\w+ reached.*?)^```", README, re.M | re.S).group(1)
     printed = first_repro[1][first_repro[1].index(" reached") :].splitlines()
     assert shown.splitlines()[1:] == printed[1:]
 
 
-def test_the_figures_that_readme_shows_are_the_committed_ones() -> None:
+def test_readme_shows_the_committed_figures() -> None:
     """Not those of this machine, on which the last bits can differ and with them a figure."""
     test = json.loads(git(REPOSITORY, "show", "HEAD:metrics/test.json"))
     figures = re.search(r"reached test accuracy (.*) on (.*) images \(loss (.*), macro F1 (.*), .* (.*)\)", README)

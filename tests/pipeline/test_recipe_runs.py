@@ -116,7 +116,7 @@ RUNS = [
 ]
 
 
-def test_no_recipe_is_left_out() -> None:
+def test_every_recipe_is_run() -> None:
     assert {name for name, *_ in RUNS} == set(recipes.names(REPOSITORY)) - {
         "default"
     }  # the default has tests of its own
@@ -125,7 +125,7 @@ def test_no_recipe_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("name", "prepare", "data", "changes"), RUNS, ids=[f"{name} {data} {list(c)[:1]}" for name, _, data, c in RUNS]
 )
-def test_a_recipe_runs(root: Path, test_data: Path, name: str, prepare, data: str, changes: dict) -> None:
+def test_recipes_run(root: Path, test_data: Path, name: str, prepare, data: str, changes: dict) -> None:
     need((test_data / data).is_dir(), f"{data} in IMAGETRAIL_TEST_DATA")
     recipes.apply(root, name)
     places = prepare(test_data, root, data)

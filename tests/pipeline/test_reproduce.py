@@ -117,7 +117,7 @@ SPLIT_AND_TRAIN = ["dvc", "repro", "--quiet", "--force", "--no-commit", "--singl
         ("rebuilt", [[*SPLIT_AND_TRAIN, "evaluate"]]),
     ],
 )
-def test_what_made_a_run_is_what_repeats_it(
+def test_reproduce_runs_the_command_that_made_the_run(
     workplace: Path, tmp_path: Path, door: str, commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commands alone, for those doors whose stages the doors above have run already."""
@@ -177,7 +177,7 @@ def replaced(before: str, after: str):
         ("environment/requirements.txt", Path.unlink, "holds no environment/requirements.txt"),
     ],
 )  # fmt: skip
-def test_a_damaged_ingredient_is_named(workplace: Path, name: str, damage, message: str) -> None:
+def test_damaged_inputs_of_a_run_are_named(workplace: Path, name: str, damage, message: str) -> None:
     run_id = run_of(workplace, "dvc repro")
     with put_back(artifact(workplace, run_id, name)) as path:
         damage(path)
@@ -195,7 +195,7 @@ def test_a_damaged_ingredient_is_named(workplace: Path, name: str, damage, messa
         ({"imagetrail.model_sha256": None}, r"came to no end, so there is nothing to compare"),
     ],
 )
-def test_a_run_that_lacks_what_it_takes_is_refused(workplace: Path, tags: dict[str, str | None], message: str) -> None:
+def test_an_incomplete_run_is_rejected(workplace: Path, tags: dict[str, str | None], message: str) -> None:
     run_id = run_of(workplace, "dvc repro")
     held = client(workplace).get_run(run_id).data.tags
     try:
@@ -212,7 +212,7 @@ def test_a_run_that_lacks_what_it_takes_is_refused(workplace: Path, tags: dict[s
 
 @slow
 @quiet
-def test_a_file_too_large_for_the_run_is_taken_from_the_workspace_if_it_is_the_same(workplace: Path) -> None:
+def test_a_file_too_large_to_log_comes_from_the_workspace_if_unchanged(workplace: Path) -> None:
     run_id = run_of(workplace, "dvc repro")
     assert artifact(workplace, run_id, "git/left_out.txt").read_text() == "notes.bin\n"
     with put_back(workplace / "notes.bin") as notes:
@@ -227,7 +227,7 @@ def refused(*_: object) -> None:
 
 @slow
 @quiet
-def test_other_data_are_told_before_the_training(
+def test_changed_data_are_reported_before_training(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with put_back(workplace / "data/source/07.jpg") as picture:
@@ -246,7 +246,7 @@ def test_other_data_are_told_before_the_training(
 
 @slow
 @quiet
-def test_another_environment_is_made_from_the_lock_and_named(workplace: Path) -> None:
+def test_a_different_environment_is_installed_from_the_lock_and_reported(workplace: Path) -> None:
     run_id = run_of(workplace, "trial")
     with put_back(artifact(workplace, run_id, "environment/requirements.txt")) as path:
         lines = path.read_text().splitlines()
@@ -260,7 +260,7 @@ def test_another_environment_is_made_from_the_lock_and_named(workplace: Path) ->
 
 @slow
 @quiet
-def test_an_interrupted_repetition_goes_on_where_it_was(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_reproduction_resumes(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its checkpoints are beside the worktree, which is created again."""
     run_id = run_of(workplace, "mlflow run")
     kept = workplace / REPRODUCTIONS / f"{run_id}.checkpoints"
@@ -325,12 +325,12 @@ def made_up(files: Path, packages: str = "torch==2.15.0", **changes: object) -> 
          "equal", "train/loss at step 1 was 0.5 and is 0.51"),
     ],
 )  # fmt: skip
-def test_the_first_difference_is_told(tmp_path: Path, changes: dict, word: str, first: str | None) -> None:
+def test_the_verdict_names_the_first_difference(tmp_path: Path, changes: dict, word: str, first: str | None) -> None:
     found = verdict.of_runs(made_up(tmp_path / "1"), made_up(tmp_path / "2", **changes))
     assert (found.word, found.first, found.surroundings) == (word, first, [])
 
 
-def test_what_surrounds_a_run_is_compared(tmp_path: Path) -> None:
+def test_environments_are_compared(tmp_path: Path) -> None:
     tags = TAGS | {"device": "NVIDIA H100", "python": "3.12.1"}
     before = made_up(tmp_path / "1", "torch==2.14.0\ngone==1.0", tags=tags, params={"train.threads": "8"})
     found = verdict.of_runs(before, made_up(tmp_path / "2"))

@@ -45,7 +45,9 @@ def running(folder: Path, port: int) -> Iterator[psutil.Process]:
         assert alive == [], "something was left running"
 
 
-def test_the_pipeline_runs_against_it_and_finds_its_runs_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pipeline_uses_the_server_and_finds_its_runs_after_a_restart(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     try:
         postgres._programs()
     except ServerError as error:
@@ -80,7 +82,7 @@ def test_the_pipeline_runs_against_it_and_finds_its_runs_again(root: Path, monke
         )
 
 
-def test_a_sweep_runs_with_a_server_and_without(reproduced: Path) -> None:
+def test_a_sweep_runs_with_and_without_a_server(reproduced: Path) -> None:
     """Its parts find each other when what both had to say is sent."""
     import mlflow
 
@@ -107,12 +109,12 @@ def test_a_sweep_runs_with_a_server_and_without(reproduced: Path) -> None:
             assert parent.data.metrics["sweep/complete"] == 2
 
 
-def test_others_are_let_in_by_name_alone(root: Path) -> None:
+def test_server_requires_allowed_hosts(root: Path) -> None:
     with pytest.raises(ServerError, match=r"--host 0\.0\.0\.0 lets others in, and --allowed-hosts is empty"):
         serve(root, "0.0.0.0", 5000, [])
 
 
-def test_a_port_that_is_taken_is_said(root: Path) -> None:
+def test_a_taken_port_is_reported(root: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run([BIN / "imagetrail", "server", "--port", str(port)], cwd=root, capture_output=True,
@@ -137,7 +139,7 @@ def described(client, experiments: list[str]) -> dict[str, tuple]:
     }  # fmt: skip
 
 
-def test_a_local_store_is_moved_there_with_its_models(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_move_store_moves_runs_and_models_to_the_server(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
     set_params(root, train__epochs=2, model__widths=[8], machine__jobs=1, evaluate__registry="digits",
@@ -184,7 +186,7 @@ def test_a_local_store_is_moved_there_with_its_models(root: Path, monkeypatch: p
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8)
 
 
-def test_a_database_that_is_in_use_is_left_alone(root: Path, tmp_path: Path) -> None:
+def test_a_database_in_use_is_not_touched(root: Path, tmp_path: Path) -> None:
     """Also where all that it has is an experiment; the same code makes and reads an SQLite of MLflow's."""
     import mlflow
 
@@ -197,7 +199,7 @@ def test_a_database_that_is_in_use_is_left_alone(root: Path, tmp_path: Path) -> 
     assert client.get_experiment_by_name("theirs") is not None
 
 
-def test_a_database_that_is_not_there_is_said(root: Path) -> None:
+def test_a_missing_database_is_reported(root: Path) -> None:
     (root / "mlflow.db").touch()
     with pytest.raises(ServerError, match=r"postgresql\+psycopg://\S*127.0.0.1:\d+/mlflow cannot take the store"):
         move.move(root, f"postgresql+psycopg://me:secret@127.0.0.1:{free_port()}/mlflow")

@@ -42,7 +42,7 @@ pytestmark = [
 # --- make repro, dvc repro --------------------------------------------------------------------------------------------
 
 
-def test_make_repro_reaches_its_figure_and_says_so(first_repro: tuple[Path, str]) -> None:
+def test_make_repro_reaches_and_prints_its_figure(first_repro: tuple[Path, str]) -> None:
     clone, output = first_repro
     assert ran(output) == ["download", "preprocess", "split", "train", "evaluate"]
     accuracy = json.loads((clone / "metrics/test.json").read_text())["accuracy"]
@@ -74,7 +74,7 @@ def test_two_clean_clones_give_equal_bytes(first_repro: tuple[Path, str], tmp_pa
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
-def test_a_parameter_reruns_what_depends_on_it(reproduced: Path) -> None:
+def test_a_parameter_reruns_the_stages_that_depend_on_it(reproduced: Path) -> None:
     text = (reproduced / "params.yaml").read_text()
     (reproduced / "params.yaml").write_text(text.replace("calibration_bins: 15", "calibration_bins: 10"))
     assert ran(run(reproduced, "dvc", "repro").stdout) == ["evaluate"]
@@ -130,7 +130,7 @@ def test_a_pulled_clone_gets_its_run_from_mlflow_run(reproduced: Path, tmp_path:
 # --- your own data ----------------------------------------------------------------------------------------------------
 
 
-def test_own_images_rerun_exactly_what_depends_on_them(fresh: Path) -> None:
+def test_changed_images_rerun_exactly_the_dependent_stages(fresh: Path) -> None:
     source = fresh / "data/source"
     write_photos(source)
     everything = ["download", "preprocess", "split", "train", "evaluate"]
@@ -221,7 +221,7 @@ def test_real_photographs_from_a_table(fresh: Path, test_data: Path) -> None:
 # --- mlflow run, experiments ------------------------------------------------------------------------------------------
 
 
-def test_mlflow_run_is_one_run_and_leaves_the_workspace_alone(reproduced: Path) -> None:
+def test_mlflow_run_is_one_run_and_leaves_the_workspace_unchanged(reproduced: Path) -> None:
     (reproduced / "notes.txt").write_text("untracked\n")
     before = workspace_state(reproduced)
     project_run(reproduced, "train.epochs=1", "train.optimizer.lr=1e-2", "model.widths=[8, 16]", "train.seed=")
@@ -250,7 +250,7 @@ def test_mlflow_run_is_one_run_and_leaves_the_workspace_alone(reproduced: Path) 
     assert applied == first.data.tags["imagetrail.model_sha256"]
 
 
-def test_mlflow_run_refuses_before_any_stage(reproduced: Path) -> None:
+def test_mlflow_run_rejects_mistakes_before_any_stage(reproduced: Path) -> None:
     before = workspace_state(reproduced)
     message = "train.epcohs = 3 is not a parameter; did you mean 'epochs'?"
     refused = project_run(reproduced, "train.epcohs=3", code=1)
@@ -266,7 +266,7 @@ SMALL_RECIPE = ("recipe=mnist-mlp", "download.source=digits", "preprocess.image_
                 "train.epochs=1")  # fmt: skip
 
 
-def test_mlflow_run_takes_a_recipe_with_overrides_on_top(reproduced: Path) -> None:
+def test_mlflow_run_applies_overrides_on_top_of_a_recipe(reproduced: Path) -> None:
     before = workspace_state(reproduced)
     project_run(reproduced, *SMALL_RECIPE)
     assert workspace_state(reproduced) == before
@@ -280,7 +280,7 @@ def test_mlflow_run_takes_a_recipe_with_overrides_on_top(reproduced: Path) -> No
     assert {"test/accuracy", "model/parameters", "model/multiply_adds"} <= finished.data.metrics.keys()
 
 
-def test_mlflow_run_carries_local_data_along(fresh: Path) -> None:
+def test_mlflow_run_copies_untracked_local_data(fresh: Path) -> None:
     write_photos(fresh / "data/source")
     overrides = [value for value in (*OWN_DATA, *SMALL) if value != "-S"]
     before = workspace_state(fresh)
@@ -292,7 +292,7 @@ def test_mlflow_run_carries_local_data_along(fresh: Path) -> None:
     assert "download.path = '../elsewhere' leaves the repository" in refused.stderr
 
 
-def test_mlflow_run_with_nothing_changed_at_all(reproduced: Path) -> None:
+def test_mlflow_run_without_changes_rebuilds_the_run(reproduced: Path) -> None:
     assert ran(project_run(reproduced).stdout) == []
     (rebuilt,) = mlflow_runs(reproduced)
     assert rebuilt.info.run_name == "digits default"
@@ -301,7 +301,7 @@ def test_mlflow_run_with_nothing_changed_at_all(reproduced: Path) -> None:
     )
 
 
-def test_mlflow_run_without_git_puts_everything_back(reproduced: Path) -> None:
+def test_mlflow_run_without_git_restores_everything(reproduced: Path) -> None:
     shutil.rmtree(reproduced / ".git")
     run(reproduced, "dvc", "config", "core.no_scm", "true")
     before = contents(reproduced) | {"params.yaml": (reproduced / "params.yaml").read_bytes()}
@@ -357,7 +357,7 @@ def test_predict_answers_as_evaluate_did(first_repro: tuple[Path, str]) -> None:
     assert table[0].startswith(files[0])
 
 
-def test_predict_names_what_it_cannot_read(first_repro: tuple[Path, str]) -> None:
+def test_predict_names_unreadable_images(first_repro: tuple[Path, str]) -> None:
     clone, _ = first_repro
     done = run(clone, "imagetrail", "predict", "README.md", "data/raw/images/digit-0001.png", "no.png", code=2)
     assert "digit-0001.png" in done.stdout
@@ -366,7 +366,7 @@ def test_predict_names_what_it_cannot_read(first_repro: tuple[Path, str]) -> Non
     assert "MLflow has no model" in run(clone, "imagetrail", "predict", "--run", "0" * 32, "x.png", code=2).stderr
 
 
-def test_mlflow_models_predict(first_repro: tuple[Path, str], tmp_path: Path) -> None:
+def test_mlflow_models_predict_answers_as_evaluate(first_repro: tuple[Path, str], tmp_path: Path) -> None:
     clone, _ = first_repro
     (logged,) = mlflow_runs(clone)
     images = np.load(clone / "data/tensors/images.npy")[:3]

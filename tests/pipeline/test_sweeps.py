@@ -45,7 +45,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- what may be tried ------------------------------------------------------------------------------------------------
 
 
-def test_every_space_of_the_repository_is_read_and_tries_valid_parameters(digits: Path) -> None:
+def test_every_space_suggests_valid_parameters(digits: Path) -> None:
     from imagetrail.params import overrides
 
     for path in (REPOSITORY / "sweeps").glob("*.yaml"):
@@ -74,7 +74,7 @@ def test_every_space_of_the_repository_is_read_and_tries_valid_parameters(digits
         ({}, "at least 1 item"),
     ],
 )
-def test_a_wrong_space_is_refused(root: Path, parameters: dict, message: str) -> None:
+def test_a_wrong_space_is_rejected(root: Path, parameters: dict, message: str) -> None:
     (root / "sweeps").mkdir()
     tree = {"about": "x", "objective": "val_loss", "parameters": parameters}
     YAML().dump(tree, root / "sweeps/mine.yaml")
@@ -87,7 +87,7 @@ def test_a_wrong_space_is_refused(root: Path, parameters: dict, message: str) ->
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.01, 1), st.integers(1, 20))
-def test_steps_are_numbers_that_one_would_write(step: float, count: int) -> None:
+def test_stepped_values_are_short_decimals(step: float, count: int) -> None:
     step = round(step, 2)
     value = Dimension(low=0.0, high=100.0, step=step).value(step * count)
     assert len(repr(value)) <= 6
@@ -102,7 +102,7 @@ def test_steps_are_numbers_that_one_would_write(step: float, count: int) -> None
         ({"changes": {"train.epcohs": "3"}}, "did you mean 'epochs'"),
     ],
 )
-def test_a_wrong_request_is_refused_before_anything_runs(digits: Path, request_: dict, message: str) -> None:
+def test_a_wrong_sweep_is_rejected_before_anything_runs(digits: Path, request_: dict, message: str) -> None:
     values = {"space": "default", "folds": 0, "trials": 3, "workers": 1, "changes": {}} | request_
     with pytest.raises(ParamsError) as caught:
         study.run(digits, study.Request(**values))
@@ -113,7 +113,7 @@ def test_a_wrong_request_is_refused_before_anything_runs(digits: Path, request_:
 # --- the rows of cross-validation -------------------------------------------------------------------------------------
 
 
-def test_folds_deal_all_rows_but_the_test_rows_and_tear_nothing_apart(digits: Path, tmp_path: Path) -> None:
+def test_folds_cover_all_rows_except_test_and_keep_groups_whole(digits: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(digits, tmp_path / "grouped"))
     rows = list(artifacts.read_tensor_rows(root))
     grouped = [row._replace(group=f"person {number // 7}") for number, row in enumerate(rows)]
@@ -157,7 +157,7 @@ def plan(root: Path, **changes: object) -> Plan:
 
 @slow
 @quiet
-def test_a_worker_runs_trials_without_the_test_rows(digits: Path, tmp_path: Path) -> None:
+def test_workers_never_read_the_test_rows(digits: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(digits, tmp_path / "repository"))
     (root / "data/split/test.npy").unlink()
     before = (root / "params.yaml").read_bytes()
@@ -178,7 +178,7 @@ def test_a_worker_runs_trials_without_the_test_rows(digits: Path, tmp_path: Path
 
 @slow
 @quiet
-def test_a_trial_that_is_worse_than_the_others_is_pruned_and_one_that_fails_is_said(
+def test_bad_trials_are_pruned_and_failed_trials_reported(
     digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(shutil.copytree(digits, tmp_path / "repository"))
@@ -203,7 +203,7 @@ def test_a_trial_that_is_worse_than_the_others_is_pruned_and_one_that_fails_is_s
 
 @slow
 @quiet
-def test_a_sweep_that_was_killed_goes_on(reproduced: Path) -> None:
+def test_a_killed_sweep_resumes(reproduced: Path) -> None:
     write_small_space(reproduced)
     command = [sys.executable, "-m", "stages", "sweep", "--space", "small", "--trials", "4", "--workers", "2",
                "--train.epochs", "3", "--train.threads", "1"]  # fmt: skip
@@ -244,7 +244,7 @@ def test_a_sweep_that_was_killed_goes_on(reproduced: Path) -> None:
 
 @slow
 @quiet
-def test_mlflow_runs_a_sweep_whose_winner_is_applied(reproduced: Path) -> None:
+def test_mlflow_run_sweeps_and_applies_the_winner(reproduced: Path) -> None:
     write_small_space(reproduced)
     project_run(reproduced, "space=small", "trials=2", "train.epochs=1", entry="sweep")
     runs = mlflow_runs(reproduced)

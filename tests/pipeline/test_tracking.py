@@ -98,7 +98,7 @@ def test_one_run_holds_everything(trained: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_summary_names_layers_shapes_and_parameters(trained: Path) -> None:
+def test_the_summary_lists_layers_shapes_and_parameters(trained: Path) -> None:
     (run,) = runs(trained)
     path = client(trained).download_artifacts(run.info.run_id, "model_summary.txt")
     text = Path(path).read_text()
@@ -107,12 +107,12 @@ def test_the_summary_names_layers_shapes_and_parameters(trained: Path) -> None:
     assert f"{artifacts.read_card(trained)['parameters']:,}" in text
 
 
-def test_artifacts_lie_by_absolute_path_in_the_repository(trained: Path) -> None:
+def test_artifact_locations_are_absolute_paths_in_the_repository(trained: Path) -> None:
     (run,) = runs(trained)
     assert run.info.artifact_uri.removeprefix("file://").startswith(str(trained.resolve() / "mlruns"))
 
 
-def test_the_logged_model_answers_as_the_files_do_without_this_package(trained: Path, tmp_path: Path) -> None:
+def test_the_logged_model_answers_without_this_package(trained: Path, tmp_path: Path) -> None:
     """In another process, without the package, without CUDA: through pyfunc, one image and many."""
     (run,) = runs(trained)
     test = arrays.open_subset(trained, "test")
@@ -144,7 +144,7 @@ except mlflow.exceptions.MlflowException:
     assert np.allclose(np.load(tmp_path / "one.npy"), expected[:5], atol=1e-6)
 
 
-def test_the_logged_model_says_what_it_needs(trained: Path) -> None:
+def test_the_logged_model_states_its_requirements(trained: Path) -> None:
     import mlflow
 
     (run,) = runs(trained)
@@ -162,7 +162,7 @@ def test_the_logged_model_says_what_it_needs(trained: Path) -> None:
     assert not list(folder.rglob("*.pkl")) and not list(folder.rglob("*.pth"))
 
 
-def test_a_retraining_with_equal_bytes_takes_over_the_test_figures(root: Path) -> None:
+def test_retraining_with_equal_bytes_takes_over_the_test_figures(root: Path) -> None:
     train.main(root)
     evaluate.main(root)
     train.main(root)  # DVC now finds the same model, and evaluate has nothing to do
@@ -175,7 +175,7 @@ def test_a_retraining_with_equal_bytes_takes_over_the_test_figures(root: Path) -
     assert "evaluation/confusion_matrix.png" in pictures
 
 
-def test_figures_of_other_rows_are_not_written_over(root: Path) -> None:
+def test_figures_of_other_rows_are_not_overwritten(root: Path) -> None:
     train.main(root)
     evaluate.main(root)
     (first,) = runs(root)
@@ -188,7 +188,7 @@ def test_figures_of_other_rows_are_not_written_over(root: Path) -> None:
     assert len(runs(root)) == 2
 
 
-def test_evaluate_again_doubles_nothing(root: Path) -> None:
+def test_evaluate_twice_logs_once(root: Path) -> None:
     train.main(root)
     evaluate.main(root)
     evaluate.main(root)
@@ -217,7 +217,9 @@ def test_a_missing_run_is_rebuilt_from_the_files(root: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["deleted", "another store"])
-def test_evaluate_finds_no_run_and_makes_a_whole_one(root: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_evaluate_creates_a_complete_run_if_it_finds_none(
+    root: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     train.main(root)
     if where == "deleted":
         client(root).delete_run(runs(root)[0].info.run_id)
@@ -232,7 +234,7 @@ def test_evaluate_finds_no_run_and_makes_a_whole_one(root: Path, monkeypatch: py
     assert len(run.outputs.model_outputs) == 1
 
 
-def test_the_run_that_mlflow_opened_is_adopted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_opened_by_mlflow_is_adopted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
     from imagetrail.tracking import store
@@ -254,7 +256,7 @@ def test_the_run_that_mlflow_opened_is_adopted(root: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("kind", ["refused", "silent"])
-def test_a_server_that_does_not_answer_costs_seconds_and_no_training(
+def test_an_unreachable_server_delays_training_by_seconds(
     root: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as server:
@@ -274,7 +276,7 @@ def test_a_server_that_does_not_answer_costs_seconds_and_no_training(
     assert (root / "plots/history.csv").read_text().count("\n") == 3
 
 
-def test_a_run_whose_process_died_is_ended(root: Path) -> None:
+def test_runs_of_dead_processes_are_ended(root: Path) -> None:
     from imagetrail.tracking import store
 
     store.prepare(root)
@@ -285,7 +287,7 @@ def test_a_run_whose_process_died_is_ended(root: Path) -> None:
     assert (status[dead.info.run_id], status[elsewhere.info.run_id]) == ("KILLED", "RUNNING")
 
 
-def test_an_interrupted_training_is_marked_and_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_training_is_marked_and_resumes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from imagetrail.tracking.stages import TrainingRun
 
     log_epoch = TrainingRun.log_epoch
@@ -319,9 +321,7 @@ def test_parallel_first_starts_create_one_store(root: Path) -> None:
     assert sqlite3.connect(root / "mlflow.db").execute("select count(*) from experiments").fetchone() == (1,)
 
 
-def test_an_experiment_named_by_the_user_keeps_its_artifacts_in_the_repository(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_named_experiments_keep_their_artifacts_in_the_repository(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "team a/digits")
     train.main(root)
     experiment = client(root).get_experiment_by_name("team a/digits")

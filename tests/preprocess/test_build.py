@@ -34,7 +34,7 @@ def rejected(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_tensors_labels_and_rows_belong_together(root: Path) -> None:
+def test_tensors_labels_and_rows_correspond(root: Path) -> None:
     source = make_images(root, ["b", "a", "b"])
     download.main(root)
     preprocess.main(root)
@@ -49,7 +49,7 @@ def test_tensors_labels_and_rows_belong_together(root: Path) -> None:
     assert np.array_equal(images[1], expected.transpose(2, 0, 1))
 
 
-def test_workers_change_nothing(root: Path) -> None:
+def test_the_number_of_workers_does_not_change_the_output(root: Path) -> None:
     make_images(root, ["a", "b"] * 100)
     download.main(root)
     preprocess.main(root)
@@ -59,7 +59,7 @@ def test_workers_change_nothing(root: Path) -> None:
     assert {p.name: p.read_bytes() for p in (root / "data/tensors").iterdir()} == first
 
 
-def test_a_bad_image_fails_the_stage_with_the_whole_list(root: Path) -> None:
+def test_bad_images_fail_the_stage_with_the_whole_list(root: Path) -> None:
     source = make_images(root, ["a", "b", "a", "b"])
     (source / "000.png").write_bytes(b"not an image")
     (source / "001.png").unlink()
@@ -74,7 +74,7 @@ def test_a_bad_image_fails_the_stage_with_the_whole_list(root: Path) -> None:
     assert not list((root / "data").glob(".*tmp"))
 
 
-def test_some_bad_images_may_be_allowed_and_are_listed(root: Path) -> None:
+def test_allowed_bad_images_are_listed(root: Path) -> None:
     source = make_images(root, ["a", "b", "a", "b"])
     (source / "000.png").write_bytes(b"")
     set_params(root, preprocess__max_rejected=1)
@@ -85,7 +85,7 @@ def test_some_bad_images_may_be_allowed_and_are_listed(root: Path) -> None:
     assert [row.image for row in artifacts.read_tensor_rows(root)] == ["001.png", "002.png", "003.png"]
 
 
-def test_a_class_without_any_image_left_is_refused(root: Path) -> None:
+def test_a_class_that_lost_all_its_images_is_rejected(root: Path) -> None:
     source = make_images(root, ["a", "b", "b"])
     (source / "000.png").write_bytes(b"")
     set_params(root, preprocess__max_rejected=1)
@@ -94,7 +94,7 @@ def test_a_class_without_any_image_left_is_refused(root: Path) -> None:
         preprocess.main(root)
 
 
-def test_one_class_is_refused(root: Path) -> None:
+def test_one_class_is_rejected(root: Path) -> None:
     make_images(root, ["a", "a"])
     download.main(root)
     with pytest.raises(DataError, match="all images have one label, 'a'"):
@@ -109,7 +109,7 @@ def test_equal_images_with_two_labels_are_named(root: Path) -> None:
         preprocess.main(root)
 
 
-def test_an_image_that_changed_since_download_is_not_used(root: Path) -> None:
+def test_images_changed_since_download_are_rejected(root: Path) -> None:
     source = make_images(root, ["a", "b"])
     download.main(root)
     (source / "000.png").write_bytes((source / "001.png").read_bytes())
@@ -117,7 +117,7 @@ def test_an_image_that_changed_since_download_is_not_used(root: Path) -> None:
         preprocess.main(root)
 
 
-def test_outputs_hold_no_times_and_no_absolute_paths(root: Path) -> None:
+def test_outputs_contain_no_times_or_absolute_paths(root: Path) -> None:
     make_images(root, ["a", "b"])
     download.main(root)
     preprocess.main(root)
@@ -128,7 +128,7 @@ def test_outputs_hold_no_times_and_no_absolute_paths(root: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_divisor_divides_the_sides_of_the_first_image(root: Path) -> None:
+def test_divisor_divides_the_sides_of_the_first_image(root: Path) -> None:
     make_images(root, ["a", "b"])  # 12 x 16 pixels
     set_params(root, preprocess__image_size=None, preprocess__divisor=5)
     download.main(root)
@@ -139,7 +139,7 @@ def test_a_divisor_divides_the_sides_of_the_first_image(root: Path) -> None:
         preprocess.main(root)
 
 
-def test_a_divisor_needs_images_of_one_size(root: Path) -> None:
+def test_divisor_requires_images_of_one_size(root: Path) -> None:
     source = make_images(root, ["a", "b", "a"])
     Image.new("RGB", (16, 13)).save(source / "001.png")
     set_params(root, preprocess__image_size=None, preprocess__divisor=2)
@@ -150,7 +150,7 @@ def test_a_divisor_needs_images_of_one_size(root: Path) -> None:
     assert only["reason"] == "13 x 16 pixels, and preprocess.divisor needs 12 x 16"
 
 
-def test_an_array_is_divided_too(root: Path) -> None:
+def test_divisor_applies_to_arrays(root: Path) -> None:
     (root / "data/raw").mkdir()
     random = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
     np.save(root / "data/raw/images.npy", random)
@@ -190,7 +190,7 @@ def make_odd_images(root: Path) -> Path:
     return source
 
 
-def test_what_is_odd_is_listed_counted_and_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_findings_are_listed_counted_and_reported(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_odd_images(root)
     download.main(root)
     preprocess.main(root)
@@ -222,7 +222,7 @@ def test_what_is_odd_is_listed_counted_and_said(root: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("kind", ["duplicate", "near_duplicate", "blank", "tiny", "odd_shape", "misnamed", "animated"])
-def test_past_a_limit_the_stage_fails_with_the_list(root: Path, kind: str) -> None:
+def test_exceeding_a_limit_fails_with_the_list(root: Path, kind: str) -> None:
     make_odd_images(root)
     download.main(root)
     allowed = 2 if kind == "near_duplicate" else 1
@@ -236,7 +236,7 @@ def test_past_a_limit_the_stage_fails_with_the_list(root: Path, kind: str) -> No
     assert not list((root / "data").glob(".*tmp"))
 
 
-def test_what_was_not_compared_is_not_counted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skipped_comparisons_are_not_counted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imagetrail.preprocess.health.COMPARED", 5)
     make_odd_images(root)
     download.main(root)
@@ -248,7 +248,7 @@ def test_what_was_not_compared_is_not_counted(root: Path, monkeypatch: pytest.Mo
         preprocess.main(root)
 
 
-def test_the_short_side_decides_what_is_tiny_and_odd(root: Path) -> None:
+def test_tiny_and_odd_are_judged_by_the_short_side(root: Path) -> None:
     make_odd_images(root)
     download.main(root)
     set_params(root, preprocess__image_size=[16, 32], preprocess__short_side=32)
@@ -256,7 +256,7 @@ def test_the_short_side_decides_what_is_tiny_and_odd(root: Path) -> None:
     assert [image for kind, image, _ in findings(root) if kind in ("tiny", "odd shape")] == ["a/tiny.png", "a/long.png"]
 
 
-def test_the_page_is_drawn_for_one_image_a_class_and_for_many_classes(root: Path) -> None:
+def test_the_data_page_is_drawn_for_one_image_per_class_and_for_many_classes(root: Path) -> None:
     make_images(root, [f"class {n:02d}" for n in range(60)])
     download.main(root)
     preprocess.main(root)

@@ -30,7 +30,7 @@ def photo(height: int = 24, width: int = 32) -> Image.Image:
     return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
 
 
-def test_shapes_and_types() -> None:
+def test_pixels_are_uint8_channels_first() -> None:
     data = encode(photo(), "PNG")
     assert decode.decode(data, Form(3, (10, 12), None)).pixels.shape == (3, 10, 12)
     grey = decode.decode(data, Form(1, (10, 12), None)).pixels
@@ -60,7 +60,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_small_part_of_a_jpeg_is_decoded_upright(orientation: int) -> None:
+def test_reduced_jpegs_are_decoded_upright(orientation: int) -> None:
     upright = photo(240, 640)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -73,12 +73,12 @@ def test_a_small_part_of_a_jpeg_is_decoded_upright(orientation: int) -> None:
     "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"]
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_damaged_exif_and_colour_profiles_do_no_harm(kind: str, exif: bytes) -> None:
+def test_damaged_exif_and_colour_profiles_are_ignored(kind: str, exif: bytes) -> None:
     data = encode(photo(), kind, exif=exif, icc_profile=b"garbage")
     assert decode.decode(data, Form(3, (24, 32), None)).pixels.shape == (3, 24, 32)
 
 
-def test_both_decoders_of_jpeg_give_the_same_pixels(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_jpeg_decoders_give_the_same_pixels(test_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [
         *sorted((test_data / "flower-photos/test").rglob("*.jpg"))[::15],
         *sorted((test_data / "cats-dogs/test").rglob("*.jpg"))[::15],
@@ -95,7 +95,7 @@ def test_both_decoders_of_jpeg_give_the_same_pixels(test_data: Path, monkeypatch
     assert all(np.array_equal(a, b) for a, b in zip(ours, pillows, strict=True))
 
 
-def test_a_jpeg_without_exif_is_turned_by_its_xmp() -> None:
+def test_xmp_orientation_applies_to_a_jpeg_without_exif() -> None:
     xmp = b'<rdf:Description tiff:Orientation="6"/>'
     data = encode(photo(24, 32), "JPEG", quality=95, xmp=xmp)
     decoded = decode.decode(data, Form(3, (32, 24), None))
@@ -126,7 +126,7 @@ def grey_jpeg(frame: int, size: int, sampling: list[int], scan: tuple[int, int, 
 
 
 @pytest.mark.parametrize("components", [1, 3])
-def test_lossless_jpeg_is_not_scaled_by_native_code(components: int) -> None:
+def test_lossless_jpeg_is_not_decoded_at_reduced_size(components: int) -> None:
     """simplejpeg decodes SOF3 at full size into a buffer for a smaller one: on the old code this process crashes."""
     data = grey_jpeg(0xC3, 1504, [0x11] * components, (1, 0, 0), 1504 * 1504 * components)
     decoded = decode.decode(data, Form(3, (64, 64), None))
@@ -149,7 +149,7 @@ def test_jpeg_fill_bytes_before_a_marker_are_skipped() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
-def test_damaged_pixels_are_not_taken_for_damaged_exif(kind: str) -> None:
+def test_damaged_pixels_are_not_mistaken_for_damaged_exif(kind: str) -> None:
     """Pillow loads the pixels to look for EXIF behind them; what that raises is about the pixels."""
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), kind)
@@ -175,14 +175,14 @@ def test_16_bit_grey_is_scaled_not_clipped() -> None:
     assert decoded.tolist() == [[0, 0, 1, 4], [127, 128, 254, 255]]
 
 
-def test_cmyk_becomes_the_right_colour() -> None:
+def test_cmyk_is_converted_correctly() -> None:
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan, full magenta and yellow: red
     red, green, blue = decode.decode(encode(cmyk, "JPEG", quality=100), Form(3, (8, 8), None)).pixels[:, 4, 4].tolist()
     assert red > 200
     assert max(green, blue) < 60
 
 
-def test_transparency_lies_on_white_and_hides_its_colour() -> None:
+def test_transparent_pixels_become_white() -> None:
     rgba = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     assert (decode.decode(encode(rgba, "PNG"), Form(3, (4, 4), None)).pixels == 255).all()
     palette = Image.new("P", (4, 4), 0)
@@ -195,13 +195,13 @@ def test_one_bit_images_are_black_and_white() -> None:
     assert decode.decode(encode(Image.new("1", (4, 4), 1), "PNG"), Form(1, (4, 4), None)).pixels.min() == 255
 
 
-def test_the_first_frame_of_an_animation_is_taken() -> None:
+def test_animations_use_their_first_frame() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decode.decode(data, Form(3, (4, 4), None)).pixels[:, 0, 0].tolist() == [255, 0, 0]
 
 
-def test_a_png_named_jpg_is_what_it_is(tmp_path: Path) -> None:
+def test_the_format_comes_from_the_content(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     path.write_bytes(encode(photo(), "PNG"))
     assert decode.decode(decode.read(path), Form(3, (24, 32), None)).pixels.shape == (3, 24, 32)
@@ -231,7 +231,7 @@ def png_header(width: int, height: int) -> bytes:
     ],
     ids=["empty", "svg", "eps", "tiff", "short jpeg", "short png", "bomb 13000", "bomb 30000"],
 )
-def test_what_cannot_be_used_says_why(data: bytes, reason: str) -> None:
+def test_unusable_images_report_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         decode.decode(data, Form(3, (8, 8), None))
 
@@ -242,7 +242,7 @@ def test_what_cannot_be_used_says_why(data: bytes, reason: str) -> None:
     position=st.integers(0, 2000),
     inserted=st.binary(max_size=20),
 )
-def test_any_bytes_give_pixels_or_our_error(base: bytes, position: int, inserted: bytes) -> None:
+def test_random_bytes_give_pixels_or_our_error(base: bytes, position: int, inserted: bytes) -> None:
     data = base[:position] + inserted + base[position + len(inserted) :]
     try:
         pixels = decode.decode(data, Form(3, (8, 8), None)).pixels
@@ -251,7 +251,7 @@ def test_any_bytes_give_pixels_or_our_error(base: bytes, position: int, inserted
     assert (pixels.shape, pixels.dtype) == ((3, 8, 8), np.uint8)
 
 
-def test_a_missing_file_finds_the_name_that_is_there(tmp_path: Path) -> None:
+def test_a_missing_file_suggests_the_existing_name(tmp_path: Path) -> None:
     (tmp_path / "cat.jpg").write_bytes(b"x")
     with pytest.raises(DataError, match=r"missing; 'cat\.jpg' is there"):
         decode.read(tmp_path / "cat.JPG")
@@ -272,7 +272,7 @@ def test_resizing_matches_the_reference(test_data: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(60, 40), (40, 60), (40, 40)])
-def test_a_short_side_cuts_the_centre_without_stretching(width: int, height: int) -> None:
+def test_short_side_crops_the_centre_without_stretching(width: int, height: int) -> None:
     """Against torchvision's own order: resize the short side, then cut the centre."""
     import torch
     from torchvision.transforms import v2
@@ -286,12 +286,12 @@ def test_a_short_side_cuts_the_centre_without_stretching(width: int, height: int
 
 
 @given(width=st.integers(1, 400), height=st.integers(1, 400), short=st.integers(24, 256))
-def test_a_centre_can_be_cut_out_of_any_image(width: int, height: int, short: int) -> None:
+def test_a_centre_can_be_cropped_from_any_image(width: int, height: int, short: int) -> None:
     for side in (24, short):
         assert decode.resize(Image.new("L", (width, height)), Form(1, (side, side), short)).shape == (1, side, side)
 
 
-def test_the_size_that_an_image_must_have_is_that_of_the_upright_one() -> None:
+def test_size_limits_apply_to_the_upright_image() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     data = encode(Image.new("RGB", (30, 20)), "JPEG", exif=exif)

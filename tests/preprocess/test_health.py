@@ -21,7 +21,7 @@ def test_a_thumbnail_is_the_mean_of_equal_parts(channels: int, height: int, widt
         assert ours.mean() == pytest.approx(image.mean(), abs=0.6), "every pixel has the same weight"
 
 
-def test_images_that_are_alike_from_afar_alone_are_no_near_duplicates() -> None:
+def test_images_with_equal_thumbnails_only_are_not_near_duplicates() -> None:
     """Thumbnails find pairs; the images decide."""
     y, x = np.mgrid[:32, :32]
     checks, stripes = ((x + y) % 2 * 2 - 1) * 60, (x % 2 * 2 - 1) * 60  # both vanish in a thumbnail

@@ -41,7 +41,7 @@ def outputs(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (root / "data/tensors").iterdir()}
 
 
-def test_a_cluster_gives_the_same_bytes_also_when_a_worker_dies(root: Path, cluster) -> None:
+def test_a_cluster_gives_the_same_bytes_even_if_a_worker_dies(root: Path, cluster) -> None:
     make_photos(root, 1500, 160)
     preprocess.main(root)
     alone = outputs(root)
@@ -67,7 +67,7 @@ def test_a_cluster_gives_the_same_bytes_also_when_a_worker_dies(root: Path, clus
     assert outputs(root) == alone
 
 
-def test_workers_with_other_code_are_refused(root: Path, cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_with_different_code_are_rejected(root: Path, cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     make_photos(root, 4, 16)
     set_params(root, machine__backend="dask", machine__scheduler=cluster.scheduler_address)
     monkeypatch.setattr(workers, "version", lambda name: "0.1")
@@ -75,7 +75,7 @@ def test_workers_with_other_code_are_refused(root: Path, cluster, monkeypatch: p
         preprocess.main(root)
 
 
-def test_a_scheduler_that_is_not_there(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_scheduler_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_photos(root, 4, 16)
     monkeypatch.setattr(workers, "CLUSTER_TIMEOUT", 1)
     set_params(root, machine__backend="dask", machine__scheduler="tcp://127.0.0.1:9")
@@ -83,7 +83,7 @@ def test_a_scheduler_that_is_not_there(root: Path, monkeypatch: pytest.MonkeyPat
         preprocess.main(root)
 
 
-def test_loky_has_no_scheduler(root: Path) -> None:
+def test_loky_rejects_a_scheduler(root: Path) -> None:
     set_params(root, machine__backend="dask")
     with pytest.raises(ParamsError, match="dask needs a scheduler's address"):
         load_params(root)

@@ -23,7 +23,7 @@ CLASSES = [f"class {n}" for n in range(5)]
     share=st.floats(0.05, 0.95),
     seed=st.integers(0, 2**32),
 )
-def test_what_must_hold_for_any_data(labels: list[int], copies: list[int], share: float, seed: int) -> None:
+def test_split_invariants_hold_for_any_data(labels: list[int], copies: list[int], share: float, seed: int) -> None:
     labels = labels + sorted(set(labels)) * 2  # every class has two distinct images
     classes = np.array(labels, np.int64)
     # Some rows are copies of the row before, when it has the same label.
@@ -46,7 +46,7 @@ def test_what_must_hold_for_any_data(labels: list[int], copies: list[int], share
     assert np.array_equal(again[1], chosen)
 
 
-def test_the_seed_decides_and_no_global_state_is_touched() -> None:
+def test_the_seed_determines_the_split_and_global_state_is_untouched() -> None:
     labels, groups = np.repeat(np.arange(2), 50), np.arange(100, dtype=np.uint64)
     np.random.seed(1)  # noqa: NPY002  # the global state is what is tested
     before = np.random.get_state()[1].tolist()  # noqa: NPY002
@@ -75,7 +75,7 @@ def load(root: Path) -> dict[str, list[int]]:
     return {name: np.load(root / f"data/split/{name}.npy").tolist() for name in ("train", "val", "test")}
 
 
-def test_80_20_and_validation_out_of_train(root: Path) -> None:
+def test_test_takes_20_percent_and_validation_comes_from_train(root: Path) -> None:
     write_rows(root, rows_of([""] * 100))
     split.main(root)
     parts = load(root)
@@ -83,7 +83,7 @@ def test_80_20_and_validation_out_of_train(root: Path) -> None:
     assert sorted(row for part in parts.values() for row in part) == list(range(100))
 
 
-def test_the_seed_decides_test_and_validation(root: Path) -> None:
+def test_the_seed_determines_test_and_validation_rows(root: Path) -> None:
     write_rows(root, rows_of([""] * 100))
     drawn = []
     for seed in (0, 0, 1):
@@ -125,7 +125,7 @@ def test_stated_validation_rows_are_kept(root: Path) -> None:
         (["test"] * 8, "the split that the data states has no train rows"),
     ],
 )
-def test_an_incomplete_stated_split_is_refused(root: Path, splits: list[str], message: str) -> None:
+def test_an_incomplete_stated_split_is_rejected(root: Path, splits: list[str], message: str) -> None:
     write_rows(root, rows_of(splits))
     with pytest.raises(DataError, match=message):
         split.main(root)
@@ -156,7 +156,7 @@ def test_groups_of_several_classes_stay_together(data: list[tuple[int, int, int]
     assert np.array_equal(stratified_split(labels, groups, share, seed, CLASSES)[1], chosen)
 
 
-def test_groups_of_several_classes_come_near_the_share() -> None:
+def test_groups_of_several_classes_approach_the_share() -> None:
     random = np.random.default_rng(0)
     labels, groups = random.integers(0, 3, 3000), random.integers(0, 150, 3000)
     _, chosen = stratified_split(labels, groups, 0.2, 0, CLASSES)
@@ -164,7 +164,7 @@ def test_groups_of_several_classes_come_near_the_share() -> None:
         assert abs((labels[chosen] == label).mean() * len(chosen) / (labels == label).sum() - 0.2) < 0.02
 
 
-def test_a_group_stays_on_one_side_and_so_do_copies_of_its_images(root: Path) -> None:
+def test_groups_and_duplicates_of_their_images_stay_on_one_side(root: Path) -> None:
     rows = [row(n, "ab"[n % 2], group=f"patient {n // 6}") for n in range(60)]
     rows += [row(60 + n, "ab"[n % 2], pixels=6 * n + n % 2) for n in range(10)]  # copies, of no group
     write_rows(root, rows)
@@ -178,7 +178,7 @@ def test_a_group_stays_on_one_side_and_so_do_copies_of_its_images(root: Path) ->
     assert set(side.values()) == {"train", "val", "test"}
 
 
-def test_hash_leaves_old_rows_where_they_are(root: Path) -> None:
+def test_a_hash_split_keeps_old_rows_in_place(root: Path) -> None:
     rows = [row(n, "ab"[n % 2], group=f"patient {n // 3}" if n % 5 else "") for n in range(300)]
     set_params(root, split__by="hash")
     sides = []
@@ -195,14 +195,14 @@ def test_hash_leaves_old_rows_where_they_are(root: Path) -> None:
         assert len({sides[1][r.image] for r in rows if r.group == f"patient {group}"}) <= 1
 
 
-def test_hash_that_leaves_a_class_on_one_side_says_so(root: Path) -> None:
+def test_a_hash_split_that_leaves_a_class_on_one_side_is_rejected(root: Path) -> None:
     write_rows(root, [row(n, "a" if n else "b") for n in range(100)])
     set_params(root, split__by="hash")
     with pytest.raises(DataError, match="puts all images of the class 'b' on one side; add images"):
         split.main(root)
 
 
-def test_an_image_on_both_sides_of_a_stated_split_fails_with_the_list(root: Path) -> None:
+def test_leaks_of_a_stated_split_fail_with_the_list(root: Path) -> None:
     rows = [row(n, "ab"[n % 2], "train" if n < 20 else "test") for n in range(30)]
     rows[21] = rows[21]._replace(pixel_sha256=rows[1].pixel_sha256)
     rows[22] = rows[22]._replace(group="x")
@@ -218,7 +218,7 @@ def test_an_image_on_both_sides_of_a_stated_split_fails_with_the_list(root: Path
     assert not (root / "data/split").exists()
 
 
-def test_an_image_on_both_sides_may_be_left_out_of_train(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_leak_drop_removes_leaking_images_from_train(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row(n, "ab"[n % 2], "train" if n < 20 else "test") for n in range(30)]
     rows[21] = rows[21]._replace(pixel_sha256=rows[1].pixel_sha256)
     write_rows(root, rows)

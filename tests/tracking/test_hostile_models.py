@@ -58,14 +58,14 @@ def change(folder: Path, **values: object) -> None:
     path.write_text(yaml.safe_dump(tree))
 
 
-def test_weights_are_those_that_train_wrote(root: Path, logged: tuple[str, Path]) -> None:
+def test_predict_loads_the_weights_that_train_wrote(root: Path, logged: tuple[str, Path]) -> None:
     ours, theirs = classifier.load(root / "models"), logged_model.load(root, logged[0])
     assert theirs.card == ours.card
     for name, tensor in ours.state_dict().items():
         assert torch.equal(tensor, theirs.state_dict()[name]), name
 
 
-def test_a_loader_of_the_models_own_is_not_imported(root: Path, logged: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_loader_inside_the_model_is_not_imported(root: Path, logged: tuple[str, Path], tmp_path: Path) -> None:
     run_id, folder = logged
     canary = tmp_path / "canary"
     (folder / "code").mkdir()
@@ -75,7 +75,7 @@ def test_a_loader_of_the_models_own_is_not_imported(root: Path, logged: tuple[st
     assert not canary.exists()
 
 
-def test_pickles_are_refused(root: Path, logged: tuple[str, Path], tmp_path: Path) -> None:
+def test_pickles_are_rejected(root: Path, logged: tuple[str, Path], tmp_path: Path) -> None:
     run_id, folder = logged
     canary = tmp_path / "canary"
     (program,) = folder.rglob("*.pt2")
@@ -88,7 +88,7 @@ def test_pickles_are_refused(root: Path, logged: tuple[str, Path], tmp_path: Pat
     assert not canary.exists()
 
 
-def test_pickles_inside_an_archive_are_refused(tmp_path: Path) -> None:
+def test_pickles_inside_an_archive_are_rejected(tmp_path: Path) -> None:
     good, bad, canary = tmp_path / "good.pt2", tmp_path / "bad.pt2", tmp_path / "canary"
     torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),)), good)
     buffer = io.BytesIO()
@@ -112,7 +112,7 @@ def test_pickles_inside_an_archive_are_refused(tmp_path: Path) -> None:
     assert canary.exists(), "torch itself runs what the archive holds: this test can fail"
 
 
-def test_other_weights_or_another_card_are_refused(root: Path, logged: tuple[str, Path]) -> None:
+def test_changed_weights_or_cards_are_rejected(root: Path, logged: tuple[str, Path]) -> None:
     run_id, folder = logged
     (program,) = folder.rglob("*.pt2")
     kept = program.read_bytes()

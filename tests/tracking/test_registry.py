@@ -19,7 +19,9 @@ QUESTIONS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_an_experiment_of_a_server_is_named(root: Path, question: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_experiment_created_by_a_server_is_reported(
+    root: Path, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On the old code a RuntimeError escaped: a traceback in compare and in the gate."""
     import mlflow
 
@@ -31,7 +33,7 @@ def test_an_experiment_of_a_server_is_named(root: Path, question: str, monkeypat
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_a_corrupt_database_is_named(root: Path, question: str) -> None:
+def test_a_corrupt_database_is_reported(root: Path, question: str) -> None:
     (root / "mlflow.db").write_bytes(b"SQLite format 3\0 and nothing that follows from it" * 100)
     with pytest.raises(ArtifactError, match=r"file is not a database.*`mlflow ui` lists the runs"):
         QUESTIONS[question](root)

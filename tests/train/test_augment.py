@@ -25,7 +25,7 @@ def augmented(
         return augment(images, labels)
 
 
-def test_each_image_draws_its_own_numbers() -> None:
+def test_each_image_gets_its_own_random_numbers() -> None:
     images, labels = augmented(
         {"name": "RandomAffine", "degrees": 20.0, "p": 1.0}, images=IMAGES[:1].expand(16, -1, -1, -1)
     )
@@ -39,19 +39,19 @@ def test_equal_seeds_give_equal_pixels() -> None:
     assert not torch.equal(augmented(*transforms)[0], augmented(*transforms, seed=1)[0])
 
 
-def test_a_flip_flips_and_nothing_else() -> None:
+def test_a_flip_only_flips() -> None:
     images, _ = augmented({"name": "RandomHorizontalFlip", "p": 1.0})
     assert torch.equal(images, IMAGES.flip(3))
 
 
-def test_transforms_follow_each_other_in_order() -> None:
+def test_transforms_apply_in_order() -> None:
     shrink = {"name": "RandomAffine", "degrees": 0.0, "scale": [0.5, 0.5], "p": 1.0}
     invert = {"name": "RandomInvert", "p": 1.0}
     assert augmented(shrink, invert)[0][0, 0, 0, 0] == 1  # the empty corner is inverted
     assert augmented(invert, shrink)[0][0, 0, 0, 0] == 0
 
 
-def test_the_magnification_of_mnist_cnn_is_a_centre_crop_resized() -> None:
+def test_mnist_cnns_magnification_is_a_resized_centre_crop() -> None:
     levels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     cropped = Image.fromarray(levels).crop((3, 3, 25, 25)).resize((28, 28), Image.Resampling.BILINEAR)
     scale = 1.2727272727
@@ -65,7 +65,7 @@ def test_the_magnification_of_mnist_cnn_is_a_centre_crop_resized() -> None:
 
 
 @given(seed=st.integers(0, 50))
-def test_mixed_images_have_the_shares_of_their_pixels(seed: int) -> None:
+def test_mixed_labels_match_the_share_of_pixels(seed: int) -> None:
     """With image i all of the value i, a mixture's mean says how much of which image is in it."""
     values = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 1, 12, 10)
     for name in ("RandomMixUpV2", "RandomCutMixV2"):
@@ -77,7 +77,7 @@ def test_mixed_images_have_the_shares_of_their_pixels(seed: int) -> None:
         assert (own >= 0).all()
 
 
-def test_a_mixture_that_is_not_drawn_leaves_labels_whole() -> None:
+def test_labels_stay_whole_when_no_mixture_is_drawn() -> None:
     for name in ("RandomMixUpV2", "RandomCutMixV2"):
         images, shares = augmented({"name": name, "p": 0.0})
         assert torch.equal(images, IMAGES)
@@ -91,6 +91,6 @@ def test_a_mixture_that_is_not_drawn_leaves_labels_whole() -> None:
         ({"name": "RandomAffine", "degrees": -3.0}, r"train\.augment\.RandomAffine was refused by kornia"),
     ],
 )
-def test_what_cannot_be_augmented_is_said(transform: dict, message: str) -> None:
+def test_impossible_augmentations_are_reported(transform: dict, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         augmented(transform)

@@ -52,7 +52,7 @@ def equal(a: Trained, b: Trained) -> bool:
     return weights(a).keys() == weights(b).keys() and all(torch.equal(weights(a)[k], weights(b)[k]) for k in weights(a))
 
 
-def test_it_learns_and_equal_inputs_give_equal_bits(subsets, tmp_path: Path) -> None:
+def test_training_learns_and_is_bit_reproducible(subsets, tmp_path: Path) -> None:
     first = fit(subsets, tmp_path / "a", epochs=5)
     torch.manual_seed(123)  # whatever the global state is
     second = fit(subsets, tmp_path / "b", epochs=5)
@@ -62,7 +62,7 @@ def test_it_learns_and_equal_inputs_give_equal_bits(subsets, tmp_path: Path) -> 
     assert not equal(first, fit(subsets, tmp_path / "c", epochs=5, seed=1))
 
 
-def test_metrics_are_those_of_the_kept_epoch(subsets, tmp_path: Path) -> None:
+def test_metrics_belong_to_the_kept_epoch(subsets, tmp_path: Path) -> None:
     trained = fit(subsets, tmp_path, keep="best")
     metrics = trained.metrics()
     assert list(metrics) == [
@@ -75,7 +75,7 @@ def test_metrics_are_those_of_the_kept_epoch(subsets, tmp_path: Path) -> None:
     assert kept.val_accuracy == max(epoch.val_accuracy for epoch in trained.history)
 
 
-def test_checkpoints_are_named_after_every_file_that_decides_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_keys_hash_every_file_that_affects_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     package = Path(checkpoints.__file__).parents[1]
     expected = {
         file
@@ -92,7 +92,7 @@ def test_checkpoints_are_named_after_every_file_that_decides_the_weights(monkeyp
     assert checkpoints.source_sha256() != before
 
 
-def test_no_global_state_is_left_changed(subsets, tmp_path: Path) -> None:
+def test_training_leaves_global_state_unchanged(subsets, tmp_path: Path) -> None:
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     fit(subsets, tmp_path)
     assert torch.equal(torch.get_rng_state(), state)
@@ -113,7 +113,7 @@ WARM = {"warmup_epochs": 2, "averaging": {"start_epoch": 2, "decay": None}}
 @pytest.mark.parametrize(
     "changes", [{"keep": "best"}, {"keep": "last"}, EVERYTHING, WARM], ids=["best", "last", "everything", "warm-up"]
 )
-def test_a_killed_training_ends_in_the_weights_it_would_have_had(
+def test_a_killed_training_ends_with_the_same_weights(
     subsets, tmp_path: Path, killed_after: int, changes: dict
 ) -> None:
     whole = fit(subsets, tmp_path / "whole", epochs=4, **changes)
@@ -132,7 +132,7 @@ def test_a_killed_training_ends_in_the_weights_it_would_have_had(
     assert whole.kept == resumed.kept
 
 
-def test_a_damaged_checkpoint_is_passed_over(subsets, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_checkpoint_is_skipped(subsets, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = fit(subsets, tmp_path)
     files = sorted(tmp_path.glob("*.pt"))
     assert len(files) == 2
@@ -177,12 +177,12 @@ def test_the_last_epoch_is_kept_without_validation(subsets, tmp_path: Path) -> N
     assert "val_accuracy" not in trained.metrics()
 
 
-def test_cosine_takes_the_length_of_the_training(subsets, tmp_path: Path) -> None:
+def test_cosine_spans_the_whole_training(subsets, tmp_path: Path) -> None:
     rates = [epoch.lr for epoch in fit(subsets, tmp_path, epochs=4).history]
     assert rates == pytest.approx([0.003 * (1 + np.cos(np.pi * n / 4)) / 2 for n in range(4)])
 
 
-def test_validation_measures_the_averaged_weights_and_they_become_the_model(subsets, tmp_path: Path) -> None:
+def test_averaged_weights_are_validated_and_kept(subsets, tmp_path: Path) -> None:
     plain = fit(subsets, tmp_path / "plain", epochs=3)
     averaged = fit(subsets, tmp_path / "averaged", epochs=3, averaging={"start_epoch": 3, "decay": 0.5})
     assert plain.history[:2] == averaged.history[:2], "before its first epoch the average is the weights themselves"
@@ -196,7 +196,7 @@ def test_validation_measures_the_averaged_weights_and_they_become_the_model(subs
     assert (loss, accuracy) == pytest.approx((averaged.kept.val_loss, averaged.kept.val_accuracy))
 
 
-def test_patience_ends_a_training_that_gets_no_better(subsets, tmp_path: Path) -> None:
+def test_patience_stops_a_training_that_does_not_improve(subsets, tmp_path: Path) -> None:
     trained = fit(subsets, tmp_path, epochs=50, patience=2, keep="best", optimizer={"name": "SGD", "lr": 0.5})
     ranks = [(epoch.val_accuracy, -epoch.val_loss) for epoch in trained.history]
     assert len(ranks) < 50
@@ -204,7 +204,7 @@ def test_patience_ends_a_training_that_gets_no_better(subsets, tmp_path: Path) -
     assert trained.kept == trained.history[ranks.index(max(ranks))]
 
 
-def test_a_long_gradient_is_shortened(subsets, tmp_path: Path, monkeypatch) -> None:
+def test_long_gradients_are_clipped(subsets, tmp_path: Path, monkeypatch) -> None:
     norms: list[float] = []
     clip = torch.nn.utils.clip_grad_norm_
 
@@ -219,7 +219,7 @@ def test_a_long_gradient_is_shortened(subsets, tmp_path: Path, monkeypatch) -> N
     assert max(norms) <= 0.01 * 1.001
 
 
-def test_too_many_parameters_are_refused_before_the_first_batch(subsets, tmp_path: Path) -> None:
+def test_max_params_is_enforced_before_the_first_batch(subsets, tmp_path: Path) -> None:
     count = fit(subsets, tmp_path / "a").metrics()["parameters"]
     fit(subsets, tmp_path / "b", max_params=count)
     seen: list[object] = []
@@ -228,16 +228,16 @@ def test_too_many_parameters_are_refused_before_the_first_batch(subsets, tmp_pat
     assert seen == []
 
 
-def test_mixed_labels_train(subsets, tmp_path: Path) -> None:
+def test_training_accepts_mixed_labels(subsets, tmp_path: Path) -> None:
     trained = fit(subsets, tmp_path, epochs=6, augment=[{"name": "RandomMixUpV2", "lambda_val": [0.0, 0.4]}])
     assert trained.kept.val_accuracy > 0.9
 
 
-def test_metrics_say_what_the_model_costs(subsets, tmp_path: Path) -> None:
+def test_metrics_contain_the_models_cost(subsets, tmp_path: Path) -> None:
     assert fit(subsets, tmp_path).metrics()["multiply_adds"] == 9 * 4 * 64 + 9 * 4 * 8 * 16 + 8 * 2
 
 
-def test_no_schedule_keeps_the_rate(subsets, tmp_path: Path) -> None:
+def test_the_learning_rate_is_constant_without_a_schedule(subsets, tmp_path: Path) -> None:
     assert {epoch.lr for epoch in fit(subsets, tmp_path, schedule=None).history} == {0.003}
 
 
@@ -258,7 +258,7 @@ def test_bfloat16_trains(subsets, tmp_path: Path) -> None:
         ({"device": "cuda"}, "torch sees no CUDA device; set it to auto or cpu"),
     ],
 )
-def test_what_cannot_be_trained_is_said(subsets, tmp_path: Path, changes: dict, message: str) -> None:
+def test_untrainable_settings_are_reported(subsets, tmp_path: Path, changes: dict, message: str) -> None:
     if changes.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(TrainingError, match=message):
@@ -266,7 +266,7 @@ def test_what_cannot_be_trained_is_said(subsets, tmp_path: Path, changes: dict, 
 
 
 @given(count=st.integers(2, 300), batch_size=st.integers(1, 64), epoch=st.integers(0, 5))
-def test_every_row_is_seen_once_and_no_batch_is_a_lonely_row(count: int, batch_size: int, epoch: int) -> None:
+def test_every_row_appears_once_and_no_batch_has_one_row(count: int, batch_size: int, epoch: int) -> None:
     rows = np.arange(1000, 1000 + count)
     batches = list(shuffled_batches(rows, batch_size, (0, epoch)))
     assert sorted(np.concatenate(batches)) == rows.tolist()
@@ -275,7 +275,7 @@ def test_every_row_is_seen_once_and_no_batch_is_a_lonely_row(count: int, batch_s
         assert min(len(batch) for batch in batches) > 1
 
 
-def test_epochs_differ_in_their_order() -> None:
+def test_epochs_have_different_orders() -> None:
     rows = np.arange(100)
     orders: Iterator[np.ndarray] = (np.concatenate(list(shuffled_batches(rows, 10, (0, e)))) for e in range(2))
     assert not np.array_equal(*orders)

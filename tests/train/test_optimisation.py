@@ -32,12 +32,12 @@ def rates(given: Train, steps_per_epoch: int = 1) -> list[float]:
 SGD = {"name": "SGD", "lr": 1.0}
 
 
-def test_steps_are_epochs() -> None:
+def test_scheduler_steps_are_epochs() -> None:
     found = rates(options(optimizer=SGD, schedule={"name": "StepLR", "step_size": 3, "gamma": 0.1}))
     assert found == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01])
 
 
-def test_cosine_begins_after_the_warm_up_and_ends_with_the_training() -> None:
+def test_cosine_starts_after_warm_up_and_ends_with_training() -> None:
     found = rates(options(optimizer=SGD, schedule={"name": "CosineAnnealingLR"}, warmup_epochs=3))
     assert found == pytest.approx([0.25, 0.5, 0.75, *((1 + np.cos(np.pi * n / 5)) / 2 for n in range(5))])
 
@@ -51,7 +51,7 @@ def test_one_cycle_peaks_at_the_optimizers_rate() -> None:
     assert found[-1] < 1e-4
 
 
-def test_class_weights_make_every_class_count_alike() -> None:
+def test_class_weights_balance_the_classes() -> None:
     labels = [0] * 6 + [1] * 2
     subset = make_subset(np.zeros((8, 1, 2, 2), np.uint8), labels, list(range(8)), ["many", "few"])
     logits = torch.zeros(8, 2)
@@ -63,13 +63,13 @@ def test_class_weights_make_every_class_count_alike() -> None:
     assert sum(each) == pytest.approx(float(plain(logits, targets))), "the scale stays that of the plain loss"
 
 
-def test_a_class_without_rows_cannot_be_weighed() -> None:
+def test_class_weights_need_rows_of_every_class() -> None:
     subset = make_subset(np.zeros((2, 1, 2, 2), np.uint8), [0, 0], [0, 1], ["there", "absent"])
     with pytest.raises(TrainingError, match="no train row shows 'absent'; set it to null"):
         optimisation.loss(options(class_weights="balanced"), subset)
 
 
-def test_label_smoothing_is_the_losss_own() -> None:
+def test_label_smoothing_belongs_to_the_loss() -> None:
     subset = make_subset(np.zeros((2, 1, 2, 2), np.uint8), [0, 1], [0, 1], ["a", "b"])
     smooth = optimisation.loss(options(loss={"name": "CrossEntropyLoss", "label_smoothing": 0.2}), subset)
     value = float(smooth(torch.tensor([[2.0, 0.0]]), torch.tensor([0])))
@@ -77,14 +77,14 @@ def test_label_smoothing_is_the_losss_own() -> None:
     assert value == pytest.approx(float(-(0.9 * log_p[0] + 0.1 * log_p[1])))
 
 
-def test_frozen_parameters_are_not_the_optimizers() -> None:
+def test_the_optimizer_gets_no_frozen_parameters() -> None:
     learning, frozen = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1), requires_grad=False)
     optimizer = optimisation.optimizer(options(), [learning, frozen])
     assert optimizer.param_groups[0]["params"] == [learning]
 
 
 @pytest.mark.parametrize("decay", [None, 0.75])
-def test_averages_by_hand(decay: float | None) -> None:
+def test_averaged_weights_match_a_calculation_by_hand(decay: float | None) -> None:
     model = nn.Linear(1, 1, bias=False)
     averaged = optimisation.averaged(options(averaging={"start_epoch": 1, "decay": decay}), model)
     assert averaged is not None
@@ -98,7 +98,7 @@ def test_averages_by_hand(decay: float | None) -> None:
 @pytest.mark.parametrize(
     "schedule", [{"name": "OneCycleLR", "pct_start": 2.0}, {"name": "StepLR", "step_size": 0}], ids=["built", "stepped"]
 )
-def test_what_torch_refuses_is_said_before_the_first_epoch(schedule: dict) -> None:
+def test_torchs_errors_are_reported_before_the_first_epoch(schedule: dict) -> None:
     given = options(schedule=schedule)
     with pytest.raises(
         TrainingError, match=rf"train\.schedule\.name = '{schedule['name']}' was refused by torch for \d+ steps"

@@ -112,6 +112,6 @@ def _files_of(root: Path, experiment: str) -> Iterator[Path]:
 def _settle(root: Path, files: Path, params: Params) -> None:
     """Fill the run that `mlflow run` opened, where no stage did."""
     if os.environ.get("MLFLOW_RUN_ID"):
-        from imagetrail.tracking.stages import stand_for
+        from imagetrail.tracking.stages import fill_cached_run
 
-        stand_for(root, files, params)
+        fill_cached_run(root, files, params)

@@ -17,7 +17,7 @@ from imagetrail.console import warn
 from imagetrail.errors import Stopped
 from imagetrail.tracking import outbox, store
 from imagetrail.tracking.calls import Call, End, LogFiles, LogMetrics, SetTags
-from imagetrail.tracking.tags import MODEL_SHA256, PROCESS, STANDS_IN
+from imagetrail.tracking.tags import CACHED, MODEL_SHA256, PROCESS
 
 if TYPE_CHECKING:
     import mlflow
@@ -236,7 +236,7 @@ class Run:
         found = self.ask(
             lambda client: client.search_runs([self.experiment_id], query, order_by=["attributes.start_time DESC"])
         )
-        return next((r for r in found or () if r.info.run_id != other_than and STANDS_IN not in r.data.tags), None)
+        return next((r for r in found or () if r.info.run_id != other_than and CACHED not in r.data.tags), None)
 
     def close_dead_runs(self) -> None:
         """End, as KILLED, the runs of this machine whose process is gone: kill -9 and power cuts leave them RUNNING."""

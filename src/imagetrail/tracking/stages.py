@@ -19,6 +19,7 @@ from imagetrail.tracking import contents, registry
 from imagetrail.tracking.calls import CopyModels, LinkParts, LogModel, LogText, Register, SetTags
 from imagetrail.tracking.run import Run, process_tag
 from imagetrail.tracking.tags import (
+    CACHED,
     EVALUATION,
     GATE,
     MODEL_SHA256,
@@ -26,7 +27,6 @@ from imagetrail.tracking.tags import (
     PROCESS,
     REBUILT,
     SOURCE_RUN,
-    STANDS_IN,
     SWEEP,
 )
 from imagetrail.train.loop import Epoch, Trained
@@ -153,7 +153,7 @@ def rebuild(root: Path, params: Params) -> None:
         _rebuild(run, params, arrays.open_subset(root, "train"), None, {})
 
 
-def stand_for(root: Path, files: Path, params: Params) -> None:
+def fill_cached_run(root: Path, files: Path, params: Params) -> None:
     """Fill the run that `mlflow run` opened when DVC had nothing to train.
 
     It gets the parameters, figures and pictures of the run that trained the model, and a link to it; where the store
@@ -176,7 +176,7 @@ def stand_for(root: Path, files: Path, params: Params) -> None:
     if source is None:
         _rebuild(run, params, train, project_run, {})
         return
-    links = {SOURCE_RUN: source.info.run_id, MODEL_SHA256: sha256, STANDS_IN: "true"}
+    links = {SOURCE_RUN: source.info.run_id, MODEL_SHA256: sha256, CACHED: "true"}
     with run.open(project_run, contents.run_name(root, params), _tags() | links):
         contents.log_params(run, params)
         contents.log_environment(run)
