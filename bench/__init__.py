@@ -1,1 +1,1 @@
-"""What `make bench` runs: each figure measured here, against its alternative, interleaved."""
+"""The benchmarks of `make bench`: each compares with an alternative, interleaved on this machine."""

@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def prefix(figure: Figure) -> str:
-    """What the results of a figure are kept under; a changed recipe has none yet."""
+    """Return the key of a figure's results; a changed recipe has a new key."""
     from imagetrail.params import recipes
 
     decisive = [recipes.params(ROOT, figure.recipe).model_dump(mode="json"), dict(figure.parameters)]

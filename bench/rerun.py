@@ -1,4 +1,4 @@
-"""Which stages an edit of each package file makes rerun: `python -m bench.rerun` writes docs/rerun.md."""
+"""List the stages that an edit of each package file reruns: `python -m bench.rerun` writes docs/rerun.md."""
 
 from collections import defaultdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the light stages import: `download` and `split` must not pay for torch."""
+"""Time the imports of the light stages: `download` and `split` must not pay for torch."""
 
 import subprocess
 import sys

@@ -9,7 +9,7 @@ from imagetrail.errors import DataError
 SECRET = re.compile(r"tok|key|secret|sig|pass|pwd|auth|cred|session|sas|code|user", re.IGNORECASE)
 """Names of query parameters that look like a secret's."""
 VARIABLE = re.compile(r"\$(\w+)")
-"""As a shell writes it; with braces DVC would take it for an interpolation of its own."""
+"""$NAME, as in a shell; DVC would interpolate ${NAME} itself."""
 
 
 def is_address(text: str) -> bool:

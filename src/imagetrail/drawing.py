@@ -1,4 +1,4 @@
-"""What all pictures share. Equal inputs give equal PNG bytes."""
+"""Functions that all pictures share. Equal inputs give equal PNG bytes."""
 
 from collections.abc import Sequence
 from pathlib import Path

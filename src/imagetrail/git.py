@@ -8,12 +8,12 @@ from pathlib import Path
 from imagetrail.files import artifacts
 
 EXCLUDED = (":(exclude)dvc.lock", ":(exclude)metrics")
-"""What the pipeline itself writes and git keeps: a run changes it, and is not changed by it."""
+"""Files in git that the pipeline writes: a run changes them and does not depend on them."""
 
 
 @dataclass(frozen=True)
 class GitState:
-    """What `git checkout` of the commit, `git apply` of the patch and the untracked files restore."""
+    """The state of a checkout: commit, patch and untracked files restore it."""
 
     commit: str
     branch: str
@@ -26,7 +26,7 @@ class GitState:
 
     @property
     def dirty(self) -> bool:
-        """Whether the commit by itself does not restore the state."""
+        """Return whether the commit alone does not restore the state."""
         return bool(self.patch or self.untracked)
 
 

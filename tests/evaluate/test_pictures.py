@@ -70,7 +70,7 @@ def test_confusion_matrix_has_true_classes_in_rows(tmp_path: Path, figures: list
     for cell in zip(PREDICTIONS.labels.tolist(), PREDICTIONS.predicted.tolist(), strict=True):
         expected[cell] = expected.get(cell, 0) + 1
     assert counts == expected
-    assert axes.get_title() == "2 of 4 test images right"
+    assert axes.get_title() == "2 of 4 test images correct"
 
 
 def test_mistakes_show_the_misclassified_images(tmp_path: Path, figures: list[Figure]) -> None:

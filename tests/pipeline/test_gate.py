@@ -111,7 +111,7 @@ def test_runs_are_compared_as_table_json_and_page(history: Path, tmp_path: Path)
     compare("--page", str(page), first.info.run_id, worse.info.run_id)
     with browser(tmp_path / "profile") as driver:
         driver.get(f"file://{page}")
-        words = wait_for(driver, "Images that one of them gets right")
+        words = wait_for(driver, "Images that only one run classifies correctly")
         assert "train.optimizer.lr" in words
         assert driver.find_elements("css selector", "figure img")
         assert driver.execute_script("return [...document.images].every(image => image.naturalWidth == 8)")

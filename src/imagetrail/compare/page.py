@@ -1,4 +1,4 @@
-"""The comparison as an HTML page that opens without a network."""
+"""Write the comparison as an HTML page that opens without a network."""
 
 import base64
 import html
@@ -16,7 +16,7 @@ from imagetrail.evaluate.paired import FIGURES, Comparison
 from imagetrail.files import artifacts
 
 PICTURES = 60
-"""Images on which two models differ that a page shows."""
+"""Largest number of disagreements that a page shows."""
 
 
 def write(report: Report, path: Path, root: Path) -> None:
@@ -26,7 +26,7 @@ def write(report: Report, path: Path, root: Path) -> None:
     for name, found in zip(report.names[1:], report.comparisons, strict=True):
         parts += [
             f"<h2>{html.escape(name)} against {html.escape(report.names[0])}</h2>",
-            f"<p>{found.n} test images both answered; only the first is right on {found.only_first}, "
+            f"<p>{found.n} test images in both runs; only the first is correct on {found.only_first}, "
             f"only the second on {found.only_second}: {html.escape(found.verdict())}.</p>",
             _table(
                 ["figure", "first", "second", "difference"],
@@ -77,7 +77,7 @@ def _gallery(found: Comparison, pictures: Mapping[str, str]) -> str:
         )
     more = len(found.disagreements) - len(cells)
     note = f"<p>{more} more are not shown.</p>" if more > 0 else ""
-    return f"<h3>Images that one of them gets right</h3><div>{''.join(cells) or 'None.'}</div>{note}"
+    return f"<h3>Images that only one run classifies correctly</h3><div>{''.join(cells) or 'None.'}</div>{note}"
 
 
 def _data_address(pixels: np.ndarray) -> str:
@@ -98,7 +98,7 @@ figure.second {{ border-color: #4878a8 }}
 figcaption {{ overflow-wrap: anywhere }}
 img {{ width: 100%; image-rendering: pixelated }}
 </style></head><body><h1>{title}</h1>
-<p>{intervals} Orange: only the first is right; blue: only the second.</p>
+<p>{intervals} Orange: only the first run is correct; blue: only the second.</p>
 {body}
 </body></html>
 """

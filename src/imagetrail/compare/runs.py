@@ -15,12 +15,12 @@ INTERVALS = (
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """What a comparison needs of a run."""
+    """A run's values that a comparison needs."""
 
     id: str
     name: str
     parameters: Mapping[str, str]
-    """As MLflow shows them."""
+    """Logged parameters, in MLflow's text form."""
     digest: str | None
     """First 8 digits of the data set's sha256."""
     answers: Answers
@@ -34,9 +34,9 @@ class Report:
     """Ids."""
     names: list[str]
     digest: str | None
-    """Of the first run's data set; its first 8 digits."""
+    """First 8 digits of the sha256 of the first run's data set."""
     parameters: Mapping[str, list[str | None]]
-    """Those that differ: a value for each run, None where it has none."""
+    """Parameters that differ: one value per run, None if the run lacks the parameter."""
     comparisons: list[Comparison]
     """Every run but the first against the first."""
 
@@ -48,15 +48,13 @@ class Report:
         else:
             lines.append("All logged parameters are equal.")
         for name, found in zip(self.names[1:], self.comparisons, strict=True):
-            lines += ["", f"{name} against {self.names[0]}, {found.n} test images both answered:"]
+            lines += ["", f"{name} against {self.names[0]}, {found.n} test images in both runs:"]
             rows = [["", self.names[0], name, "difference"]]
             rows += [[figure, *map(shown, found.figures[figure])] for figure in FIGURES]
             lines += _columns(rows)
             lines.append(INTERVALS)
-            lines.append(
-                f"Only the first is right on {found.only_first} images, only the second on {found.only_second}: "
-            )
-            lines[-1] += found.verdict() + "."
+            only = f"Only the first is correct on {found.only_first} images, only the second on {found.only_second}"
+            lines.append(f"{only}: {found.verdict()}.")
             changed = {n: (a, b) for n, (a, b) in found.recalls.items() if a != b}
             if changed:
                 lines += _columns(

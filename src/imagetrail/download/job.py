@@ -1,4 +1,4 @@
-"""What a source is asked for."""
+"""The request that every source gets."""
 
 from dataclasses import dataclass
 from pathlib import Path

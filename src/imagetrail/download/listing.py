@@ -31,7 +31,7 @@ class ListedImage(NamedTuple):
     split: str
     group: str
     line: int
-    """Where the user named it, in a table; 0 for a file that was found."""
+    """Line of the table that names the image; 0 for a file found in a folder."""
 
 
 class Problems:
@@ -95,7 +95,7 @@ class Listing:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was added."""
+        """Return whether the list has no images."""
         return self._database.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None
 
     def identify(self, folder: Path, jobs: int) -> Iterator[LabelRow]:

@@ -1,4 +1,4 @@
-"""Which file an image's name means: below the folder of the data, by its exact name, the same on every system."""
+"""Resolve image names to files: below the data folder, by exact name, with the same result on every system."""
 
 import os
 import posixpath
@@ -12,9 +12,9 @@ from pathlib import Path
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 SURROGATE = re.compile("[\ud800-\udfff]")
-"""What Python puts into a name that is not UTF-8."""
+"""The range of characters that Python substitutes for bytes that are not UTF-8."""
 FORGIVING = sys.platform in ("win32", "darwin")
-"""Whether the file system usually takes a.JPG for a.jpg."""
+"""True if the file system usually ignores case."""
 
 
 def problem(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Where labelled images come from: one file a source, one row a source in the table below.
+"""The sources of labelled images: one file and one row of the table below for each.
 
 A source takes a job and yields the rows of labels.csv, sorted by image. It leaves pixels where they are (local
 files, whose names start from `download.path`), or puts them under `images/` (files it fetched or made) or into

@@ -22,7 +22,7 @@ SPLIT_NAMES: Mapping[str, Mapping[str, str]] = {
     "Food101": {"train": "train", "test": "test"},
     "OxfordIIITPet": {"train": "trainval", "test": "test"},
 }
-"""What torchvision calls train, val and test."""
+"""torchvision's names for train, val and test."""
 
 
 def load(job: SourceJob) -> Iterator[LabelRow]:

@@ -41,7 +41,7 @@ DAMAGED = (
 
 class _Member(NamedTuple):
     name: str
-    """As the archive has it."""
+    """The name as stored in the archive."""
     reader: IO[bytes]
 
 

@@ -1,4 +1,4 @@
-"""How good the model is on rows that chose nothing: sums over all rows, divided once."""
+"""Predict the test rows, which influenced no choice."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

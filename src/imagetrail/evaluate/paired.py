@@ -18,7 +18,7 @@ from imagetrail.files.arrays import Indices
 
 RESAMPLES = 2000
 LEVEL = 0.95
-"""Of the intervals; the tests are at one minus this."""
+"""Confidence level of the intervals; tests use one minus this as their significance level."""
 FIGURES = ("accuracy", "loss", "macro_f1")
 
 
@@ -57,7 +57,7 @@ class Interval(NamedTuple):
 
 
 class Disagreement(NamedTuple):
-    """An image that one model gets right and the other wrong."""
+    """An image that only one of two models classifies correctly."""
 
     image: str
     label: str
@@ -73,21 +73,21 @@ class Comparison:
     """The second model against the first."""
 
     n: int
-    """Images that both answered."""
+    """Images that both runs tested."""
     only_first: int
-    """Images that only the first gets right."""
+    """Images that only the first classifies correctly."""
     only_second: int
     p_value: float
     """McNemar's test of equal accuracy; below 1 - LEVEL exactly where the interval of the difference excludes 0."""
     figures: Mapping[str, tuple[Interval, Interval, Interval]]
     """accuracy, loss and macro_f1 of the first, of the second, and the second minus the first."""
     recalls: Mapping[str, tuple[float, float]]
-    """Of each class, of the first and of the second."""
+    """Recall of each class: (first, second)."""
     disagreements: list[Disagreement]
 
     @property
     def is_worse(self) -> bool:
-        """Whether the second is significantly less accurate."""
+        """Return whether the second is significantly less accurate."""
         return self.only_second < self.only_first and self.p_value < 1 - LEVEL
 
     def verdict(self) -> str:
@@ -102,7 +102,7 @@ def read(path: Path) -> Answers:
     """Read predictions.csv.
 
     Raises:
-        ArtifactError: the file is missing or is none.
+        ArtifactError: the file is missing or is not a predictions.csv.
     """
     with artifacts.reading(path, "evaluate"), path.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -120,10 +120,10 @@ def read(path: Path) -> Answers:
 
 
 def compare(first: Answers, second: Answers) -> Comparison:
-    """Compare on the images that both answered.
+    """Compare two models on the images that both runs tested.
 
     Raises:
-        DataError: they have no image in common, or one under two labels.
+        DataError: they have no image in common, or an image has two labels.
     """
     first, second = _common(first, second)
     only_first = int((first.correct & ~second.correct).sum())

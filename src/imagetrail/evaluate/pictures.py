@@ -1,4 +1,4 @@
-"""The pictures of a training: curves, confusion, samples and mistakes. Equal inputs give equal PNG bytes."""
+"""Draw the pictures of a training: curves, confusion, samples and mistakes. Equal inputs give equal PNG bytes."""
 
 import csv
 from pathlib import Path
@@ -18,7 +18,7 @@ SAMPLES = 10
 """Images of each class in the sample gallery."""
 CLASSES_SHOWN = 20
 TEXT_UP_TO = 25
-"""Classes up to which a confusion matrix has numbers in its cells."""
+"""Largest number of classes for which the confusion matrix shows counts."""
 
 
 def draw(plots: Path, predictions: Predictions, test: Subset, mistakes_shown: int) -> None:
@@ -28,7 +28,7 @@ def draw(plots: Path, predictions: Predictions, test: Subset, mistakes_shown: in
         plots: the folder.
         predictions: of the test rows.
         test: the test rows.
-        mistakes_shown: how many mistakes are pictured at most.
+        mistakes_shown: the largest number of mistakes to draw.
     """
     confusion_matrix(plots / "confusion_matrix.png", predictions)
     learning_curves(plots / "learning_curves.png", plots / "history.csv")
@@ -54,7 +54,7 @@ def learning_curves(path: Path, history: Path) -> None:
 
 
 def confusion_matrix(path: Path, predictions: Predictions) -> None:
-    """Draw true classes down, predicted across; colour is the share of the true class, the number is the count."""
+    """Draw true classes in rows, predicted ones in columns; colours are shares of the true class, numbers counts."""
     classes = predictions.classes
     counts = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(counts, (predictions.labels, predictions.predicted), 1)
@@ -67,7 +67,7 @@ def confusion_matrix(path: Path, predictions: Predictions) -> None:
     size = 9 if len(classes) <= TEXT_UP_TO else 5
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
     axes.set_yticks(range(len(classes)), classes, fontsize=size)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{np.trace(counts)} of {counts.sum()} test images right")
+    axes.set(xlabel="predicted", ylabel="true", title=f"{np.trace(counts)} of {counts.sum()} test images correct")
     if len(classes) <= TEXT_UP_TO:
         for (row, column), count in np.ndenumerate(counts):
             if count:

@@ -1,4 +1,4 @@
-"""What stages hand to each other: places, contents, and atomic writing.
+"""The files that stages hand to each other: paths, formats, and atomic writes.
 
 artifacts.py  the places, tables and JSON files
 arrays.py     .npy files, written row by row and read as memory maps

@@ -24,12 +24,12 @@ MODELS = Path("models")
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 PRETRAINED = Path("data/pretrained")
-"""Which pretrained weights `download` found, in weights.json, and the file where it was fetched; see Weights."""
+"""Holds weights.json (see Weights), and the pretrained weights themselves if `download` fetched them."""
 CHECKPOINTS = Path(".imagetrail/checkpoints")
 """In the workspace, outside DVC's outputs."""
 REJECTED = Path("data/rejected.csv")
 FINDINGS = Path("data/findings.csv")
-"""Where a failing preprocess leaves its lists: outside DVC's outputs, so that `dvc checkout` restores those unasked."""
+"""Lists of a failing preprocess: outside DVC's outputs, so that `dvc checkout` restores those without asking."""
 
 
 class LabelRow(NamedTuple):
@@ -44,7 +44,7 @@ class LabelRow(NamedTuple):
     size: str
     """Bytes; empty where the file is missing."""
     sha256: str
-    """Of the file, or of the pixels where the source is one array; empty where the file is missing."""
+    """sha256 of the file, or of the pixels if the source is one array; empty if the file is missing."""
 
 
 class TensorRow(NamedTuple):
@@ -55,7 +55,7 @@ class TensorRow(NamedTuple):
     split: str
     group: str
     pixel_sha256: str
-    """Of the uint8 [C,H,W] pixels."""
+    """sha256 of the uint8 [C,H,W] pixels."""
 
 
 class Rejection(NamedTuple):
@@ -89,14 +89,14 @@ class Dataset:
     shape: list[int]
     """[N, C, H, W] of images.npy."""
     short_side: int | None
-    """What the short side of an image was resized to before the centre was cut; None where sides were stretched."""
+    """Pixels to which the short side was resized before cropping the centre; None if both sides were stretched."""
     rejected: int
     sizes: dict[str, list[int]]
     """Least, middle and largest `height` and `width` of the images in pixels, before they were changed."""
     findings: dict[str, int | None]
-    """How many of each kind of finding; see findings.csv. None where it was not looked for."""
+    """Number of findings of each kind in findings.csv; None if the check did not run."""
     sha256: str
-    """Of rows.csv, which holds the sha256 of every row's pixels: one value for the whole data set."""
+    """sha256 of rows.csv, which holds the sha256 of every row's pixels: one value for the whole data set."""
 
     @property
     def channels(self) -> int:

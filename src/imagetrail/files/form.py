@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Form:
-    """What every image is turned into."""
+    """The form that every image is converted to."""
 
     channels: int
     """1 is grey, 3 is RGB."""

@@ -35,18 +35,18 @@ class Card:
     image_size: list[int]
     """[height, width] in pixels."""
     short_side: int | None
-    """What the short side of an image is resized to before the centre is cut; None where sides are stretched."""
+    """Pixels to which the short side is resized before cropping the centre; None if both sides are stretched."""
     mean: list[float]
-    """Of each channel, for pixels in [0, 1]."""
+    """Mean of each channel, for pixels in [0, 1]."""
     std: list[float]
     parameters: int
     """All of them, frozen ones too."""
     sha256: str
-    """Of model.safetensors."""
+    """sha256 of model.safetensors."""
 
     @property
     def form(self) -> Form:
-        """What images are turned into."""
+        """Return the form that images are converted to."""
         height, width = self.image_size
         return Form(self.channels, (height, width), self.short_side)
 
@@ -74,7 +74,7 @@ class Classifier(nn.Module):
 
     @property
     def frozen(self) -> bool:
-        """Whether only the head learns, on the features of a frozen backbone."""
+        """Return whether only the head learns, on the features of a frozen backbone."""
         return bool(getattr(self.network, "frozen", False))
 
     @property

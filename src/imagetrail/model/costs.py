@@ -1,4 +1,4 @@
-"""What a model costs besides its mistakes."""
+"""Count a model's multiply-adds."""
 
 import torch
 from torch import nn

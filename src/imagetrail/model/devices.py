@@ -1,4 +1,4 @@
-"""Where torch computes, and how it is kept repeatable."""
+"""Choose torch's device and keep its arithmetic repeatable."""
 
 import os
 import platform

@@ -25,11 +25,11 @@ OPTIONS: Mapping[str, set[str]] = {
     "archive": TABLE_OPTIONS | {"archive", "sha256"},
     "parquet": COLUMN_OPTIONS,
 }
-"""What each source reads of section `download` besides `path`; those that are missing here read nothing else."""
+"""The options that each source reads from section `download` besides `path`; other sources read no more."""
 
 
 class Download(Section):
-    """Where the labelled images come from."""
+    """The source of the labelled images."""
 
     source: Literal[
         "digits", "csv", "folder", "archive", "parquet",

@@ -8,12 +8,12 @@ from imagetrail.params.section import Device, NonEmpty, Positive, Section, Share
 
 
 class Gate(Section):
-    """What a model must reach on the test rows; where it does not, `evaluate` fails. Null asks for nothing."""
+    """Limits that a model must meet on the test rows, or `evaluate` fails; null sets no limit."""
 
     accuracy: Share | None
     """At least."""
     recall: Share | None
-    """Of every class, at least."""
+    """Minimum for every class, in [0, 1]."""
     ece: Share | None
     """Expected calibration error, at most."""
     baseline: NonEmpty | None
@@ -21,7 +21,7 @@ class Gate(Section):
 
 
 class Evaluate(Section):
-    """How the model is measured on the test rows."""
+    """Settings of the evaluation on the test rows."""
 
     batch_size: Positive
     """Images in a step."""
@@ -30,7 +30,7 @@ class Evaluate(Section):
     calibration_bins: Positive
     """Equal-width bins of confidence for the expected calibration error."""
     mistakes: Positive
-    """How many of the most confident mistakes are pictured."""
+    """Number of the most confident mistakes to draw."""
     gate: Gate | None
     registry: NonEmpty | None
     """Name in MLflow's registry, where a model that passes the gate becomes the champion, which `imagetrail predict`

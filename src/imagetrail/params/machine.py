@@ -8,7 +8,7 @@ from imagetrail.params.section import NonEmpty, Section
 
 
 class Machine(Section):
-    """What cannot change an output's bytes; no stage lists it among its parameters."""
+    """Settings that cannot change an output's bytes; no stage lists them among its parameters."""
 
     jobs: int
     """Workers that decode images; -1 is one a core."""

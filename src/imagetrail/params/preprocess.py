@@ -20,7 +20,7 @@ Limit = Annotated[int, Field(ge=0)] | None
 
 
 class Limits(Section):
-    """How many images of a kind are allowed; one more fails the stage, and null allows any number. See health.py."""
+    """Largest number of images with each kind of finding (see health.py); more fail the stage. Null: any number."""
 
     duplicate: Limit
     """Images with the same pixels as an earlier one."""

@@ -31,11 +31,11 @@ class About(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
     system: str
-    """What it is, in a few words."""
+    """One-line description."""
     data: str
     """The data set."""
     parameters: str
-    """How many the network has, or what that depends on."""
+    """Number of parameters of the network, or what it depends on."""
     reach: str
     """The figure that it must reach on the test rows."""
 
@@ -49,7 +49,7 @@ class Recipe:
     text: str
     """The file as it is, with its header."""
     overlay: Mapping[str, Any]
-    """What differs from the default."""
+    """Values that differ from the default."""
 
 
 def names(root: Path) -> list[str]:

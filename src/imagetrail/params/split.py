@@ -8,7 +8,7 @@ from imagetrail.params.section import Section, Seed
 
 
 class Split(Section):
-    """Which rows train, which choose, which test."""
+    """Division of the rows into train, validation and test."""
 
     by: Literal["stratified", "hash"]
     """stratified draws the same share of every class; hash lets each image, or group, decide for itself, so that it

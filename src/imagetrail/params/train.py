@@ -68,7 +68,7 @@ class Augment(Named):
 
 
 class Train(Section):
-    """How the network is trained."""
+    """Settings of the training."""
 
     seed: Seed
     epochs: Positive
@@ -89,7 +89,7 @@ class Train(Section):
     normalisation: Normalisation | None
     """Null takes that of the pretrained weights, or the mean and standard deviation of the train rows."""
     keep: Literal["best", "last"]
-    """Which epoch's weights become the model: the best validation accuracy, or the last."""
+    """Epoch whose weights become the model: that with the best validation accuracy, or the last."""
     patience: Positive | None
     """Stop after so many epochs without a better validation accuracy; null trains all epochs."""
     max_params: Positive | None
@@ -102,7 +102,7 @@ class Train(Section):
 
     @property
     def steps_each_batch(self) -> bool:
-        """Whether the schedule moves with every batch instead of every epoch."""
+        """Return whether the schedule steps after every batch instead of every epoch."""
         return self.schedule is not None and self.schedule.name == "OneCycleLR"
 
     @model_validator(mode="after")

@@ -65,7 +65,7 @@ def sizes(root: Path, reader: Reader, options: Preprocess) -> tuple[tuple[int, i
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What `build` is asked for."""
+    """The request to `build`."""
 
     source: str
     """Name of the source, for dataset.json."""
@@ -229,7 +229,7 @@ def _write(
 
 
 class Chunk(NamedTuple):
-    """What a worker hands back."""
+    """A worker's result for one image."""
 
     pixels: Pixels
     """uint8 [n,C,H,W] of the n rows that can be used."""

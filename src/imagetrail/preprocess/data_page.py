@@ -1,4 +1,4 @@
-"""plots/data.png: a data set on one page, so that a wrong label or a doubled image meets the eye."""
+"""plots/data.png: a data set on one page, where wrong labels and duplicates are easy to see."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -79,8 +79,8 @@ def _overview(part: SubFigure, dataset: Dataset, found: Mapping[tuple[str, str],
     shapes, counts = np.unique(sizes, axis=0, return_counts=True)
     right.scatter(shapes[:, 1], shapes[:, 0], s=12 + 200 * counts / counts.max(), alpha=0.4, color="#4878a8", lw=0)
     _, _, height, width = dataset.shape
-    right.plot([width], [height], "x", color="#e07b39", label="what they are made into")
-    right.set(xlabel="width", ylabel="height", xlim=(0, None), ylim=(0, None), title="sizes in pixels")
+    right.plot([width], [height], "x", color="#e07b39", label="size of the tensors")
+    right.set(xlabel="width", ylabel="height", xlim=(0, None), ylim=(0, None), title="original sizes in pixels")
     right.legend(frameon=False, loc="lower right")
     drawing.plain(right)
 
@@ -94,7 +94,7 @@ def _classes(part: SubFigure, dataset: Dataset, images: Pixels, labels: Indices)
     axes = part.subplots()
     drawing.gallery(axes, lines, dataset.classes[:CLASSES], IMAGES)
     more = len(dataset.classes) - CLASSES
-    axes.set_title("from each class" + (f", {more} classes not shown" if more > 0 else ""))
+    axes.set_title("examples of each class" + (f", {more} classes not shown" if more > 0 else ""))
 
 
 def _findings(

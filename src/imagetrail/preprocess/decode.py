@@ -26,7 +26,7 @@ EXTENSIONS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG",
     ".png": "PNG", ".apng": "PNG", ".bmp": "BMP", ".dib": "BMP", ".gif": "GIF", ".webp": "WEBP",
 }  # fmt: skip
-"""What a file's name promises."""
+"""Format that each file name extension implies."""
 BACKGROUND = (255, 255, 255)
 JPEG_SCALES = (8, 4, 2)
 JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB"}
@@ -46,7 +46,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How an image is put upright, by its EXIF orientation."""
+"""The transposition that turns an image upright, by EXIF orientation."""
 REC_709 = (0.2125, 0.7154, 0.0721, 0.0)
 """Weights of red, green, blue and one in grey, as in skimage.color.rgb2gray."""
 

@@ -38,10 +38,10 @@ KINDS = ("duplicate", "near duplicate", "blank", "tiny", "odd shape", "misnamed"
 
 
 class Facts(NamedTuple):
-    """What is to be known of an image besides its pixels."""
+    """Facts about an image besides its pixels."""
 
     sha256: str
-    """Of the pixels."""
+    """sha256 of the pixels."""
     size: tuple[int, int]
     """(height, width) in pixels, before it was changed."""
     format: str
@@ -85,7 +85,7 @@ def _areas(side: int) -> Vectors:
 
 
 class Survey:
-    """What is remembered of each accepted image, in a few bytes."""
+    """A few bytes remembered of each accepted image."""
 
     def __init__(self, form: Form) -> None:
         """Begin with no image."""

@@ -1,4 +1,4 @@
-"""What made a run, run again in its checkout, with a store of its own."""
+"""Run the command that made a run again, in its checkout and with a store of its own."""
 
 import os
 from pathlib import Path

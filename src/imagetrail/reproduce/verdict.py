@@ -18,14 +18,14 @@ ORDER = ("train", "val", "model", "test", "sweep", "folds")
 
 
 class Verdict(NamedTuple):
-    """What came of it."""
+    """The result of a comparison."""
 
     word: Word
     """`equal` is within TOLERANCE."""
     first: str | None
     """The first thing that differs, in the order in which a run comes to them; None where nothing does."""
     surroundings: list[str] | None
-    """What differs of device, threads, Python and packages; None where it did not come to that."""
+    """Differences in device, threads, Python and packages; None if they were not compared."""
     compared: str
     """What was."""
 

@@ -19,7 +19,7 @@ PROGRAM_FOLDERS = (
     "/opt/homebrew/opt/postgresql*/bin",
     "/usr/local/opt/postgresql*/bin",
 )
-"""Where packages of Debian, Red Hat and Homebrew put the programs that are not on the PATH."""
+"""Folders in which packages of Debian, Red Hat and Homebrew install the programs outside the PATH."""
 START_TIMEOUT = 300
 """Seconds for it to accept connections, and to stop."""
 

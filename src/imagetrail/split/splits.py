@@ -1,4 +1,4 @@
-"""Which rows train, which choose, which test; what belongs together stays on one side."""
+"""Split the rows into train, validation and test; groups and duplicates stay on one side."""
 
 import hashlib
 from array import array
@@ -19,7 +19,7 @@ from imagetrail.split.stratified import stratified_split
 Keys = npt.NDArray[np.uint64]
 SIDES: tuple[arrays.Rows, ...] = ("train", "val", "test")
 LEAKS = Path("data/leaks.csv")
-"""Where a failing split leaves its list: outside DVC's outputs, so that `dvc checkout` restores those unasked."""
+"""The list that a failing split writes: outside DVC's outputs, so that `dvc checkout` restores those without asking."""
 LEAKS_SHOWN = 20
 
 
@@ -35,7 +35,7 @@ class Leak(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """What data/tensors tells about each row for the split."""
+    """Properties of each row of data/tensors that the split uses."""
 
     labels: Indices
     """int64 [N], class index."""

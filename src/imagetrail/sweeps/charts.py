@@ -1,4 +1,4 @@
-"""The pictures of a sweep: how it went, and which parameters mattered."""
+"""Draw the pictures of a sweep: optimisation history and parameter importance."""
 
 from collections.abc import Sequence
 from itertools import accumulate

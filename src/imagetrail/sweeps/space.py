@@ -25,7 +25,7 @@ class _Model(BaseModel):
 
 
 class Dimension(_Model):
-    """How one parameter is drawn: from `low` to `high`, both included, or out of `choices`."""
+    """The values of one parameter: from `low` to `high`, both included, or one of `choices`."""
 
     low: int | float | None = None
     high: int | float | None = None
@@ -69,7 +69,7 @@ class Space(_Model):
     """A file of sweeps/."""
 
     about: str
-    """What it is, in a few words."""
+    """One-line description."""
     objective: Literal["val_accuracy", "val_loss"]
     """Figure of the kept epoch: the accuracy is maximised, the loss minimised."""
     parameters: Annotated[dict[str, Dimension], Field(min_length=1)]

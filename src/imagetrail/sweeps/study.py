@@ -46,7 +46,7 @@ PARENT_RUN = "parent_run"
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for."""
+    """The request for a sweep."""
 
     space: str
     """Name of a file of sweeps/."""
@@ -182,11 +182,11 @@ def _done(study: "optuna.Study") -> int:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sweep found."""
+    """The result of a sweep."""
 
     plan: Plan
     trials: list[FrozenTrial]
-    """Those that count, in the order in which they began."""
+    """Complete and pruned trials, in the order in which they started."""
     best: FrozenTrial
 
     @classmethod

@@ -26,14 +26,14 @@ from imagetrail.tracking.tags import PARENT, SWEEP, TRIAL
 from imagetrail.train.loop import Epoch
 
 FAILURE, TRIAL_PROCESS, RUN = "failure", "process", "run"
-"""What is noted beside a trial: why it failed, who runs it, its run in MLflow."""
+"""Attributes of a trial: the reason of a failure, the process that runs it, its run in MLflow."""
 FOLD_INDEX = "fold"
 """The one parameter of a trial of cross-validation."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the workers of a sweep share."""
+    """The settings that the workers of a sweep share."""
 
     root: str
     study: str
@@ -60,7 +60,7 @@ class Plan:
 
     @property
     def minimised(self) -> bool:
-        """Whether less is better."""
+        """Return whether smaller values are better."""
         return self.space is not None and self.space["objective"] == "val_loss"
 
 

@@ -1,4 +1,4 @@
-"""What is logged of a run, as values: a call is made at once, or written down and made when the store answers again.
+"""The calls that log a run, as values: made at once, or saved and made when the store answers again.
 
 Making a call twice is like making it once, since a reply can be lost after the store has accepted the call.
 """
@@ -51,7 +51,7 @@ class LogMetrics(_Call):
     time: int
     """Milliseconds of Unix time."""
     of_model: bool
-    """Whether they are tied to the run's model."""
+    """Whether to link the metrics to the run's model."""
 
     @override
     def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:

@@ -1,4 +1,4 @@
-"""What a run holds, logged from the files that the stages wrote: a rebuilt run holds the same."""
+"""Log the contents of a run from the stages' files, so that a rebuilt run has the same contents."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""What a store did not take: calls kept on disk in their order, and made when the store answers again.
+"""Keep calls that the store did not accept, in order on disk, and make them when it answers again.
 
 An entry is a folder for one run. It is locked by the process that fills it; what a dead process leaves is sent by the
 next one that reaches the store, and each call is made once, however often sending is interrupted.
@@ -30,7 +30,7 @@ OUTBOX = Path(".imagetrail/outbox")
 
 @dataclass(frozen=True)
 class Header:
-    """Which run an entry is for."""
+    """The run that an entry is for."""
 
     store: str
     """sha256 of the tracking URI, which itself may hold a secret."""
@@ -43,7 +43,7 @@ class Header:
     start: int
     """Milliseconds of Unix time."""
     ends: bool
-    """Whether whoever filled the entry was to end the run."""
+    """Whether the process that filled the entry was to end the run."""
 
 
 class Entry:
@@ -110,7 +110,7 @@ class Entry:
 
     @property
     def header(self) -> Header:
-        """Which run it is for."""
+        """Return the run that the entry is for."""
         return Header(**json.loads((self.folder / "header.json").read_text(encoding="utf-8")))
 
     def _run(self, client: "mlflow.MlflowClient", experiment_id: str) -> str:

@@ -1,4 +1,4 @@
-"""What the store holds of a run, read back: all that it takes to repeat the run and to compare the two."""
+"""Read a run back from the store: everything needed to repeat it and to compare the two."""
 
 import json
 from collections.abc import Mapping
@@ -29,11 +29,11 @@ class Record:
     name: str
     tags: Mapping[str, str]
     params: Mapping[str, str]
-    """As MLflow shows them."""
+    """Logged parameters, in MLflow's text form."""
     figures: Mapping[str, Mapping[int, float]]
     """Every metric's value at each step, but for those of the machine."""
     digest: str | None
-    """Of the data set: the first 8 digits of its sha256. None where the run is not a training."""
+    """First 8 digits of the data set's sha256; None if the run is not a training."""
     files: Path
     """Folder with those of FILES that the run has."""
 

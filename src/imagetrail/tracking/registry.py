@@ -1,4 +1,4 @@
-"""What other runs answered for the test images, and the registered model that is the champion."""
+"""Find runs, their predictions for the test images, and the champion among the registered models."""
 
 import re
 import tempfile

@@ -27,7 +27,7 @@ T = TypeVar("T")
 PACKAGE = Path(__file__).parents[1]
 
 GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
-"""What MLflow calls a run that nobody named."""
+"""The form of the names that MLflow generates for runs."""
 BACKOFF = 20
 """A store that failed is asked again after so many times as long as the failure took, so that a training loses a
 twentieth of its time at most."""
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def reachable(self) -> bool:
-        """Whether the store answered when it was last asked."""
+        """Return whether the store answered its last request."""
         return self._retry_at is None
 
     def ask(self, question: Callable[["mlflow.MlflowClient"], T]) -> T | None:

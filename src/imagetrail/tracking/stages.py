@@ -1,4 +1,4 @@
-"""What the stages call: log a training, add its evaluation, rebuild a lost run from files, or repeat a cached one."""
+"""The functions that stages call: log a training, add its evaluation, rebuild a lost run, fill a cached run."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""Which MLflow store is used, and how the default one begins.
+"""Choose the MLflow store, and create the default one.
 
 The default is SQLite at the repository's root by absolute path, so that `mlflow ui`, queued experiments in temporary
 folders and `mlflow run` meet in one table. MLFLOW_TRACKING_URI, when set, wins.

@@ -78,10 +78,10 @@ OnEpoch = Callable[[Epoch, float | None], None]
 
 @dataclass(frozen=True)
 class Task:
-    """What to train, and on what."""
+    """The card of the model to train, its weights to start from, and its data."""
 
     card: Card
-    """What to build; see normalisation.new_card."""
+    """Description of the model to build; see normalisation.new_card."""
     weights: Path | None
     """The file that model.weights names."""
     train: Subset
@@ -177,7 +177,7 @@ class _Training:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all epochs are done, or `patience` of them went by without a better one."""
+        """Return whether all epochs are done, or `patience` of them brought no improvement."""
         if self._options.patience is not None and self.history:
             best = max(range(len(self.history)), key=lambda index: _rank(self.history[index]))
             if len(self.history) - 1 - best >= self._options.patience:

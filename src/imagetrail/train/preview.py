@@ -37,5 +37,5 @@ def augmented(path: Path, subset: Subset, transforms: Sequence[Augment], seed: i
     axes = figure.subplots()
     axes.imshow(sheet, interpolation="nearest")
     axes.set_axis_off()
-    axes.set_title(f"train images and {', '.join(t.name for t in transforms)}", fontsize=9, wrap=True)
+    axes.set_title(f"train images (left) augmented by {', '.join(t.name for t in transforms)}", fontsize=9, wrap=True)
     drawing.save(figure, path)
