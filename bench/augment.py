@@ -14,7 +14,7 @@ AFFINE = {"name": "RandomAffine", "degrees": 10.0, "translate": [0.1, 0.1], "sca
 
 
 def measure() -> list[Row]:
-    """Both sides in turn, on a batch of digits and a batch of small photographs."""
+    """Time both in turn, on a batch of digits and a batch of small photographs."""
     return [_compare(1, 28), _compare(3, 64)]
 
 

@@ -2,7 +2,7 @@
 
 Run by `make figures`; IMAGETRAIL_TEST_DATA names the folder of images and weights. Each figure is one `mlflow run` with
 the parameters below. Finished figures are in bench/results/figures.json and are not repeated while the recipe is the
-same; a training that was interrupted goes on from its last epoch.
+same; an interrupted training resumes after its last epoch.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench/results/figures.json"
 RESNET50 = {"model.name": "resnet50", "model.weights": "resnet50-imagenet-fp16.pth"}
-"""The weights that are to be had without a network; the recipes name torchvision's."""
+"""Weights that are available without a network; the recipes name torchvision's."""
 SUBSET = {"download.source": "csv", "download.images": "images", "download.split_column": "split"}
 ON_CPU = {"model.stem": "32", "model.widths": "[64, 128, 256]", "train.batch_size": "128"}
 
@@ -63,7 +63,7 @@ FIGURES = [
 
 
 def main() -> None:
-    """Reach every figure that is not there yet, then print the table."""
+    """Train for every missing figure, then print the table."""
     folder = os.environ.get("IMAGETRAIL_TEST_DATA")
     if not folder:
         raise SystemExit(
@@ -92,7 +92,7 @@ def prefix(figure: Figure) -> str:
 
 
 def reach(figure: Figure, data: Path, seed: int) -> dict[str, float | str]:
-    """Run a recipe through MLflow's door and read its run."""
+    """Run a recipe with `mlflow run` and read its run."""
     import mlflow
     from mlflow.projects import run
 
@@ -119,7 +119,7 @@ def reach(figure: Figure, data: Path, seed: int) -> dict[str, float | str]:
 
 
 def table(done: Mapping[str, Mapping[str, float]]) -> str:
-    """A line for each recipe and data set: accuracy as mean and spread over the seeds."""
+    """Format one row per recipe and data set: accuracy as mean and spread over the seeds."""
     lines = ["| recipe | data | parameters | test accuracy | seeds | minutes each |", "|---|---|---|---|---|---|"]
     for figure in FIGURES:
         runs = [values for key, values in done.items() if key.startswith(prefix(figure))]

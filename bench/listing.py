@@ -21,7 +21,7 @@ print(time.perf_counter() - begin, peak() - before)
 
 
 def measure() -> list[Row]:
-    """Seconds for the files; memory beyond what the imports take for the rows, all of one class's missing images."""
+    """Measure seconds for the files, and for the rows the memory beyond that of the imports."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         _params(root, "folder")

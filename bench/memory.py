@@ -45,7 +45,7 @@ print(own / 1024, workers / 1024)
 
 
 def measure() -> list[Row]:
-    """Peak resident memory of the stage's process and of its largest worker, in MiB."""
+    """Return the peak resident memory of the stage's process and of its largest worker, in MiB."""
     peaks: dict[str, list[tuple[float, float]]] = {"preprocess": [], "split": []}
     for count in SIZES:
         with tempfile.TemporaryDirectory() as folder:

@@ -28,7 +28,7 @@ TWO_CORES = 1.6
 
 
 def measure() -> list[Row]:
-    """Both sides in turn on the same JPEG files, grey, warm disk."""
+    """Time both in turn on the same JPEG files, in grey, from a warm disk."""
     return [row for (side, size), goal in GOALS.items() for row in _compare(side, size, goal)]
 
 
@@ -71,7 +71,7 @@ def _compare(side: int, size: int, goal: float) -> Sequence[Row]:
 
 
 def _photographs(folder: Path, side: int) -> list[Path]:
-    """Smooth noise, whose JPEG is about as long as that of a photograph."""
+    """Generate smooth noise whose JPEG is about as large as a photograph's."""
     folder.mkdir()
     random = np.random.default_rng(0)
     paths = []

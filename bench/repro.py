@@ -17,7 +17,7 @@ MAKE = ("make", "--old-file=.venv/installed")
 
 
 def measure() -> list[Row]:
-    """In a fresh clone that shares this environment."""
+    """Measure in a fresh clone that shares this environment."""
     with tempfile.TemporaryDirectory() as folder:
         clone, empty = Path(folder) / "clone", Path(folder) / "empty"
         _run(Path(), "git", "clone", "--quiet", ".", str(clone))

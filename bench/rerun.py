@@ -17,7 +17,7 @@ files, so a comment in a decoder retrains no model. Files of src/imagetrail, by 
 
 
 def radius() -> dict[tuple[str, ...], list[str]]:
-    """The package's Python files by the stages that depend on them, as dvc.yaml has it."""
+    """Return the package's Python files by the stages that depend on them, from dvc.yaml."""
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     deps = {name: [ROOT / dep for dep in stage["deps"] if dep.startswith("src/")] for name, stage in stages.items()}
     found: dict[tuple[str, ...], list[str]] = defaultdict(list)
@@ -28,7 +28,7 @@ def radius() -> dict[tuple[str, ...], list[str]]:
 
 
 def page() -> str:
-    """The table of docs/rerun.md."""
+    """Format the table of docs/rerun.md."""
     found = radius()
     lines = [HEADER + "| stages that rerun | files | which |", "|---|---|---|"]
     for concerned, files in sorted(found.items(), key=lambda item: (-len(item[0]), item[0])):

@@ -17,7 +17,7 @@ print(time.perf_counter() - begin, "torch" in sys.modules)
 
 
 def measure() -> list[Row]:
-    """Import each stage and read its parameters, in a new process."""
+    """Time imports and reading parameters for each stage, in a new process."""
     rows = []
     for stage in ("download", "preprocess", "split"):
         done = subprocess.run(

@@ -16,7 +16,7 @@ class Row(NamedTuple):
 
 
 def show(heading: str, rows: list[Row]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [heading, "", "| what | measured | goal | |", "|---|---|---|---|"]
     lines += [
         f"| {row.what} | {row.measured} | {row.goal} | {'holds' if row.held else 'DOES NOT HOLD'} |" for row in rows
@@ -25,7 +25,7 @@ def show(heading: str, rows: list[Row]) -> str:
 
 
 def interleaved(actions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each action, the actions taking turns, so that a noisy machine is noisy for all."""
+    """Return the seconds of each action; actions take turns, so that a noisy machine affects all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(rounds):
         for name, action in actions.items():
@@ -36,5 +36,5 @@ def interleaved(actions: Mapping[str, Callable[[], object]], rounds: int) -> dic
 
 
 def spread(seconds: list[float]) -> str:
-    """Median and range."""
+    """Format the median and the range."""
     return f"{statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"

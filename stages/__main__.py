@@ -1,4 +1,4 @@
-"""All stages: `python -m stages` is what `make repro` runs, `project` and `sweep` behind it what `mlflow run` runs."""
+"""Run all stages: `make repro` calls `python -m stages`, and `mlflow run` adds `project` or `sweep`."""
 
 import sys
 from pathlib import Path

@@ -15,7 +15,7 @@ from imagetrail.tracking.stages import log_evaluation
 
 
 def main(root: Path = Path()) -> None:
-    """Measure the model on the rows that chose nothing."""
+    """Measure the model on the test rows, which influenced no choice."""
     params = load_params(root)
     test = arrays.open_subset(root, "test")
     names = artifacts.image_names(root, test.rows.tolist())

@@ -14,7 +14,7 @@ from imagetrail.split import splits
 
 
 def main(root: Path = Path()) -> None:
-    """Choose rows; pixels stay where they are."""
+    """Choose rows; pixels are not copied."""
     params = load_params(root)
     sides, leaks = splits.split_rows(root, params.split)
     for name, rows in sides.items():

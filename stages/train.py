@@ -13,7 +13,7 @@ from imagetrail.train import checkpoints, loop, normalisation
 
 
 def main(root: Path = Path()) -> None:
-    """Train on the train rows, choose on the validation rows."""
+    """Train on the train rows, select on the validation rows."""
     params = load_params(root)
     train, val = arrays.open_subset(root, "train"), arrays.open_subset(root, "val")
     weights = artifacts.read_weights(root)

@@ -2,21 +2,21 @@
 
 A guided tour. An image walks through these rooms in order; each room's docstring lists what it holds.
 
-    params/      what was asked for: params.yaml, section by section
+    params/      params.yaml, section by section
     files/       what the stages hand to each other
     download/    find the labelled images, and list them
     preprocess/  decode each image into an array
     split/       choose the rows that train, validate and test
-    model/       the network, and all it needs to answer for an image
+    model/       the network, and all it needs to classify an image
     train/       fit it
-    evaluate/    measure it, and decide whether it passes
-    predict/     answer for new image files
-    compare/     put runs beside each other
-    tracking/    tell MLflow, which no other room knows
+    evaluate/    measure it, and decide whether it passes the gate
+    predict/     classify new image files
+    compare/     compare runs with each other
+    tracking/    log to MLflow, which no other room imports
     sweeps/      train many times
     reproduce/   repeat a logged run
     server/      MLflow on PostgreSQL
-    doors/       the ways in: `imagetrail`, `make repro`, `mlflow run`
+    doors/       the entry points: `imagetrail`, `make repro`, `mlflow run`
 
 The files beside them serve every room: errors, console, programs, git, addresses, drawing, parquet_file. A room imports
 the rooms above it in this list, never those below; tests/test_contracts.py holds that.

@@ -1,4 +1,4 @@
-"""Addresses that may carry secrets: what is allowed into params.yaml, and how one is shown."""
+"""Check and print addresses that may contain secrets."""
 
 import os
 import re
@@ -18,9 +18,9 @@ def is_address(text: str) -> bool:
 
 
 def problem(address: str) -> str | None:
-    """Explain why an address is not allowed in params.yaml, without repeating a secret; None where it is.
+    """Explain why an address is not allowed in params.yaml, without repeating a secret; None if it is allowed.
 
-    params.yaml goes into git, its values into dvc.lock and MLflow, so a secret in it is a secret no longer.
+    params.yaml goes into git, its values into dvc.lock and MLflow, so a secret in it would become public.
     """
     if VARIABLE.fullmatch(address):
         return None
@@ -42,7 +42,7 @@ def expand(address: str) -> str:
     """Replace each `$NAME` in an address by its environment variable.
 
     Raises:
-        DataError: one of them is not set, or the whole is not a web address.
+        DataError: a variable is not set, or the result is not a web address.
     """
 
     def value(match: re.Match[str]) -> str:

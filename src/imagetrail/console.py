@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 
 def bar(description: str, *, total: int | None, unit: str, done: int = 0) -> "tqdm[NoReturn]":
-    """Create a progress bar that the caller moves; it is hidden where stderr is not a terminal.
+    """Create a progress bar that the caller advances; it is hidden unless stderr is a terminal.
 
     Args:
         description: of the work.
-        total: units of all the work; None where that is not known.
-        unit: what is counted.
-        done: units done before.
+        total: number of units; None if unknown.
+        unit: name of the units.
+        done: units already done.
     """
     return tqdm(
         desc=description,
@@ -31,7 +31,7 @@ def bar(description: str, *, total: int | None, unit: str, done: int = 0) -> "tq
 
 
 def progress(items: Iterable[T], *, total: int | None, description: str, unit: str) -> Iterator[T]:
-    """Show a bar while `items` are consumed."""
+    """Show a progress bar while `items` are consumed."""
     with bar(description, total=total, unit=unit) as moving:
         for item in items:
             yield item

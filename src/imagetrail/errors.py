@@ -5,7 +5,7 @@ ImagetrailError           one sentence: the name, the value, the fix
 ├── DataError             the user's table, images or labels
 ├── ArtifactError         a file that a stage reads or writes
 ├── TrainingError         a training that cannot start or continue
-├── GateError             a model that does not reach what evaluate.gate asks for
+├── GateError             a model that does not pass evaluate.gate
 ├── ReproductionError     a run that cannot be repeated
 └── ServerError           our own server cannot start
 """
@@ -38,15 +38,15 @@ class TrainingError(ImagetrailError):
 
 
 class GateError(ImagetrailError):
-    """The model does not reach what evaluate.gate asks for."""
+    """The model does not pass evaluate.gate."""
 
 
 class ReproductionError(ImagetrailError):
-    """A run that cannot be repeated: something that it was made of is missing or has changed."""
+    """A run cannot be repeated: one of its inputs is missing or has changed."""
 
 
 class Stopped(Exception):  # noqa: N818  # no error, and no ImagetrailError
-    """A training that is stopped on purpose before its last epoch, such as a pruned trial."""
+    """A training was stopped on purpose before its last epoch, such as a pruned trial."""
 
 
 class ServerError(ImagetrailError):
@@ -63,8 +63,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 def guard(main: Callable[[], None]) -> None:
     """Run a command's `main` and turn its errors into one line and an exit code.
 
-    Exit codes: 2 for the user's mistakes, 130 after Ctrl-C, 143 after SIGTERM. A traceback is printed only
-    for faults of ours, or with IMAGETRAIL_DEBUG=1.
+    Exit codes: 2 for the user's mistakes, 130 after Ctrl-C, 143 after SIGTERM. A traceback is printed only for internal
+    errors, or with IMAGETRAIL_DEBUG=1.
     """
 
     def terminate(signum: int, frame: object) -> None:

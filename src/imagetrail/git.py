@@ -18,11 +18,11 @@ class GitState:
     commit: str
     branch: str
     patch: str
-    """Binary-safe difference of the working tree to the commit; empty where there is none."""
+    """Binary-safe diff of the working tree against the commit; empty if there is none."""
     untracked: list[Path]
-    """Files that git neither has nor ignores, from the root."""
+    """Paths of untracked files, from the root."""
     changed: Mapping[str, str | None]
-    """By path, of every file that the commit lacks or has otherwise: its sha256, or where a link leads; None: gone."""
+    """For each file that differs from the commit, by path: its sha256, or the target of a link; None if deleted."""
 
     @property
     def dirty(self) -> bool:
@@ -31,7 +31,7 @@ class GitState:
 
 
 def read_state(root: Path) -> GitState | None:
-    """Read the state of the repository at `root`; None where there is none, or no commit yet."""
+    """Read the state of the repository at `root`; None without a repository or a commit."""
     try:
         commit = output(root, "rev-parse", "--verify", "HEAD").strip()
         untracked = _names(root, "ls-files", "--others", "--exclude-standard")
@@ -54,7 +54,7 @@ def _fingerprint(path: Path) -> str | None:
 
 
 def output(root: Path, *arguments: str) -> str:
-    """Return what git prints.
+    """Return the output of a git command.
 
     Raises:
         subprocess.CalledProcessError: git fails; `stderr` has its message.
@@ -65,7 +65,7 @@ def output(root: Path, *arguments: str) -> str:
 
 
 def answer(root: Path, *arguments: str) -> str | None:
-    """Return what git prints, or None where it fails."""
+    """Return the output of a git command, or None if it fails."""
     try:
         return output(root, *arguments)
     except (subprocess.CalledProcessError, FileNotFoundError):
@@ -73,7 +73,7 @@ def answer(root: Path, *arguments: str) -> str | None:
 
 
 def ignores(root: Path, folder: str) -> bool:
-    """Return whether git ignores what is in a folder of the repository."""
+    """Return whether git ignores the contents of a folder of the repository."""
     return answer(root, "check-ignore", "--quiet", f"{folder}/x") is not None
 
 

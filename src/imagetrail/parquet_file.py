@@ -19,18 +19,18 @@ class Row(NamedTuple):
     """A row of a file."""
 
     image: bytes | None
-    """The image file; None where the cell is empty or names a file elsewhere."""
+    """The encoded image; None if the cell is empty or names an external file."""
     others: list[str | None]
-    """The other columns as text; None where a cell is empty."""
+    """The other columns as text; None if a cell is empty."""
 
 
 def rows(path: Path, image_column: str, other_columns: list[str]) -> Iterator[Row]:
     """Yield the rows of a file.
 
-    A column of numbers for which the file's metadata names classes (ClassLabel of Hugging Face) gives the names.
+    A numeric column yields class names if the file's metadata has them (ClassLabel of Hugging Face).
 
     Raises:
-        DataError: it is not a Parquet file, lacks a column, or a column is of a type that is not understood.
+        DataError: it is not a Parquet file, lacks a column, or a column has an unsupported type.
     """
     with _opened(path) as file:
         schema = file.schema_arrow

@@ -1,4 +1,4 @@
-"""Programs of the environment that work in the user's sight."""
+"""Run programs of the environment with their output visible."""
 
 import subprocess
 import sys
@@ -18,16 +18,16 @@ def run(
         module: such as `dvc`.
         arguments: of the program.
         python: the interpreter.
-        environment: variables of the process; None takes ours.
+        environment: variables of the process; None inherits ours.
 
     Raises:
-        ImagetrailError: it ended with another code than 0.
+        ImagetrailError: it ended with a code other than 0.
     """
     process = subprocess.Popen([python, "-m", module, *arguments], cwd=root, env=environment)
     try:
         code = process.wait()
     except KeyboardInterrupt:
-        process.wait()  # it got the signal too, and cleans up
+        process.wait()  # the child got the signal too, and cleans up
         raise
     except SystemExit:  # SIGTERM was sent to us only
         process.terminate()

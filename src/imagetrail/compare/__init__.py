@@ -1,4 +1,4 @@
-"""`imagetrail compare`: runs beside each other, as a table, as JSON and as a page.
+"""`imagetrail compare`: compare runs in a table, in JSON and on a page.
 
 May import: errors, console, drawing, files, evaluate.
 """

@@ -20,7 +20,7 @@ PICTURES = 60
 
 
 def write(report: Report, path: Path, root: Path) -> None:
-    """Write the page, with the images on which the models differ where data/tensors holds them."""
+    """Write the page, with the images on which the models differ, if data/tensors holds them."""
     pictures = _pictures(report, root)
     parts = [_table(["parameter", *report.names], ([n, *map(dash, v)] for n, v in report.parameters.items()))]
     for name, found in zip(report.names[1:], report.comparisons, strict=True):
@@ -44,7 +44,7 @@ def write(report: Report, path: Path, root: Path) -> None:
 
 
 def _pictures(report: Report, root: Path) -> dict[str, str]:
-    """Return images by name as data URLs; none where data/tensors holds other data."""
+    """Return images by name as data URLs; empty if data/tensors holds other data."""
     try:
         dataset = artifacts.read_dataset(root)
     except ArtifactError:

@@ -28,7 +28,7 @@ class LoggedRun:
 
 @dataclass(frozen=True)
 class Report:
-    """Some runs against the first of them."""
+    """The comparison of a first run with others."""
 
     runs: list[str]
     """Ids."""
@@ -38,10 +38,10 @@ class Report:
     parameters: Mapping[str, list[str | None]]
     """Parameters that differ: one value per run, None if the run lacks the parameter."""
     comparisons: list[Comparison]
-    """Every run but the first against the first."""
+    """The first run compared with each of the others."""
 
     def text(self) -> str:
-        """For a terminal."""
+        """Format the report for a terminal."""
         lines = []
         if self.parameters:
             lines += _columns([["parameter", *self.names], *([n, *map(dash, v)] for n, v in self.parameters.items())])
@@ -93,12 +93,12 @@ def report(runs: Sequence[LoggedRun]) -> Report:
 
 
 def _unquoted(value: str | None) -> str | None:
-    """Strip the shell quotes with which `mlflow run` logs what was typed."""
+    """Strip the shell quotes with which `mlflow run` logs typed values."""
     return value if value is None else value.strip("'")
 
 
 def dash(value: str | None) -> str:
-    """Show a parameter, or a dash where a run has none."""
+    """Show a parameter, or a dash if the run has none."""
     return "–" if value is None else value
 
 

@@ -1,4 +1,4 @@
-"""The command `imagetrail`: the few things that neither dvc nor mlflow does."""
+"""The command `imagetrail`: the few things that neither DVC nor MLflow does."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run a command with its arguments; raise what `guard` turns into one line and an exit code."""
+    """Run a command with its arguments; `guard` turns what it raises into one line and an exit code."""
     parsed = parser().parse_args(arguments)
     parsed.command(parsed)
 

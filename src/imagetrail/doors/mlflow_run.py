@@ -1,7 +1,8 @@
-"""`mlflow run`: the same pipeline with overrides, in a copy, so that the workspace stays as it was.
+"""`mlflow run`: the same pipeline with overrides, in a copy, so that the workspace does not change.
 
 In a checkout with a commit this is `dvc exp run --temp`. Without one, and in a shallow clone, the pipeline runs in
-place and what was there is put back: MLflow makes a shallow clone of a git URI, and DVC loses its experiments there.
+place and the earlier files are restored: MLflow makes a shallow clone of a git URI, and DVC loses its experiments
+there.
 """
 
 import os
@@ -110,7 +111,7 @@ def _files_of(root: Path, experiment: str) -> Iterator[Path]:
 
 
 def _settle(root: Path, files: Path, params: Params) -> None:
-    """Fill the run that `mlflow run` opened, where no stage did."""
+    """Fill the run that `mlflow run` opened, if no stage did."""
     if os.environ.get("MLFLOW_RUN_ID"):
         from imagetrail.tracking.stages import fill_cached_run
 

@@ -1,6 +1,6 @@
-"""`make repro`: DVC's pipeline, the run that MLflow must hold for its model, and a report of what it reached.
+"""`make repro`: run DVC's pipeline, ensure that MLflow has the run of its model, and report the figures.
 
-The path with nothing to do imports neither torch nor mlflow.
+With nothing to do it imports neither torch nor mlflow.
 """
 
 import gc
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def report() -> None:
-    """Make sure that the model has a run and MLflow what it missed; print figures, files and the way to its UI."""
+    """Ensure that the model has a run, send what MLflow missed, and print figures, files and how to open the UI."""
     root = Path()
     train, test = artifacts.read_metrics(root, "train"), artifacts.read_metrics(root, "test")
     card = artifacts.read_card(root)
@@ -53,7 +53,7 @@ def report() -> None:
 
 
 def _has_run(root: Path, model_sha256: str) -> bool:
-    """Return whether the default store has a run of the model, straight from SQLite; False where a server is used."""
+    """Return whether the default store has a run of the model, directly from SQLite; False if a server is used."""
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return False
     database = artifacts.workspace(root) / store.DATABASE

@@ -3,9 +3,9 @@
 sources.py                     the table of sources; a new source is a file here and a row there
 digits.py table.py folders.py archive.py parquet.py torchvision_arrays.py torchvision_photographs.py
                                one source each
-job.py                         what a source is asked for
+job.py                         the request that every source gets
 listing.py names.py            images on disk, sorted and checked
-fetch.py unpack.py             files from the web, archives from strangers
+fetch.py unpack.py             downloads, and untrusted archives
 weights.py                     pretrained weights
 
 May import: errors, console, addresses, parquet_file, files, params.

@@ -15,12 +15,12 @@ UNPACKED = ".unpacked"
 
 
 def load(job: SourceJob) -> Iterator[LabelRow]:
-    """Fetch and unpack the archive, then read it as `csv` where it holds the table, else as `folder`.
+    """Fetch and unpack the archive, then read it as `csv` if it contains the table, else as `folder`.
 
-    Folders that hold nothing but one folder are left out, so that pets.zip may begin with pets/.
+    A folder that contains only one folder is skipped, so pets.zip may start with pets/.
 
     Raises:
-        DataError: the archive cannot be had or is not to be trusted, or what is in it cannot be used.
+        DataError: the archive cannot be obtained or is not safe, or its contents cannot be used.
     """
     unpacked = job.folder / UNPACKED
     called = shown(str(job.options.archive))
@@ -34,7 +34,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     has_table = (inside.local / job.options.table).is_file()
     try:
         yield from (table if has_table else folders).load(inside)
-    except DataError as error:  # whose places are those of a folder that is gone now
+    except DataError as error:  # which names paths of a folder that no longer exists
         raise DataError(str(error).replace(f"{inside.local}/", "").replace(str(inside.local), called)) from None
 
 
@@ -42,7 +42,7 @@ def _archive(job: SourceJob) -> Path:
     name, sha256 = job.options.archive, job.options.sha256
     assert name is not None, "params/download.py: this source has one"
     if is_address(name):
-        from imagetrail.download.fetch import fetch  # requests is for those who need it
+        from imagetrail.download.fetch import fetch  # requests is imported only if needed
 
         return fetch(name, job.root / DOWNLOADS, sha256)
     path = job.local / name

@@ -1,4 +1,4 @@
-"""`digits`: 1,797 handwritten digits of 8x8 pixels that scikit-learn carries, so that the first run needs no network.
+"""`digits`: 1,797 handwritten digits of 8x8 pixels from scikit-learn, so that the first run needs no network.
 
 They are the test part of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998).
 """

@@ -1,4 +1,4 @@
-"""Files from the web: resumed where they broke off, checked, and never half there."""
+"""Download files: interrupted downloads resume, files are checked, and no incomplete file is left."""
 
 import hashlib
 import ipaddress
@@ -22,7 +22,7 @@ REDIRECTS = 5
 TIMEOUT = 15.0
 """Seconds to connect, and between two pieces."""
 SLOWEST = 1024
-"""Bytes a second, over any span of STALL_SPAN seconds; a slower server has stalled."""
+"""Bytes per second over any STALL_SPAN seconds; a slower server counts as stalled."""
 STALL_SPAN = 20.0
 FETCH_PIECE = 2**16
 FINAL = {401: "it asks for credentials", 403: "it is not allowed", 404: "there is no such file", 410: "it was removed"}
@@ -30,7 +30,7 @@ GOOGLE = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
 
 
 class _BrokenOffError(Exception):
-    """A try that failed and may be repeated; `wait` is what the server asked for, in seconds."""
+    """A failed attempt that may be repeated; `wait` is the delay that the server requested, in seconds."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -40,18 +40,18 @@ class _BrokenOffError(Exception):
 def fetch(address: str, folder: Path, sha256: str | None) -> Path:
     """Download a file, or take it from an earlier download if its sha256 is known.
 
-    An interrupted download resumes where it stopped, in a later process too. Passwords are taken from ~/.netrc.
+    An interrupted download resumes where it stopped, in a later process too. Passwords come from ~/.netrc.
 
     Args:
         address: http or https; `$NAME` is an environment variable.
         folder: where downloads are kept.
-        sha256: what the file must be; None takes what comes.
+        sha256: the expected sha256; None accepts any file.
 
     Returns:
         The file, in `folder`.
 
     Raises:
-        DataError: the server refuses, stalls, sends less than it promised or another file than `sha256`.
+        DataError: the server refuses, stalls, sends less than it announced, or a file whose sha256 differs.
     """
     real = expand(address)
     path = folder / hashlib.sha256(real.encode()).hexdigest()[:16]
@@ -100,7 +100,7 @@ def _continue(address: str, partial: Path) -> None:
     """Fetch what is missing of a file.
 
     Raises:
-        DataError: the answer will not change by asking again.
+        DataError: repeating the request cannot help.
     """
     done = partial.stat().st_size if partial.is_file() else 0
     version = partial.with_suffix(".version")
@@ -108,7 +108,7 @@ def _continue(address: str, partial: Path) -> None:
     if done and version.is_file():
         headers |= {"Range": f"bytes={done}-", "If-Range": version.read_text(encoding="utf-8")}
     with requests.Session() as session, _answer(session, address, headers) as answer:
-        if answer.status_code == 416:  # there is nothing after what we have
+        if answer.status_code == 416:  # the file is already complete
             partial.unlink()
             raise _BrokenOffError("its length has changed")
         resumed = answer.status_code == 206
@@ -162,7 +162,10 @@ def _check_status(answer: requests.Response, address: str) -> None:
 
 
 def _unsafe(here: str, onward: str) -> str | None:
-    """Explain why a redirect is not followed, if so: a server must not redirect to what only this machine can reach."""
+    """Explain why a redirect is rejected, or return None.
+
+    A server must not redirect to hosts that only this machine can reach.
+    """
     parts = urlsplit(onward)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return "which is not on the web"
@@ -177,7 +180,7 @@ def _numbers(host: str) -> list[str]:
     try:
         return [str(found[4][0]) for found in socket.getaddrinfo(host, None)]
     except OSError:
-        return []  # it cannot be asked either
+        return []  # so it cannot be requested either
 
 
 def _private(number: str) -> bool:
@@ -188,7 +191,7 @@ def _private(number: str) -> bool:
 def _pieces(answer: requests.Response, name: str) -> Iterator[bytes]:
     """Yield the body while it arrives faster than SLOWEST."""
     begin, count = time.monotonic(), 0
-    while piece := answer.raw.read1(FETCH_PIECE):  # what has come, be it a byte
+    while piece := answer.raw.read1(FETCH_PIECE):  # whatever has arrived, even a single byte
         yield piece
         count += len(piece)
         if (now := time.monotonic()) - begin > STALL_SPAN:

@@ -1,4 +1,4 @@
-"""`folder`: a folder of images for each class, with or without train and test folders above them."""
+"""`folder`: one folder of images per class, with or without train and test folders above them."""
 
 import os
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
 
 
 def _folders(root: Path, folder: str) -> list[str]:
-    """Return the folders in a folder, sorted; a file beside them would be lost, so it is an error."""
+    """Return the folders in a folder, sorted; other files in it would be lost, so they are an error."""
     visible = sorted(
         (entry for entry in os.scandir(root / folder) if not entry.name.startswith(".")), key=lambda entry: entry.name
     )

@@ -19,7 +19,7 @@ class SourceJob:
     folder: Path
     """The folder to fill: data/raw under a temporary name."""
     jobs: int
-    """Workers; -1 is one a core."""
+    """Workers; -1 means one per core."""
 
     @property
     def local(self) -> Path:

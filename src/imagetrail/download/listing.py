@@ -1,6 +1,6 @@
-"""Local image files, listed: what the sources that leave pixels where they are have in common.
+"""List local image files, for all sources that leave pixels in place.
 
-The list goes through a temporary SQLite database, which sorts it and finds what is named twice, so that memory does not
+The list goes through a temporary SQLite database, which sorts it and detects duplicate names, so that memory does not
 grow with the number of images.
 """
 
@@ -17,13 +17,13 @@ from imagetrail.errors import DataError
 from imagetrail.files.artifacts import LabelRow, file_sha256
 
 PROBLEMS_SHOWN = 20
-"""Mistakes listed in a message; the rest is counted."""
+"""Largest number of mistakes listed in a message; the rest is counted."""
 FILES_PER_TASK = 64
-"""Files that a thread looks at before it takes new ones."""
+"""Number of files in a thread's task."""
 
 
 class ListedImage(NamedTuple):
-    """An image of the user's, before its file is looked at."""
+    """An image that the user listed, before its file is read."""
 
     image: str
     """Name from the data's folder, with forward slashes."""
@@ -35,22 +35,22 @@ class ListedImage(NamedTuple):
 
 
 class Problems:
-    """Collect what is wrong with the images of a source, to report all of it at once."""
+    """Collect the problems of a source's images, to report all of them at once."""
 
     def __init__(self, of: Path) -> None:
-        """Begin with nothing wrong in a table or a folder."""
+        """Start without problems; `place` is the table or folder."""
         self._of = of
         self._shown: list[str] = []
         self._count = 0
 
     def add(self, problem: str) -> None:
-        """Note a mistake."""
+        """Add a problem."""
         self._count += 1
         if len(self._shown) < PROBLEMS_SHOWN:
             self._shown.append(problem)
 
     def check(self) -> None:
-        """Raise DataError where something was noted: all of it in one message."""
+        """Raise a DataError with all problems, if there are any."""
         if self._count:
             count = f"{self._count} mistakes" if self._count > 1 else "a mistake"
             more = f"\n  and {self._count - PROBLEMS_SHOWN} more" if self._count > PROBLEMS_SHOWN else ""
@@ -58,10 +58,10 @@ class Problems:
 
 
 class Listing:
-    """The images of a source, sorted, each once."""
+    """The images of a source, sorted and unique."""
 
     def __init__(self, problems: Problems) -> None:
-        """Begin an empty list; rows that contradict each other are noted among the problems."""
+        """Start an empty list; contradictory rows are added to the problems."""
         self._problems = problems
         self.repeated = 0
         """Rows that repeat an earlier one."""
@@ -79,7 +79,7 @@ class Listing:
         self._database.close()
 
     def add(self, entry: ListedImage) -> None:
-        """Take an image into the list; the same row again is counted, another row for the same image refused."""
+        """Add an image; an equal row is counted, and a different row for the same image is a problem."""
         if self._database.execute("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?)", entry).rowcount:
             return
         found = self._database.execute("SELECT * FROM entry WHERE image = ?", (entry.image,)).fetchone()
@@ -104,8 +104,8 @@ class Listing:
         A missing file keeps empty fields, and `preprocess` rejects it together with the images that cannot be decoded.
 
         Args:
-            folder: where the names start from.
-            jobs: workers; -1 is one a core.
+            folder: that the names are relative to.
+            jobs: workers; -1 means one per core.
         """
         (total,) = self._database.execute("SELECT count(*) FROM entry").fetchone()
         entries = (ListedImage(*found) for found in self._database.execute("SELECT * FROM entry ORDER BY image"))
@@ -125,7 +125,7 @@ def _identify(folder: Path, entries: Iterable[ListedImage]) -> list[LabelRow]:
 
 
 def _size_and_sha256(path: Path) -> tuple[str, str]:
-    """Return both as text; empty where there is no file to read."""
+    """Return both as text; empty if there is no file to read."""
     try:
         return str(path.stat().st_size), file_sha256(path) if path.is_file() else ""
     except OSError:

@@ -18,7 +18,7 @@ FORGIVING = sys.platform in ("win32", "darwin")
 
 
 def problem(name: str) -> str | None:
-    """Explain why a name cannot be an image's, judging by its text only; None where it can."""
+    """Explain why a text cannot be an image's name; None if it can."""
     if not name:
         return "the image name is empty; give one"
     if CONTROL.search(name):
@@ -47,9 +47,8 @@ class Tree:
     def locate(self, name: str) -> tuple[str, str | None]:
         """Find the file that a name means.
 
-        It may be written with other code points for the same letters (NFC, NFD) than it has on disk. Any other
-        difference is a mistake, even where the file system forgives it. That there is no such file is not: the images
-        are looked at together, in `preprocess`.
+        Code points for the same letters may differ (NFC, NFD). Any other difference is a mistake, even if the file
+        system ignores it. A missing file is not a mistake here; `preprocess` reports all of them together.
 
         Args:
             name: one without a `problem`.

@@ -1,4 +1,4 @@
-"""`parquet`: files of images and labels in the columns of tables, which stay where they are."""
+"""`parquet`: files with columns of images and labels, which are used in place."""
 
 import hashlib
 import re
@@ -47,7 +47,7 @@ def _files(root: Path) -> list[str]:
 def _rows(root: Path, name: str, options: Download, problems: Problems) -> Iterator[LabelRow]:
     stated = re.match("[a-z]+", Path(name).name.lower())
     split_of_file = SPLIT_FOLDERS.get(stated[0], "") if stated else ""
-    from imagetrail import parquet_file  # pyarrow is for those who need it
+    from imagetrail import parquet_file  # pyarrow is imported only if needed
 
     columns = [c for c in (options.label_column, options.split_column, options.group_column) if c is not None]
     for number, row in enumerate(parquet_file.rows(root / name, options.image_column, columns)):

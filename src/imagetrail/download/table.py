@@ -1,4 +1,4 @@
-"""`csv`: a table of image names and labels beside folders of images, which stay where they are."""
+"""`csv`: a table of image names and labels, and folders of images, which are used in place."""
 
 import csv
 import posixpath
@@ -67,7 +67,7 @@ def _problem(line: Line) -> str | None:
 
 
 def _find(tree: names.Tree, folders: Sequence[str], image: str) -> tuple[str, str | None]:
-    """Find the image in the one folder that holds it; name the first folder where none does."""
+    """Find the only folder that holds the image; the first folder if none does."""
     candidates = [tree.locate(posixpath.join(folder, image)) for folder in folders]
     if len(candidates) == 1:
         return candidates[0]
@@ -81,7 +81,7 @@ def _find(tree: names.Tree, folders: Sequence[str], image: str) -> tuple[str, st
 
 
 def read_table(table: Path, options: Download) -> Iterator[Line]:
-    """Yield the rows of the table as text: labels `01`, `NA` and `1.0` stay what they are.
+    """Yield the rows of the table as text: labels `01`, `NA` and `1.0` are not converted.
 
     Raises:
         DataError: no file, not UTF-8, no rows, a missing column, or a row with too few or too many cells.

@@ -54,7 +54,7 @@ def load(job: SourceJob) -> list[LabelRow]:
 
 
 def _local_root(job: SourceJob, files: list[str], scratch: Path) -> Path | None:
-    """Build a root as torchvision's class wants it from the files below `download.path`; None where they are missing.
+    """Build a root as torchvision's class wants it from the files below `download.path`; None if they are missing.
 
     The idx files of the MNIST family are accepted as they come: compressed or not, in the folder itself or as
     torchvision lays them out.

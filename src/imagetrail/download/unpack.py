@@ -1,4 +1,4 @@
-"""Archives from strangers: regular files only, inside the folder only, and no more of them than the disk can take."""
+"""Unpack untrusted archives: only regular files, only inside the folder, and not more than the disk can hold."""
 
 import lzma
 import shutil
@@ -17,9 +17,9 @@ from imagetrail.download import names
 from imagetrail.errors import DataError
 
 LARGEST_RATIO = 100
-"""Bytes that may come out for each byte of the archive; photographs hardly shrink, bombs do."""
+"""Largest ratio of unpacked to packed bytes; photographs hardly shrink, bombs do."""
 HARMLESS = 2**20
-"""Bytes that may come out of any archive."""
+"""Unpacked bytes that any archive may have."""
 MOST_MEMBERS = 10_000_000
 SPARE = 2**28
 """Bytes of the disk that stay free."""
@@ -48,8 +48,8 @@ class _Member(NamedTuple):
 def unpack(archive: Path, folder: Path, called: str) -> None:
     """Unpack a zip or a tar, compressed or not, into a folder that this makes.
 
-    Members whose name, or that of a folder above them, begins with a dot are left out, as are empty folders. An archive
-    in an archive stays one.
+    Members whose name, or that of a folder above them, begins with a dot are left out, as are empty folders. Nested
+    archives are not unpacked.
 
     Args:
         archive: the file.
@@ -59,7 +59,7 @@ def unpack(archive: Path, folder: Path, called: str) -> None:
     Raises:
         DataError: it is not an archive, is damaged or encrypted, unpacks to more than LARGEST_RATIO or the disk allow,
             or a member is a link or a device, has a name that leads out of the folder, or one that differs from another
-            by case alone. The folder is removed.
+            only by case. The folder is removed.
     """
     limit = max(HARMLESS, LARGEST_RATIO * archive.stat().st_size)
     folder.mkdir()

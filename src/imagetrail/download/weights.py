@@ -10,7 +10,7 @@ from imagetrail.files.artifacts import Weights, file_sha256
 
 
 def find(name: str | None, local: Path, folder: Path) -> Weights | None:
-    """Find the weights that params.yaml names; a local file stays where it is.
+    """Find the weights that params.yaml names; a local file is used in place.
 
     Args:
         name: a file in `local`, torchvision's name (`ResNet50_Weights.IMAGENET1K_V2`), or None for no weights.
@@ -24,7 +24,7 @@ def find(name: str | None, local: Path, folder: Path) -> Weights | None:
         return None
     if "_Weights." not in name:
         return _local(name, local / name, local)
-    from torchvision import models  # torch takes seconds to import, and only torchvision knows the address
+    from torchvision import models  # importing torch takes seconds, but only torchvision knows the address
 
     try:
         address = str(models.get_weight(name).url)  # type: ignore[attr-defined]

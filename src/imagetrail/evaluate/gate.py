@@ -17,13 +17,13 @@ def check(
 
     Args:
         metrics: metrics/test.json.
-        gate: evaluate.gate of params.yaml; None asks for nothing.
+        gate: evaluate.gate of params.yaml; None sets no limits.
         predictions: the model's plots/predictions.csv.
-        baseline: gives the answers of the run that gate.baseline names, or None where there is none yet. The gate
-            stays shut where it raises an ImagetrailError.
+        baseline: returns the predictions of the run that gate.baseline names, or None if there is none yet. The gate
+            fails if it raises an ImagetrailError.
 
     Returns:
-        The reasons, empty where the model passes; None without a gate.
+        The reasons, empty if the model passes; None without a gate.
     """
     if gate is None:
         return None
@@ -61,6 +61,6 @@ def problems(metrics: Mapping[str, Any], gate: Gate, against: Comparison | None)
 
 
 def enforce(reasons: list[str] | None) -> None:
-    """Raise a GateError where `check` found reasons."""
+    """Raise a GateError if `check` found reasons."""
     if reasons:
         raise GateError(f"the model does not pass evaluate.gate: {'; '.join(reasons)}. Its figures are in metrics/.")

@@ -21,7 +21,7 @@ DIGITS = 6
 
 @dataclass(frozen=True)
 class Predictions:
-    """The model's answers for the test rows."""
+    """The model's predictions for the test rows."""
 
     classes: list[str]
     rows: Indices
@@ -50,7 +50,7 @@ class Predictions:
 
 
 def predict(classifier: Classifier, subset: Subset, options: Evaluate) -> Predictions:
-    """Answer for every row of a subset."""
+    """Predict every row of a subset."""
     batches = (subset.rows[s : s + options.batch_size] for s in range(0, len(subset), options.batch_size))
     device = devices.choose(options.device)
     with devices.repeatable(device, options.threads):

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class PerClass(NamedTuple):
-    """Figures of each class, float64 [K] each; 0 where a class is never predicted or has no rows."""
+    """Figures of each class, float64 [K] each; 0 if a class is never predicted or has no rows."""
 
     precision: Floats
     recall: Floats
@@ -24,7 +24,7 @@ class PerClass(NamedTuple):
 
 
 def measure(predictions: "Predictions", calibration_bins: int) -> dict[str, object]:
-    """Compute what metrics/test.json holds.
+    """Compute the contents of metrics/test.json.
 
     `loss` is the mean negative log-likelihood in nats, `macro_f1` the unweighted mean of the classes' F1 scores, `ece`
     the expected calibration error over equal-width bins of confidence (Guo et al., 2017), `n` the rows. A class that

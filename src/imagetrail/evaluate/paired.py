@@ -1,4 +1,4 @@
-"""Compare two models on the same images: what differs, and whether the difference is significant."""
+"""Compare two models on the same images: the differences, and whether they are significant."""
 
 import csv
 import math
@@ -62,7 +62,7 @@ class Disagreement(NamedTuple):
     image: str
     label: str
     first: str
-    """The first model's answer."""
+    """The first model's prediction."""
     first_confidence: float
     second: str
     second_confidence: float
@@ -70,7 +70,7 @@ class Disagreement(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The second model against the first."""
+    """The comparison of a second model with a first."""
 
     n: int
     """Images that both runs tested."""
@@ -181,7 +181,7 @@ def _rows(answers: Answers, images: list[str]) -> Answers:
 
 
 Figure = Callable[[Answers, npt.NDArray[np.intp]], float]
-"""A figure of some rows of a model's answers."""
+"""A figure computed from some rows of a model's predictions."""
 FUNCTIONS: Mapping[str, Figure] = {
     "loss": lambda answers, rows: float(-np.log(np.maximum(answers.truth[rows], 1e-6)).mean()),
     "macro_f1": lambda answers, rows: float(
@@ -191,7 +191,7 @@ FUNCTIONS: Mapping[str, Figure] = {
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Test whether two models are equally accurate, by the images that only one of them gets right.
+    """Test whether two models are equally accurate, by the images that only one of them classifies correctly.
 
     The p-value of McNemar's score test without a correction (McNemar, Psychometrika, 1947), which keeps its level where
     the exact test spends a fraction of it (Fagerland, Lydersen and Laake, BMC Medical Research Methodology, 2013).
@@ -206,11 +206,11 @@ def paired_difference(n: int, only_first: int, only_second: int) -> Interval:
     The interval holds the differences that McNemar's test, generalised to differences other than 0, does not reject.
 
     Args:
-        n: images that both models answered, at least 1.
-        only_first: images that the first alone gets right.
-        only_second: images that the second alone gets right.
+        n: images that both models predicted, at least 1.
+        only_first: images that only the first classifies correctly.
+        only_second: images that only the second classifies correctly.
     """
-    from scipy.optimize import brentq  # scipy takes a second to import, and only comparisons need it
+    from scipy.optimize import brentq  # importing scipy takes a second, and only comparisons need it
 
     b, c, z = only_first, only_second, NormalDist().inv_cdf((1 + LEVEL) / 2)
 

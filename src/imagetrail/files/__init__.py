@@ -1,8 +1,8 @@
 """The files that stages hand to each other: paths, formats, and atomic writes.
 
-artifacts.py  the places, tables and JSON files
+artifacts.py  paths, tables and JSON files
 arrays.py     .npy files, written row by row and read as memory maps
-form.py       what every image is turned into
+form.py       the form that every image is converted to
 
 May import: errors, console.
 """

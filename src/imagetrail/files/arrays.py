@@ -1,4 +1,4 @@
-"""The arrays among the artifacts: written row by row, read as memory maps, so that memory does not grow with them."""
+"""The arrays among the artifacts: written row by row and read as memory maps, so that memory use is constant."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The files that stages hand to each other: where they are, what they hold, and how they are written atomically.
+"""The files that stages hand to each other: paths, formats, and atomic writes.
 
 This file imports neither numpy nor torch, so code that only looks at files starts fast. Outputs hold no times, ids or
 absolute paths.
@@ -39,16 +39,16 @@ class LabelRow(NamedTuple):
     """Name from the images' folder, with forward slashes; unique."""
     label: str
     split: str
-    """train, val, test, or empty where the source states none."""
+    """train, val, test, or empty if the source states none."""
     group: str
     size: str
-    """Bytes; empty where the file is missing."""
+    """Bytes; empty if the file is missing."""
     sha256: str
     """sha256 of the file, or of the pixels if the source is one array; empty if the file is missing."""
 
 
 class TensorRow(NamedTuple):
-    """A line of data/tensors/rows.csv: what a row of images.npy is."""
+    """A line of data/tensors/rows.csv: the origin of a row of images.npy."""
 
     image: str
     label: str
@@ -92,7 +92,7 @@ class Dataset:
     """Pixels to which the short side was resized before cropping the centre; None if both sides were stretched."""
     rejected: int
     sizes: dict[str, list[int]]
-    """Least, middle and largest `height` and `width` of the images in pixels, before they were changed."""
+    """Smallest, median and largest `height` and `width` of the images in pixels, before resizing."""
     findings: dict[str, int | None]
     """Number of findings of each kind in findings.csv; None if the check did not run."""
     sha256: str
@@ -116,7 +116,7 @@ class Weights:
     name: str
     """model.weights, as params.yaml has it."""
     file: str
-    """Name in download.weights, or in data/pretrained where it was fetched."""
+    """Name in download.weights, or in data/pretrained if it was fetched."""
     fetched: bool
     sha256: str
 
@@ -124,7 +124,7 @@ class Weights:
         """Find the file; `local` is download.weights.
 
         Raises:
-            ArtifactError: it is gone, or no longer the one that `download` found.
+            ArtifactError: it is missing, or has changed since `download` found it.
         """
         folder = root / PRETRAINED if self.fetched else root / local
         with reading(folder / self.file, "download") as path:
@@ -140,8 +140,8 @@ class Weights:
 def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`, and rename it to `path` if the block succeeds.
 
-    The block creates a file or a folder at the yielded name. What `path` held before is replaced, and kept when
-    the block fails; the temporary name is always removed.
+    The block creates a file or a folder at the yielded name. An earlier `path` is replaced if the block succeeds and
+    kept if it fails; the temporary name is always removed.
 
     Raises:
         ArtifactError: the disk refuses: read-only, full, not a folder.
@@ -193,7 +193,7 @@ def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[object
 
 
 def workspace(root: Path) -> Path:
-    """Return the user's repository, which DVC_ROOT names where DVC runs a queued experiment in a temporary copy."""
+    """Return the user's repository, which DVC_ROOT names while DVC runs a queued experiment in a temporary copy."""
     return Path(os.environ.get("DVC_ROOT") or root)
 
 
@@ -264,7 +264,7 @@ def write_weights(folder: Path, weights: Weights | None) -> None:
 
 
 def read_weights(root: Path) -> Weights | None:
-    """Read data/pretrained/weights.json; None where training starts from random weights."""
+    """Read data/pretrained/weights.json; None if training starts from random weights."""
     with reading(root / PRETRAINED / "weights.json", "download") as path:
         values = json.loads(path.read_text(encoding="utf-8"))
         return None if values is None else Weights(**values)

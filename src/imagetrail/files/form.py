@@ -1,4 +1,4 @@
-"""Define what every image is turned into, before training and before prediction alike."""
+"""Define the form that every image is converted to, for training and for prediction."""
 
 from dataclasses import dataclass
 

@@ -1,10 +1,10 @@
-"""The model: networks, and what turns one into a classifier; `train` and `evaluate` meet here.
+"""The model: networks, and what makes one a classifier; `train` and `evaluate` share this room.
 
 networks/      one network each; a new network is a file there
 classifier.py  a network with its normalisation, class names and image size, saved and loaded
-pretrained.py  weights of an earlier training put into a network
-exported.py    weights read out of a torch.export archive without running it
-devices.py     where torch computes, and how that is kept repeatable
+pretrained.py  load weights of an earlier training into a network
+exported.py    read the weights of a torch.export archive without running it
+devices.py     the device that torch computes on, and repeatable arithmetic
 costs.py       multiply-adds
 
 May import: errors, console, files.

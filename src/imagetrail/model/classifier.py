@@ -1,4 +1,4 @@
-"""A network together with all it needs to answer for an image: normalisation, class names, image size; saved as files.
+"""A network together with all it needs to classify an image: normalisation, class names, image size; saved as files.
 
 models/model.safetensors holds the weights, models/model.json the rest.
 """
@@ -23,7 +23,7 @@ WEIGHTS_FILE, CARD_FILE = "model.safetensors", "model.json"
 
 @dataclass(frozen=True)
 class Card:
-    """models/model.json: what the weights belong to."""
+    """models/model.json: the description that belongs to the weights."""
 
     name: str
     """A class of model/networks, or a classifier of torchvision."""
@@ -40,7 +40,7 @@ class Card:
     """Mean of each channel, for pixels in [0, 1]."""
     std: list[float]
     parameters: int
-    """All of them, frozen ones too."""
+    """Number of parameters, including frozen ones."""
     sha256: str
     """sha256 of model.safetensors."""
 
@@ -96,10 +96,10 @@ class Classifier(nn.Module):
 
 
 class ProbabilityModel(nn.Module):
-    """A classifier that answers with probabilities; the form in which a model leaves the project."""
+    """A classifier that returns probabilities; the form in which models are exported."""
 
     def __init__(self, classifier: Classifier) -> None:
-        """Wrap a classifier, whose weights are shared."""
+        """Wrap a classifier; both share the weights."""
         super().__init__()
         self.classifier = classifier
 
@@ -124,7 +124,7 @@ def load(folder: Path) -> Classifier:
     """Read a classifier for evaluation, on the CPU.
 
     Raises:
-        ArtifactError: a file is missing, or the weights are not those that the card was written for.
+        ArtifactError: a file is missing, or the weights do not belong to the card.
     """
     card = read_card(folder)
     with artifacts.reading(folder / WEIGHTS_FILE, "train") as path:
@@ -141,7 +141,7 @@ def of_weights(card: Card, weights: dict[str, Tensor]) -> Classifier:
     """Build a classifier for evaluation, on the CPU, from weights that `save` did not write.
 
     Raises:
-        ArtifactError: the weights do not fit the card, or are not those that it was written for.
+        ArtifactError: the weights do not fit the card, or do not belong to it.
     """
     if (found := hashlib.sha256(to_bytes(weights)).hexdigest()) != card.sha256:
         raise ArtifactError(

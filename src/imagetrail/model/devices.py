@@ -12,10 +12,10 @@ from imagetrail.errors import TrainingError
 
 
 def choose(name: str) -> torch.device:
-    """Return the device of a parameter: `cpu`, `cuda`, or `auto`, which is CUDA where there is one.
+    """Return the device of a parameter: `cpu`, `cuda`, or `auto`, which is CUDA if available.
 
     Raises:
-        TrainingError: CUDA is asked for and there is none.
+        TrainingError: CUDA is requested but not available.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("device = 'cuda', but torch sees no CUDA device; set it to auto or cpu.")
@@ -25,7 +25,7 @@ def choose(name: str) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """Describe the device by what decides the last bits: the GPU's name, or the CPU's and its instruction set."""
+    """Describe the device by what affects the last bits: the GPU's name, or the CPU's and its instruction set."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{_cpu_name()}, {torch.backends.cpu.get_cpu_capability()}"
@@ -45,7 +45,7 @@ def _cpu_name() -> str:
 def repeatable(device: torch.device, threads: int) -> Iterator[None]:
     """Use deterministic algorithms, a fixed number of CPU threads and a private random state in the block.
 
-    Equal inputs then give equal bits on the same machine. Nothing of torch's global state is left changed.
+    Equal inputs then give equal bits on the same machine. torch's global state is restored.
     """
     # cuBLAS reads this when it starts: https://docs.nvidia.com/cuda/cublas/#results-reproducibility
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

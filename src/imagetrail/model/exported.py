@@ -1,7 +1,7 @@
-"""Read the weights of a torch.export archive (.pt2) without running anything that it holds.
+"""Read the weights of a torch.export archive (.pt2) without running anything in it.
 
-`torch.export.load` unpickles what it does not know and compiles code from the archive, so a hostile file can run its
-own. The weights are plain bytes beside a JSON table; this reads those two.
+`torch.export.load` unpickles unknown values and compiles code from the archive, so a hostile file can run code. The
+weights are plain bytes listed in a JSON table; this module reads only those two.
 """
 
 import json

@@ -49,7 +49,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and pickle raise a dozen kinds on files that are none of theirs
+    except Exception as error:  # torch and pickle raise a dozen kinds of exceptions on foreign files
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise TrainingError(
             f"model.weights: {path.name} cannot be read as tensors ({reason[0]}); give a file that torch.save or "

@@ -1,4 +1,4 @@
-"""Section `download`: where the labelled images come from."""
+"""Section `download`: the source of the labelled images."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -39,7 +39,7 @@ class Download(Section):
     """`digits` (in scikit-learn), `csv`, `folder` (class folders), `archive` (of either), `parquet`, or one of
     torchvision's sets by its class name."""
     path: NonEmpty
-    """Folder of local data, from the repository root; torchvision's files are looked for here before the network."""
+    """Folder of local data, from the repository root; torchvision's files are searched here before the network."""
     archive: Annotated[str, Field(min_length=1), AfterValidator(_archive)] | None
     """archive: a zip or tar in `path`, or an http(s) address, in which `$NAME` is an environment variable."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
@@ -47,9 +47,9 @@ class Download(Section):
     table: Inside
     """csv: the table, from `path`."""
     delimiter: Literal[",", ";", "\t", "|"] | None
-    """csv: what separates cells; null finds it in the header."""
+    """csv: delimiter of the cells; null detects it in the header."""
     images: Inside | Annotated[list[Inside], Field(min_length=1)]
-    """csv: the folder that image names start from, from `path`; or several, of which one holds the image."""
+    """csv: the folder that image names are relative to, below `path`; or several, one of which holds the image."""
     image_column: NonEmpty
     """csv: column of image names; parquet: column of the images themselves."""
     extension: str | None = Field(pattern=r"^\.\w+$")
@@ -61,7 +61,7 @@ class Download(Section):
     group_column: str | None
     """csv: column of groups (a patient, a session); a group stays on one side of the split."""
     weights: NonEmpty
-    """Folder of pretrained weights, from the repository root; looked into before the network. See model.weights."""
+    """Folder of pretrained weights, from the repository root; searched before the network. See model.weights."""
 
     @model_validator(mode="after")
     def _archive_is_named(self) -> Self:

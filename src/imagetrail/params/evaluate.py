@@ -1,4 +1,4 @@
-"""Section `evaluate`: how the model is measured on the test rows, and what it must reach."""
+"""Section `evaluate`: the evaluation on the test rows, and the limits that a model must meet."""
 
 from typing import Self
 
@@ -11,20 +11,20 @@ class Gate(Section):
     """Limits that a model must meet on the test rows, or `evaluate` fails; null sets no limit."""
 
     accuracy: Share | None
-    """At least."""
+    """Minimum, in [0, 1]."""
     recall: Share | None
     """Minimum for every class, in [0, 1]."""
     ece: Share | None
-    """Expected calibration error, at most."""
+    """Maximum of the expected calibration error, in [0, 1]."""
     baseline: NonEmpty | None
-    """A run's id, or champion, the registry's: not worse on the same images than chance explains."""
+    """A run's id, or `champion` for the registry's: a significantly less accurate model fails."""
 
 
 class Evaluate(Section):
     """Settings of the evaluation on the test rows."""
 
     batch_size: Positive
-    """Images in a step."""
+    """Images per batch."""
     device: Device
     threads: Positive
     calibration_bins: Positive
@@ -34,7 +34,7 @@ class Evaluate(Section):
     gate: Gate | None
     registry: NonEmpty | None
     """Name in MLflow's registry, where a model that passes the gate becomes the champion, which `imagetrail predict`
-    then takes."""
+    then uses."""
 
     @model_validator(mode="after")
     def _settings_have_effect(self) -> Self:

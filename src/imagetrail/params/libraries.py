@@ -25,7 +25,7 @@ AUGMENTATION = re.compile(r"(?!.*3D$)(Random\w+|ColorJitter|ColorJiggle)")
 
 
 def collect() -> dict[str, Any]:
-    """Return what signatures.json holds: for each class the annotation of each parameter, and if it is required."""
+    """Return the contents of signatures.json: the annotations of each class's parameters, and which are required."""
     import kornia.augmentation
     import torch
     from torch.optim import lr_scheduler
@@ -75,7 +75,7 @@ def _resolved(annotation: Any, cls: Callable[..., Any]) -> Any:
 
 
 def _text(annotation: Any) -> str:
-    """Write an annotation as an expression of plain names: `tuple[float, float] | None`."""
+    """Format an annotation as an expression of plain names: `tuple[float, float] | None`."""
     if annotation is inspect.Parameter.empty:
         return "object"
     if isinstance(annotation, str):
@@ -93,7 +93,7 @@ def _text(annotation: Any) -> str:
 
 
 def text(families: dict[str, Any]) -> str:
-    """Write what `collect` returns as JSON, a class a line."""
+    """Format what `collect` returns as JSON, one class per line."""
     parts = []
     for family, classes in families.items():
         lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(parameters)}" for name, parameters in classes.items())

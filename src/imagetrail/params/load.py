@@ -1,4 +1,4 @@
-"""Read and check params.yaml as a whole: the sections, and what must hold between them.
+"""Read and check params.yaml as a whole: the sections, and the rules between them.
 
 Defaults live in params.yaml only. All problems are reported at once, each with the nearest valid name.
 """

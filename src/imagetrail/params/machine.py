@@ -1,4 +1,4 @@
-"""Section `machine`: what cannot change an output's bytes."""
+"""Section `machine`: settings that cannot change an output's bytes."""
 
 from typing import Literal, Self
 
@@ -11,9 +11,9 @@ class Machine(Section):
     """Settings that cannot change an output's bytes; no stage lists them among its parameters."""
 
     jobs: int
-    """Workers that decode images; -1 is one a core."""
+    """Workers that decode images; -1 means one per core."""
     backend: Literal["loky", "dask"]
-    """Where they are: loky is this machine; dask is a cluster, whose own number of workers counts."""
+    """loky runs them on this machine; dask on a cluster, which has its own number of workers."""
     scheduler: NonEmpty | None
     """dask: the scheduler's address, such as tcp://10.0.0.1:8786."""
 

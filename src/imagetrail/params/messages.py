@@ -1,4 +1,4 @@
-"""Put what pydantic finds wrong into sentences with the name, the value and the fix."""
+"""Turn pydantic's errors into sentences with the name, the value and the fix."""
 
 import math
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from imagetrail.errors import nearest
 
 
 def sentences(whole: type[BaseModel], problem: dict[str, object]) -> Iterator[str]:
-    """Yield a sentence for each thing wrong; `problem` is one of pydantic's, `whole` the model of the file."""
+    """Yield a sentence for each mistake; `problem` is one of pydantic's errors, `whole` the model of the file."""
     location = [str(part) for part in problem["loc"] if isinstance(part, str)]  # type: ignore[attr-defined]
     keys = _real_keys(whole, location)
     name, value, kind = ".".join(keys), problem["input"], problem["type"]

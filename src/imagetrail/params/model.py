@@ -13,12 +13,12 @@ class Model(Named):
     """The network and its arguments: a class of src/imagetrail/model/networks/, or a classifier of torchvision."""
 
     weights: str | None
-    """What training starts from: torchvision's name (ResNet50_Weights.IMAGENET1K_V2), or a file in download.weights;
-    null draws random weights."""
+    """The weights that training starts from: torchvision's name (ResNet50_Weights.IMAGENET1K_V2), or a file in
+    download.weights; null draws random weights."""
 
     @property
     def arguments(self) -> dict[str, object]:
-        """Keyword arguments of the network: what is not null, and not the weights."""
+        """Return the keyword arguments of the network: all that are not null, except the weights."""
         return {key: value for key, value in super().arguments.items() if key != "weights"}
 
     @model_validator(mode="after")

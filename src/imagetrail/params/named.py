@@ -16,7 +16,7 @@ class Named(BaseModel):
 
     @property
     def arguments(self) -> dict[str, object]:
-        """Keyword arguments for the class: what is not null."""
+        """Return the keyword arguments for the class: all that are not null."""
         return {key: value for key, value in self if key != "name" and value is not None}
 
     def _check(self, family: signatures.Family) -> Self:

@@ -1,4 +1,4 @@
-"""Parameters that are set for one run: read from arguments, spelled for DVC's own override parser, checked, applied."""
+"""Parameters for one run: parse arguments, write them in DVC's override syntax, check and apply them."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ RECIPE = "recipe"
 
 
 def pairs(arguments: Sequence[str]) -> dict[str, str]:
-    """Read `--name value` pairs, as MLflow passes them; an empty value leaves the parameter as it is.
+    """Read `--name value` pairs, as MLflow passes them; an empty value keeps the parameter.
 
     Raises:
         ParamsError: the arguments are not pairs.
@@ -27,11 +27,11 @@ def pairs(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def of_arguments(root: Path, arguments: Mapping[str, str]) -> list[str]:
-    """Return what DVC must set: the named recipe, leaf by leaf, and the other arguments on top.
+    """Return the values that DVC must set: those of the named recipe, one by one, then the other arguments.
 
     Args:
         root: the checkout, whose params.yaml the overrides are for.
-        arguments: dotted names, or `recipe`, and values as they are typed.
+        arguments: dotted names, or `recipe`, and values as typed.
 
     Raises:
         ParamsError: there is no such recipe.
@@ -45,7 +45,7 @@ def of_arguments(root: Path, arguments: Mapping[str, str]) -> list[str]:
 
 
 def of_values(values: Mapping[str, object]) -> list[str]:
-    """Return what DVC must set for Python values."""
+    """Return the overrides for Python values."""
     return [f"++{name}={_spelled(value)}" for name, value in values.items()]
 
 
@@ -83,7 +83,7 @@ def _spelled(value: object) -> str:
 
 
 def check(root: Path, changes: Sequence[str]) -> Params:
-    """Return the parameters that result from changes, or raise ParamsError; params.yaml is not touched."""
+    """Return the parameters that result from changes, or raise ParamsError; params.yaml does not change."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         (copy / PARAMS_FILE).write_bytes((root / PARAMS_FILE).read_bytes())
@@ -92,7 +92,7 @@ def check(root: Path, changes: Sequence[str]) -> Params:
 
 
 def apply(root: Path, changes: Sequence[str]) -> None:
-    """Change params.yaml, comments kept.
+    """Change params.yaml and keep its comments.
 
     Raises:
         ParamsError: DVC cannot set a value.

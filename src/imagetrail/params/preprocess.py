@@ -29,13 +29,13 @@ class Limits(Section):
     blank: Limit
     """Images of one colour."""
     tiny: Limit
-    """Images that have to be magnified by more than 4."""
+    """Images that are magnified by more than 4."""
     odd_shape: Limit
-    """Images whose shape is stretched by more than 4 to 1."""
+    """Images that are stretched by more than 4 to 1."""
     misnamed: Limit
-    """Images in another format than the file's extension."""
+    """Images whose format differs from the file's extension."""
     animated: Limit
-    """Files of several frames, of which the first is used."""
+    """Files with several frames; the first is used."""
 
     def by_kind(self) -> dict[str, int | None]:
         """Return the limits by the kinds of findings.csv."""
@@ -46,21 +46,21 @@ class Preprocess(Section):
     """From image files to one array."""
 
     image_size: ImageSize | None
-    """Pixels: one number for a square, or [height, width]. Null where `divisor` decides."""
+    """Pixels: one number for a square, or [height, width]. Null if `divisor` determines it."""
     divisor: Annotated[int, Field(ge=1)] | None
-    """Each side of an image divided by this, rounded down; all images must then be of one size."""
+    """Divide each side of an image by this, rounded down; all images must then have the same size."""
     short_side: Annotated[int, Field(ge=1, le=MAX_SIDE)] | None
-    """Resize the short side to this and cut image_size out of the centre; null stretches both sides to image_size."""
+    """Resize the short side to this and crop image_size from the centre; null stretches both sides to image_size."""
     channels: Literal[1, 3]
     """1 is grey (Rec. 709), 3 is RGB."""
     max_rejected: Annotated[int, Field(ge=0)]
-    """Number of images that may be unusable; rejected.csv lists them. One more fails the stage."""
+    """Largest number of unusable images, which rejected.csv lists; more fail the stage."""
     limits: Limits
-    """Numbers of images that may be suspicious; findings.csv lists them."""
+    """Largest numbers of suspicious images, which findings.csv lists."""
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """(height, width) in pixels, or None where `divisor` decides."""
+        """(height, width) in pixels, or None if `divisor` determines it."""
         if self.image_size is None:
             return None
         height, width = self.image_size if isinstance(self.image_size, list) else (self.image_size, self.image_size)

@@ -1,6 +1,6 @@
 """Recipes: short overlays on recipes/default.yaml, one for each classic system.
 
-A mapping with a `name` is replaced whole, others merge; what params.yaml held before does not leak in.
+A mapping with a `name` is replaced whole, others merge; earlier values of params.yaml do not leak in.
 """
 
 import copy
@@ -37,7 +37,7 @@ class About(BaseModel):
     parameters: str
     """Number of parameters of the network, or what it depends on."""
     reach: str
-    """The figure that it must reach on the test rows."""
+    """The goal on the test rows."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Recipe:
     name: str
     about: About
     text: str
-    """The file as it is, with its header."""
+    """Text of the file, including its header."""
     overlay: Mapping[str, Any]
     """Values that differ from the default."""
 
@@ -80,10 +80,10 @@ def apply(root: Path, name: str) -> dict[str, tuple[Leaf, Leaf]]:
     """Put a recipe into params.yaml, with the comments of the default.
 
     Returns:
-        What changed: dotted name to (value before, value after), None where there was or is none.
+        The changes: dotted name to (value before, value after), None if absent.
 
     Raises:
-        ParamsError: there is no such recipe, or it is wrong; params.yaml stays as it was.
+        ParamsError: there is no such recipe, or it is wrong; params.yaml does not change.
     """
     text = render(root, name)
     path = root / PARAMS_FILE
@@ -147,7 +147,7 @@ def _file(name: str) -> str:
 
 
 def _merge(tree: MutableMapping[str, Any], overlay: Mapping[str, Any], file: str) -> None:
-    """Put an overlay into a tree of the default, in place."""
+    """Merge an overlay into the tree of the default, in place."""
     for key, value in overlay.items():
         if key not in tree:
             raise ParamsError(f"{file}: {key!r} is not in the default; {nearest(key, list(tree))}")
@@ -158,7 +158,7 @@ def _merge(tree: MutableMapping[str, Any], overlay: Mapping[str, Any], file: str
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes null as `null`, not as an empty place; a class of our own, since representers are kept by class."""
+    """Writes null as `null`, not as an empty value; a class of our own, since ruamel keeps representers by class."""
 
     def _null(self, _: None) -> Any:
         return self.represent_scalar("tag:yaml.org,2002:null", "null")

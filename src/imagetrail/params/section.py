@@ -12,13 +12,13 @@ Leaf = Scalar | list[Scalar]
 
 
 class Section(BaseModel):
-    """A mapping of params.yaml: no other keys, no conversions, no changes."""
+    """A mapping of params.yaml: it forbids unknown keys, conversions and changes."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 def inside(value: str) -> str:
-    """Check that a path stays below the folder it starts from."""
+    """Check that a path does not leave its folder."""
     if PurePosixPath(value).is_absolute() or ".." in PurePosixPath(value).parts:
         raise ValueError(f"{value!r} is outside download.path, which is what DVC watches; move it in")
     return value

@@ -1,7 +1,7 @@
 """Check the arguments of the classes that params.yaml names, without importing torch, torchvision or kornia.
 
 Every stage checks the whole file, and most stages must not pay for importing torch. signatures.json, which libraries.py
-writes, holds what the pinned libraries take; our own networks are read from their source.
+writes, holds the arguments of the pinned libraries' classes; our own networks are read from their source.
 """
 
 import ast
@@ -29,9 +29,9 @@ class Family:
     key: str
     """In signatures.json; `networks` for our own."""
     given: frozenset[str]
-    """Arguments that the training passes itself, which params.yaml must not."""
+    """Arguments that the training passes itself, so params.yaml must not."""
     fillable: frozenset[str] = frozenset()
-    """Required arguments that the training knows when params.yaml leaves them out."""
+    """Required arguments that the training supplies if params.yaml omits them."""
 
     def names(self) -> frozenset[str]:
         """Return the names of all members."""
@@ -92,7 +92,7 @@ def _parameters(function: ast.FunctionDef) -> Parameters:
 
 
 def _fits(annotation: ast.expr, value: Value) -> bool | None:
-    """Return whether a YAML value fits an annotation; None where the annotation does not concern YAML values."""
+    """Return whether a YAML value fits an annotation; None if the annotation does not concern YAML values."""
     match annotation:
         case ast.Constant(value=None):
             return value is None
@@ -130,8 +130,8 @@ AUGMENTATIONS = Family(
     "augmentations",
     given=frozenset({"same_on_batch", "p_batch", "keepdim", "data_keys", "use_correct_lambda", "num_mix"}),
 )
-"""kornia's classes, which draw for every image of a batch on its own."""
+"""kornia's classes, which draw random numbers for each image of a batch."""
 CLASSIFIERS = Family("classifiers", given=frozenset())
-"""torchvision's classifiers; what they take in params.yaml is what imagetrail's Backbone takes."""
+"""torchvision's classifiers; in params.yaml they take the arguments of Backbone."""
 WEIGHT_ENUMS = Family("weights", given=frozenset())
 NETWORKS_HERE = Family("networks", given=frozenset({"in_channels", "image_size", "num_classes", "architecture"}))

@@ -1,4 +1,4 @@
-"""Section `train`: how the network is trained."""
+"""Section `train`: the training of the network."""
 
 from typing import Annotated, Literal, Self
 
@@ -26,8 +26,8 @@ class Optimizer(Named):
 class Schedule(Named):
     """A class of torch.optim.lr_scheduler and its arguments.
 
-    Stepped once an epoch, so its lengths are in epochs; only OneCycleLR is stepped with every batch; its peak is
-    train.optimizer.lr. CosineAnnealingLR without T_max reaches its end with the training.
+    Stepped once an epoch, so its lengths are in epochs; only OneCycleLR is stepped after every batch, and its peak is
+    train.optimizer.lr. CosineAnnealingLR without T_max spans the training.
     """
 
     @model_validator(mode="after")
@@ -44,12 +44,12 @@ class Loss(Named):
 
 
 class Averaging(Section):
-    """Averaged weights (torch.optim.swa_utils), which validation measures and which become the model."""
+    """Averaged weights (torch.optim.swa_utils), which are validated and become the model."""
 
     start_epoch: Positive
-    """The first epoch that counts; before it the average is the weights themselves."""
+    """The first epoch that is averaged; before it the weights are used as they are."""
     decay: Annotated[float, Field(gt=0, lt=1)] | None
-    """Exponential average after every step with this decay; null is the plain mean of the epochs' ends."""
+    """Decay of an exponential average after every step; null takes the mean of the weights at the ends of epochs."""
 
 
 class Normalisation(Section):
@@ -60,7 +60,7 @@ class Normalisation(Section):
 
 
 class Augment(Named):
-    """A class of kornia.augmentation and its arguments; every image of a batch draws its own random numbers."""
+    """A class of kornia.augmentation and its arguments; each image of a batch gets its own random numbers."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -73,30 +73,31 @@ class Train(Section):
     seed: Seed
     epochs: Positive
     batch_size: Positive
-    """Images in a step."""
+    """Images per batch."""
     optimizer: Optimizer
     schedule: Schedule | None
     warmup_epochs: Annotated[int, Field(ge=0)]
-    """Epochs in which the learning rate rises linearly, before the schedule begins."""
+    """Epochs in which the learning rate rises linearly, before the schedule starts."""
     loss: Loss
     class_weights: Literal["balanced"] | None
-    """balanced weighs each class in the loss by the inverse of its share of the train rows; null weighs all alike."""
+    """balanced weighs each class in the loss by the inverse of its share of the train rows; null weighs all classes
+    equally."""
     clip_grad_norm: Annotated[float, Field(gt=0)] | None
-    """Largest norm of the gradient; a longer one is shortened to it."""
+    """Largest norm of the gradient, which is clipped to it."""
     averaging: Averaging | None
     augment: Annotated[list[Augment], Field(min_length=1)] | None
-    """kornia's augmentations in the order in which they are applied to each batch; null changes no image."""
+    """kornia's augmentations, applied to each batch in this order; null applies none."""
     normalisation: Normalisation | None
     """Null takes that of the pretrained weights, or the mean and standard deviation of the train rows."""
     keep: Literal["best", "last"]
     """Epoch whose weights become the model: that with the best validation accuracy, or the last."""
     patience: Positive | None
-    """Stop after so many epochs without a better validation accuracy; null trains all epochs."""
+    """Stop after this many epochs without a better validation accuracy; null trains all epochs."""
     max_params: Positive | None
-    """A contract: a network with more parameters is refused before the first batch."""
+    """Limit of the number of parameters; a larger network is rejected before the first batch."""
     precision: Literal["float32", "bfloat16"]
     device: Device
-    """auto is CUDA where there is one."""
+    """auto is CUDA if available."""
     threads: Positive
     """CPU threads of torch; another number can change the last bits of the weights."""
 

@@ -1,4 +1,4 @@
-"""`imagetrail predict`: answers for image files, decoded as `preprocess` decodes them.
+"""`imagetrail predict`: classify image files, decoded as `preprocess` decodes them.
 
 May import: errors, console, files, preprocess, model, evaluate.
 """

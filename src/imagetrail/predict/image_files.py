@@ -1,4 +1,4 @@
-"""Answers for image files, decoded as `preprocess` decodes them."""
+"""Classify image files, decoded as `preprocess` decodes them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ FILE_BATCH = 64
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one file."""
+    """The prediction for one file."""
 
     image: str
     label: str
@@ -25,7 +25,7 @@ class Prediction:
 
 
 def predict(model: Classifier, paths: Sequence[Path]) -> tuple[list[Prediction], list[str]]:
-    """Answer for every file that can be decoded, on the CPU.
+    """Classify every file that can be decoded, on the CPU.
 
     Returns:
         (predictions in the order of `paths`, a sentence for each file that could not be decoded).

@@ -1,10 +1,10 @@
-"""Stage `preprocess`: decode every listed image into one uint8 array, and look for what is odd about it.
+"""Stage `preprocess`: decode every listed image into one uint8 array, and look for suspicious images.
 
-readers.py  find the bytes of each row
-decode.py   turn the bytes of one image into pixels; `predict` uses it too
-workers.py  decode on every core, or on a Dask cluster
-build.py    write data/tensors
-health.py   duplicates, near duplicates, blank and misnamed images
+readers.py    find the bytes of each row
+decode.py     turn the bytes of one image into pixels; `predict` uses it too
+workers.py    decode on every core, or on a Dask cluster
+build.py      write data/tensors
+health.py     duplicates, near duplicates, blank and misnamed images
 data_page.py  draw plots/data.png
 
 May import: errors, console, drawing, parquet_file, files, params.

@@ -1,4 +1,4 @@
-"""From labelled images to one array: what `preprocess` does, in memory that does not grow with their number."""
+"""Build one array from labelled images, in memory that does not grow with their number."""
 
 from array import array
 from collections import Counter
@@ -26,24 +26,24 @@ from imagetrail.preprocess.readers import Payload, Reader
 from imagetrail.preprocess.workers import spread
 
 IMAGES_PER_TASK = 64
-"""Images that a worker decodes at a time: large enough to hide the hand-over, small enough for memory."""
+"""Images in a worker's task: enough to hide the cost of the hand-over, few enough for memory."""
 
 
 def sizes(root: Path, reader: Reader, options: Preprocess) -> tuple[tuple[int, int], tuple[int, int] | None]:
-    """Choose the size that images get, and the one that they must have.
+    """Choose the size that images are converted to, and the size that they must have.
 
     With a divisor both follow from the first readable image; images of another size will be rejected.
 
     Args:
         root: the repository's root.
-        reader: where the pixels are.
+        reader: of the pixels.
         options: section `preprocess` of params.yaml.
 
     Returns:
-        ((height, width) to give, (height, width) that is expected or None where any will do), in pixels.
+        ((height, width) of the tensors, (height, width) that images must have, or None for any), in pixels.
 
     Raises:
-        DataError: no image is readable, or nothing is left of one.
+        DataError: no image is readable, or the divisor leaves nothing of it.
     """
     if options.size is not None:
         return options.size, None
@@ -72,7 +72,7 @@ class BuildPlan:
     reader: Reader
     form: Form
     expected: tuple[int, int] | None
-    """(height, width) in pixels that every image must have; None takes any."""
+    """(height, width) in pixels that every image must have; None accepts any."""
     max_rejected: int
     limits: Limits
     machine: Machine
@@ -82,7 +82,7 @@ def build(root: Path, plan: BuildPlan) -> Indices:
     """Decode every row of labels.csv into data/tensors.
 
     Returns:
-        int64 [N,2]: height and width in pixels of each image before it was changed.
+        int64 [N,2]: height and width in pixels of each image before resizing.
 
     Raises:
         DataError: one class only; one image under two labels; more images than `max_rejected` cannot be used, which
@@ -138,7 +138,7 @@ def _survey(root: Path) -> tuple[int, list[str]]:
 
 
 def _refuse_two_labels(root: Path, keys: np.ndarray, labels: np.ndarray) -> None:
-    """Raise DataError where equal images have different labels; `keys` are the first 64 bits of their sha256."""
+    """Raise DataError if equal images have different labels; `keys` are the first 64 bits of their sha256."""
     order = np.argsort(keys, kind="stable")
     keys, labels = keys[order], labels[order]
     doubtful = {int(key) for key in keys[1:][(keys[1:] == keys[:-1]) & (labels[1:] != labels[:-1])]}
@@ -163,7 +163,7 @@ def _refuse_two_labels(root: Path, keys: np.ndarray, labels: np.ndarray) -> None
 
 
 def _examine(root: Path, folder: Path, survey: Survey, limits: Limits) -> dict[str, int | None]:
-    """Write findings.csv and return how many there are of each kind, None where that was not looked for."""
+    """Write findings.csv and return the number of each kind, None if the check did not run."""
     images = np.load(folder / "images.npy", mmap_mode="r")
     compared = len(images) <= health.COMPARED
     if not compared and limits.near_duplicate is not None:
@@ -196,7 +196,7 @@ def _write(
     """Write images.npy, labels.npy and rows.csv in one pass.
 
     Returns:
-        (what was rejected, images of each class, what is remembered of the images).
+        (rejected images, number of images of each class, facts remembered of the images).
     """
     codes = {name: code for code, name in enumerate(classes)}
     rejected: list[Rejection] = []
@@ -234,7 +234,7 @@ class Chunk(NamedTuple):
     pixels: Pixels
     """uint8 [n,C,H,W] of the n rows that can be used."""
     images: list[tuple[LabelRow, Facts | str]]
-    """Every row, with the reason in place of the facts where it cannot be used."""
+    """Every row with its facts, or with the reason if it cannot be used."""
 
 
 def _decode(rows: Iterable[LabelRow], plan: BuildPlan) -> Iterator[Chunk]:

@@ -13,7 +13,7 @@ from imagetrail.files.arrays import Indices, Pixels
 from imagetrail.files.artifacts import Dataset, Finding
 
 CLASSES = 12
-"""Classes that are shown; the bars go up to BARS."""
+"""Largest number of classes with examples."""
 BARS = 40
 IMAGES = 12
 """Images of a class."""
@@ -33,7 +33,7 @@ def draw(path: Path, root: Path, sizes: Indices) -> None:
     Args:
         path: of the PNG.
         root: the repository's root; data/tensors is read.
-        sizes: int64 [N,2], height and width of each image before it was changed.
+        sizes: int64 [N,2], height and width of each image before resizing.
     """
     dataset = artifacts.read_dataset(root)
     with artifacts.reading(root / artifacts.TENSORS, "preprocess") as folder:

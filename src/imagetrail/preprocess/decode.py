@@ -1,7 +1,7 @@
-"""From an image file to pixels: the one way in which `preprocess`, `predict` and the tests decode.
+"""Decode an image file to pixels: `preprocess`, `predict` and the tests all use this.
 
 Formats are an allowlist, so no other parser of Pillow runs. EXIF orientation is applied, 16-bit grey is scaled rather
-than clipped, transparency is laid on white, and the first frame of an animation is taken.
+than clipped, transparent pixels become white, and animations use their first frame.
 """
 
 import io
@@ -30,13 +30,13 @@ EXTENSIONS = {
 BACKGROUND = (255, 255, 255)
 JPEG_SCALES = (8, 4, 2)
 JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB"}
-"""Pillow's name of the colour spaces that simplejpeg decodes."""
+"""Pillow's names of the colour spaces that simplejpeg decodes."""
 SOI, SOS, APP1 = 0xD8, 0xDA, 0xE1
 FRAMES = range(0xC0, 0xD0)
-"""JPEG markers that start a frame (SOFn), but for NOT_FRAMES; ITU-T T.81, table B.1."""
+"""JPEG markers that start a frame (SOFn), except NOT_FRAMES; ITU-T T.81, table B.1."""
 NOT_FRAMES = (0xC4, 0xC8, 0xCC)
 DCT_FRAMES = (0xC0, 0xC1, 0xC2)
-"""Baseline, extended and progressive with Huffman coding: the only frames that decode at a part of their size."""
+"""Baseline, extended and progressive with Huffman coding: the only frames that can be decoded at reduced size."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -52,14 +52,14 @@ REC_709 = (0.2125, 0.7154, 0.0721, 0.0)
 
 
 class Decoded(NamedTuple):
-    """An image as it is used, and what it was."""
+    """A decoded image, and facts about its file."""
 
     pixels: Pixels
     """uint8 [C,H,W], 0 to 255."""
     size: tuple[int, int]
     """(height, width) in pixels of the upright image, before it was resized."""
     format: str
-    """One of FORMATS; empty for pixels that were no file."""
+    """One of FORMATS; empty for pixels without a file."""
     frames: int
     """Images in the file, of which this is the first."""
 
@@ -69,8 +69,8 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
 
     Args:
         data: the file's bytes.
-        form: what to make of it.
-        expected: (height, width) that the upright image must have; None takes any.
+        form: to convert the image to.
+        expected: (height, width) that the upright image must have; None accepts any.
 
     Raises:
         DataError: not an image of FORMATS, truncated, damaged, of another size than `expected`, or too large to open
@@ -96,13 +96,13 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
             decoded = image
         turn = TURNS.get(orientation)
         pixels = resize(decoded if turn is None else decoded.transpose(turn), form)
-        if image.format == "MPO":  # a JPEG with a second one behind it, as telephones write them
+        if image.format == "MPO":  # a JPEG followed by a second one, as phones write them
             return Decoded(pixels, size, "JPEG", 1)
         return Decoded(pixels, size, image.format or "", getattr(image, "n_frames", 1))
 
 
 def check_size(size: tuple[int, int], expected: tuple[int, int] | None) -> None:
-    """Raise DataError where an image of (height, width) is not of the expected size; None takes any."""
+    """Raise DataError if (height, width) is not the expected size; None accepts any."""
     if expected is not None and size != expected:
         raise DataError(f"{size[0]} x {size[1]} pixels, and preprocess.divisor needs {expected[0]} x {expected[1]}")
 
@@ -114,7 +114,7 @@ def _scale(size: tuple[int, int], form: Form) -> int:
 
 
 def _jpeg_markers(data: bytes) -> list[int]:
-    """List the markers of a JPEG's segments up to its first scan; empty where the segments do not follow each other.
+    """List the markers of a JPEG's segments up to its first scan; empty if the segments are not contiguous.
 
     Native decoders trust a file's header, so it is checked here first: simplejpeg writes a lossless JPEG (SOF3), which
     cannot be decoded at a smaller size, past the end of the buffer for that size.
@@ -135,13 +135,13 @@ def _jpeg_markers(data: bytes) -> list[int]:
 
 
 def _is_dct(markers: list[int]) -> bool:
-    """Return whether all frames of a JPEG, by its markers, can be decoded at a part of their size."""
+    """Return whether all frames of a JPEG, by its markers, can be decoded at reduced size."""
     frames = [marker for marker in markers if marker in FRAMES and marker not in NOT_FRAMES]
     return bool(frames) and all(frame in DCT_FRAMES for frame in frames)
 
 
 def _plain_jpeg(data: bytes, markers: list[int]) -> tuple[tuple[int, int], str] | None:
-    """Return ((height, width), mode) of an upright JPEG, which Pillow need not open; it saves an eighth of the time."""
+    """Return ((height, width), mode) of an upright JPEG without Pillow, which saves an eighth of the time."""
     if not _is_dct(markers) or APP1 in markers:  # APP1 holds EXIF and XMP, which may rotate the image
         return None
     try:
@@ -154,10 +154,10 @@ def _plain_jpeg(data: bytes, markers: list[int]) -> tuple[tuple[int, int], str] 
 
 
 def _turbo(data: bytes, size: tuple[int, int], mode: str, scale: int) -> Image.Image | None:
-    """Decode a JPEG at a part of its size, each pixel the mean of those that it replaces.
+    """Decode a JPEG at reduced size, each pixel the mean of those that it replaces.
 
-    simplejpeg is half as fast again as Pillow, of the same libjpeg-turbo and so of the same pixels. What it does not
-    take (CMYK, damage) is Pillow's, which reads more and says why where it cannot: None.
+    simplejpeg is 1.5 times as fast as Pillow, and gives the same pixels, as both use libjpeg-turbo. It returns None for
+    what it rejects (CMYK, damage): Pillow reads more of that, and explains the rest.
     """
     if mode not in JPEG_MODES.values():
         return None
@@ -197,7 +197,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return EXIF's orientation, 1 to 8; 1, which is upright, where the EXIF data is damaged: the pixels are not."""
+    """Return EXIF's orientation, 1 to 8; 1, which is upright, if the EXIF data is damaged: the pixels are not."""
     if image.format not in ("JPEG", "MPO"):
         image.load()  # or getexif() would: a PNG may hold EXIF behind its pixels, whose damage is not that of the EXIF
     try:
@@ -226,7 +226,7 @@ def _centre(size: tuple[int, int], form: Form) -> tuple[float, float, float, flo
     """Return the box of an image of (width, height) that becomes `form.size` once its short side is `short_side`."""
     assert form.short_side is not None
     scale = min(size) / form.short_side
-    # Rounding may make the part a hair larger than the image, which Pillow refuses.
+    # Rounding may make the box slightly larger than the image, which Pillow rejects.
     width, height = (min(side * scale, whole) for side, whole in zip(form.size[::-1], size, strict=True))
     left, top = (max(0.0, (whole - part) / 2) for part, whole in zip((width, height), size, strict=True))
     return left, top, min(left + width, size[0]), min(top + height, size[1])

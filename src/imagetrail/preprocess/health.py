@@ -1,7 +1,7 @@
-"""Find images that are usable but suspicious, before an hour of training is lost on them.
+"""Find images that are usable but suspicious, before training wastes an hour on them.
 
-Nothing here is an error by itself: a flower may well be photographed twice. `preprocess.limits` sets how many of each
-kind are too many; findings.csv lists all of them, dataset.json counts them, and plots/data.png shows some.
+None of these is an error by itself: a flower may be photographed twice. `preprocess.limits` sets the limits for each
+kind; findings.csv lists all findings, dataset.json counts them, and plots/data.png shows some.
 """
 
 import hashlib
@@ -20,17 +20,17 @@ from imagetrail.files.form import Form
 from imagetrail.preprocess.decode import EXTENSIONS, REC_709, Decoded
 
 BLANK = 8
-"""Largest difference of two values of a channel, of 255, in an image that shows nothing."""
+"""Largest range of a channel's values, of 255, in a blank image."""
 TINY = 4
-"""An image is tiny if it has to be magnified by more than this."""
+"""An image is tiny if it is magnified by more than this."""
 ODD = 4.0
-"""An image is of odd shape if its sides are to each other as this to one, compared with what it is made into."""
+"""An image has an odd shape if conversion stretches it by more than this to one."""
 SIDE = 8
 """Side of the thumbnails that are compared."""
 ALIKE = 0.99
-"""Correlation of two thumbnails, and of the images, from which on they count as nearly the same."""
+"""Smallest correlation of two thumbnails, and of their images, that makes them near duplicates."""
 COMPARED = 100_000
-"""Images up to which each is compared with each; the time grows with their square."""
+"""Largest number of images that are compared with each other; the time grows with its square."""
 COMPARED_AT_ONCE = 128
 """Images that are compared with all others at a time: 50 MB."""
 Vectors = npt.NDArray[np.float32]
@@ -52,11 +52,11 @@ class Facts(NamedTuple):
 
 
 def facts(images: Sequence[Decoded], pixels: Pixels) -> list[Facts]:
-    """Look at some images at once; what the workers do.
+    """Compute facts about a batch of images, in the workers.
 
     Args:
         images: n of them.
-        pixels: uint8 [n,C,H,W], theirs.
+        pixels: uint8 [n,C,H,W], of these images.
     """
     blank = np.ptp(pixels, axis=(2, 3)).max(axis=1) <= BLANK
     return [
@@ -88,7 +88,7 @@ class Survey:
     """A few bytes remembered of each accepted image."""
 
     def __init__(self, form: Form) -> None:
-        """Begin with no image."""
+        """Start with no images."""
         self._form = form
         self._heights, self._widths = array("I"), array("I")
         self._keys = array("Q")
@@ -96,7 +96,7 @@ class Survey:
         self._noted: list[tuple[str, int, None, str]] = []
 
     def add(self, name: str, image: Facts) -> None:
-        """Take an image into account by the name of its file."""
+        """Add an image by the name of its file."""
         row = len(self._keys)
         if image.blank:
             self._noted.append(("blank", row, None, ""))
@@ -119,7 +119,7 @@ class Survey:
 
     @property
     def shapes(self) -> Indices:
-        """int64 [N,2]: height and width of each image, before they were changed."""
+        """int64 [N,2]: height and width of each image before resizing."""
         return np.stack([np.asarray(self._heights), np.asarray(self._widths)], axis=1).astype(np.int64)
 
     def odd_ones(self, images: Pixels) -> Iterator[tuple[str, int, int | None, str]]:

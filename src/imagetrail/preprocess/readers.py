@@ -1,7 +1,7 @@
 """Find the pixels of the rows that `download` listed: image files, cells of Parquet files, or rows of one array.
 
-A reader runs in the main process and gives each row a payload; workers turn payloads into pixels. A Parquet file is so
-read once, from its beginning to its end, however many workers decode.
+A reader runs in the main process and gives each row a payload; workers turn payloads into pixels. So a Parquet file is
+read once, from start to end, regardless of the number of workers.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from imagetrail.preprocess.decode import Decoded
 
 @dataclass(frozen=True)
 class Unreadable:
-    """The payload of a row whose bytes cannot be had."""
+    """The payload of a row without bytes."""
 
     reason: str
 
@@ -62,7 +62,7 @@ def _array_rows(path: Path, rows: Iterable[LabelRow]) -> Iterator[tuple[LabelRow
 
 def _cells(folder: Path, column: str, rows: Iterable[LabelRow]) -> Iterator[tuple[LabelRow, Payload]]:
     """Yield cells by the names that `download` gave them: file, then row number, as in train.parquet/00000012."""
-    from imagetrail import parquet_file  # pyarrow is for those who need it
+    from imagetrail import parquet_file  # pyarrow is imported only if needed
 
     for name, members in groupby(rows, key=lambda row: row.image.rpartition("/")[0]):
         file = folder / name
@@ -79,13 +79,13 @@ def _cells(folder: Path, column: str, rows: Iterable[LabelRow]) -> Iterator[tupl
 
 
 def pixels(row: LabelRow, payload: Payload, form: Form, expected: tuple[int, int] | None) -> Decoded:
-    """Turn a payload into pixels; the workers' part.
+    """Turn a payload into pixels, in the workers.
 
     Args:
         row: of labels.csv.
-        payload: its own.
-        form: what to make of it.
-        expected: (height, width) that the upright image must have; None takes any.
+        payload: of the row.
+        form: to convert the image to.
+        expected: (height, width) that the upright image must have; None accepts any.
 
     Raises:
         DataError: the image cannot be used; the reason in a few words.

@@ -1,4 +1,4 @@
-"""Who decodes: the cores of this machine, or a Dask cluster that sees the same files under the same paths."""
+"""Decode on the cores of this machine, or on a Dask cluster that has the same files under the same paths."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +24,7 @@ CLUSTER_TIMEOUT = 15
 def spread(function: Callable[[Given], Result], tasks: Iterable[Given], machine: Machine) -> Iterator[Result]:
     """Yield the results of a function in the order of its tasks, computed in parallel; few are held at a time.
 
-    A worker of a cluster that dies is replaced, and what it was at is done again by another.
+    If a worker of a cluster dies, another repeats its task.
 
     Raises:
         DataError: the cluster cannot be reached, has no workers, or its workers have other code or libraries than this
@@ -76,7 +76,7 @@ def _check_workers(client: "Client", address: str) -> None:
 
 
 def fingerprint() -> dict[str, str]:
-    """Return what decides the pixels: this package's code and the versions of the libraries that decode and resize."""
+    """Return what determines the pixels: this package's code and the versions of its image libraries."""
     code = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         code.update(path.read_bytes())

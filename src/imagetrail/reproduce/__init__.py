@@ -1,8 +1,8 @@
-"""`imagetrail reproduce`: repeat a logged run from what the store holds of it, and compare the two.
+"""`imagetrail reproduce`: repeat a logged run from its record in the store, and compare the two.
 
 repeat.py       the whole of it
 checkout.py     the run's code and parameters, in a git worktree
-environment.py  a Python with the packages that it had
+environment.py  a Python with the run's packages
 rerun.py        the stages, or the part of a sweep, that made it
 verdict.py      the comparison
 

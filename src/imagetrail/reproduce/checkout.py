@@ -1,4 +1,4 @@
-"""Check out the code and the parameters of a run in a git worktree, apart from the user's own."""
+"""Check out the code and the parameters of a run in a git worktree, separate from the user's."""
 
 import os
 import shutil
@@ -21,15 +21,15 @@ from imagetrail.tracking.tags import COMMIT, PARAMS_SHA256
 
 
 def make(root: Path, record: Record, folder: Path) -> None:
-    """Check out what a run was made of, and verify it against what the run logged.
+    """Check out the inputs of a run, and verify them against the logged values.
 
     Args:
         root: the user's checkout, whose repository has the commit.
         record: of the run.
-        folder: where the worktree goes; what it held before is replaced.
+        folder: of the worktree; an earlier one is replaced.
 
     Raises:
-        ReproductionError: commit, patch, an untracked file or the parameters are missing, or no longer what they were.
+        ReproductionError: commit, patch, an untracked file or the parameters are missing or have changed.
     """
     _check_out(root, record, folder)
     _apply_patch(record, folder)
@@ -39,7 +39,7 @@ def make(root: Path, record: Record, folder: Path) -> None:
 
 
 def remove(root: Path, folder: Path) -> None:
-    """Take a worktree away, whatever is in it."""
+    """Remove a worktree and everything in it."""
     git.answer(root, "worktree", "remove", "--force", "--force", str(folder))
     shutil.rmtree(folder, ignore_errors=True)
     git.answer(root, "worktree", "prune")
@@ -76,7 +76,7 @@ def _git(folder: Path, problem: str, *arguments: str) -> None:
 
 
 def _bring_untracked(root: Path, record: Record, folder: Path) -> None:
-    """Copy the files that the run holds, and those that it left out if they are still here."""
+    """Copy the files that the run logged, and those that it left out if they still exist here."""
     kept = record.files / "git/untracked"
     if kept.is_dir():
         shutil.copytree(kept, folder, dirs_exist_ok=True)
@@ -136,7 +136,7 @@ def _contradiction(path: Path, record: Record) -> str:
 
 
 def _adapt(tree: dict[str, Any], root: Path) -> None:
-    """Adapt what cannot change a figure: places on this machine, and checks against other runs."""
+    """Adapt the parameters that cannot change a figure: paths on this machine, and checks against other runs."""
     for section, name in (("download", "path"), ("download", "weights")):
         place = Path(tree[section][name])
         inside = (root / place).resolve().is_relative_to(root.resolve())

@@ -1,4 +1,4 @@
-"""A Python with the packages that a run had: this one where it has them, else one made from the run's own lock."""
+"""Provide a Python with a run's packages: this one if it has them, else one installed from the run's lock."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ def python(root: Path, checkout: Path, record: Record) -> Path:
         record: of the run.
 
     Raises:
-        ReproductionError: the run does not say what it had, or the environment cannot be made.
+        ReproductionError: the run did not log its packages, or the environment cannot be created.
     """
     wanted, version = record.packages, record.tags.get("python", platform.python_version())
     ours = {found.metadata["Name"]: found.version for found in distributions()}

@@ -1,4 +1,4 @@
-"""A run made again and compared with itself."""
+"""Repeat a run and compare the result with it."""
 
 import shutil
 import tempfile
@@ -27,7 +27,7 @@ class Answer:
     run: Record
     found: Verdict
     folder: Path
-    """The worktree; gone where the run is bit-identical."""
+    """The worktree; deleted if the run is bit-identical."""
 
     @property
     def sentence(self) -> str:
@@ -53,16 +53,16 @@ class Answer:
 
 
 def reproduce(root: Path, reference: str) -> Answer:
-    """Make a run again, from its commit, patch, untracked files, parameters, data and packages.
+    """Repeat a run from its commit, patch, untracked files, parameters, data and packages.
 
     The answer is also tagged onto the run.
 
     Args:
-        root: the user's checkout, which stays as it is.
+        root: the user's checkout, which does not change.
         reference: the run's id, the beginning of it, its name, or `champion:NAME`.
 
     Raises:
-        ReproductionError: something that the run was made of is missing or not what it was.
+        ReproductionError: an input of the run is missing or has changed.
         ImagetrailError: there is no such run, or a stage fails.
     """
     with tempfile.TemporaryDirectory() as name:

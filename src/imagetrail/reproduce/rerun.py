@@ -9,11 +9,11 @@ from imagetrail.tracking.record import Record
 from imagetrail.tracking.tags import EVALUATION, FOLD, MODEL_SHA256, SWEEP, TRIAL
 
 REPRO = ("repro", "--quiet", "--force", "--no-commit")
-"""Every stage runs, whatever a cache holds, and none fills one; stages are heard, DVC's advice is not."""
+"""Run every stage without reading or filling a cache; show the stages' output but not DVC's hints."""
 
 
 def check(record: Record) -> None:
-    """Raise a ReproductionError where there is nothing to compare: the run never came to its end."""
+    """Raise a ReproductionError if there is nothing to compare, as the run never finished."""
     if MODEL_SHA256 not in record.tags and not (_is_sweep(record) and record.figures):
         raise ReproductionError(f"the run {record.id} ({record.name}) came to no end, so there is nothing to compare.")
 

@@ -1,4 +1,4 @@
-"""Two records of a run compared: whether the second repeats the first, and what differs."""
+"""Compare the records of a run and of its repetition."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,9 +12,9 @@ from imagetrail.tracking.tags import MODEL_SHA256
 
 Word = Literal["bit-identical", "equal", "different"]
 TOLERANCE = 0.01
-"""By how much the last value of a metric may differ, absolutely or relatively, to be called equal."""
+"""Largest absolute or relative difference of a metric's last values that counts as equal."""
 ORDER = ("train", "val", "model", "test", "sweep", "folds")
-"""Groups of metrics as a run comes to them."""
+"""Groups of metrics in the order of the pipeline."""
 
 
 class Verdict(NamedTuple):
@@ -23,18 +23,18 @@ class Verdict(NamedTuple):
     word: Word
     """`equal` is within TOLERANCE."""
     first: str | None
-    """The first thing that differs, in the order in which a run comes to them; None where nothing does."""
+    """The first difference, in the order of the pipeline; None if there is none."""
     surroundings: list[str] | None
     """Differences in device, threads, Python and packages; None if they were not compared."""
     compared: str
-    """What was."""
+    """What was compared, in words."""
 
 
 def logged_data(before: Record) -> dict[str, Any]:
     """Return the run's dataset.json.
 
     Raises:
-        ReproductionError: the run does not hold it, or not the one that it logged.
+        ReproductionError: the run does not have it, or it is not the one that was logged.
     """
     described = before.json("data/dataset.json")
     sha256 = str(described.get("sha256"))
@@ -47,7 +47,7 @@ def logged_data(before: Record) -> dict[str, Any]:
 
 
 def of_data(then: dict[str, Any], checkout: Path) -> str | None:
-    """Describe how the data in a checkout differ from those of a run's dataset.json; None where they are equal."""
+    """Describe how the data in a checkout differ from those of a run's dataset.json; None if they are equal."""
     now: dict[str, Any] = artifacts.read_json(checkout / artifacts.TENSORS / "dataset.json", "preprocess")
     if then["sha256"] == now["sha256"]:
         return None

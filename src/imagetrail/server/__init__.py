@@ -1,4 +1,4 @@
-"""`imagetrail server`: MLflow on a PostgreSQL of its own.
+"""`imagetrail server`: MLflow on its own PostgreSQL.
 
 May import: errors, console, files, tracking.
 """

@@ -26,15 +26,15 @@ START_TIMEOUT = 300
 
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
-    """Run PostgreSQL with its data in `folder`, made at the first time, until the block ends.
+    """Run PostgreSQL with its data in `folder`, created the first time, until the block ends.
 
-    It listens on no network, only on a socket file in a temporary folder that is closed to others.
+    It listens on no network, only on a socket file in a temporary folder that only the user can enter.
 
     Yields:
         The database's URI for SQLAlchemy; it holds no secret.
 
     Raises:
-        ServerError: PostgreSQL is not installed, or does not start; its own words.
+        ServerError: PostgreSQL is not installed or does not start; the message has its output.
     """
     programs = _programs()
     if not (folder / "PG_VERSION").is_file():
@@ -84,7 +84,7 @@ def _programs() -> Path:
 
 
 def _without_root() -> Sequence[str]:
-    """Choose another uid where we are root, as which PostgreSQL refuses to run."""
+    """Choose another uid if we are root, since PostgreSQL refuses to run as root."""
     return ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
 
 

@@ -42,7 +42,7 @@ class Table:
     units: Indices
     """int64 [N], equal where rows belong together: the same pixels, or the same group, or both by way of a third."""
     stated: npt.NDArray[np.uint8]
-    """uint8 [N]: 0 where the data states no side, else 1 + an index into SIDES."""
+    """uint8 [N]: 0 if the data states no side, else 1 + an index into SIDES."""
     draws: npt.NDArray[np.float64]
     """float64 [N, 2], in [0, 1): for `hash`, the draws for test and for validation; equal for equal groups, or for
     equal pixels where there is no group."""

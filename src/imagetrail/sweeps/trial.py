@@ -33,7 +33,7 @@ def train(
         rows: train and validation.
         name: of the run.
         tags: of the run.
-        on_epoch: called after every epoch, with the run's id where there is one; raises Stopped to end the training.
+        on_epoch: called after every epoch, with the run's id if there is one; raises Stopped to end the training.
 
     Raises:
         ImagetrailError: as stage `train`.

@@ -45,7 +45,7 @@ class Plan:
     """Overrides of params.yaml that all trials have."""
     space: dict[str, object] | None
     folds: int
-    """Folds of cross-validation; 0 where a space is searched."""
+    """Folds of cross-validation; 0 if a space is searched."""
     trials: int
     workers: int
 

@@ -29,7 +29,7 @@ class _Call(BaseModel):
 
 
 class LogParams(_Call):
-    """Log parameters; those that the run holds stay as they are, since `mlflow run` logs -P values as typed."""
+    """Log parameters that the run does not have yet, since `mlflow run` logs -P values as typed."""
 
     kind: Literal["params"] = "params"
     params: dict[str, str]
@@ -43,7 +43,7 @@ class LogParams(_Call):
 
 
 class LogMetrics(_Call):
-    """Log the metrics of one step; the store keeps one of several that are equal in name, step, time and value."""
+    """Log the metrics of one step; the store keeps one copy of metrics with equal name, step, time and value."""
 
     kind: Literal["metrics"] = "metrics"
     metrics: dict[str, float]
@@ -90,11 +90,11 @@ class LogText(_Call):
 
 
 class LogFiles(_Call):
-    """Log files, and what is in folders, below a folder of the run's artifacts."""
+    """Log files, and the contents of folders, to a folder of the run's artifacts."""
 
     kind: Literal["files"] = "files"
     folder: str
-    """"" is the top."""
+    """"" is the root."""
 
     @override
     def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
@@ -148,7 +148,7 @@ class LogModel(_Call):
 
 
 class CopyModels(_Call):
-    """Give the run the models of another, where it has none of its own."""
+    """Link the models of another run, if the run has none."""
 
     kind: Literal["models of"] = "models of"
     source_run_id: str
@@ -161,7 +161,7 @@ class CopyModels(_Call):
 
 
 class Register(_Call):
-    """Make the run's model a version of a registered model, once, and give it the alias."""
+    """Register the run's model as a version, once, and set the alias."""
 
     kind: Literal["registration"] = "registration"
     name: str
@@ -190,7 +190,7 @@ class Register(_Call):
 
 
 class LinkParts(_Call):
-    """Put the parts of a sweep under its run, where the store had no id to give when they began."""
+    """Link the parts of a sweep to its run, if the store had not given it an id when they started."""
 
     kind: Literal["parent"] = "parent"
     sweep: str

@@ -27,7 +27,7 @@ from imagetrail.tracking.tags import COMMIT, PARAMS_SHA256
 
 LIBRARIES = ("torch", "torchvision", "mlflow", "dvc", "numpy", "pillow", "scikit-learn")
 UNTRACKED_LIMIT = 10 * 2**20
-"""Bytes of untracked files that a run keeps; the rest is named in git/left_out.txt."""
+"""Largest total size in bytes of untracked files that a run keeps; git/left_out.txt names the rest."""
 NAME_LIMIT = 80
 
 
@@ -35,7 +35,7 @@ def run_name(root: Path, params: Params) -> str:
     """Name a run after the nearest recipe and its differences: `mnist-cnn lr=0.01 epochs=5`, or `digits default`."""
     try:
         name, differences = nearest_recipe(root, params)
-    except ParamsError:  # someone is at work on a recipe
+    except ParamsError:  # a recipe is being edited
         return f"{params.download.source} {params.model.name}"
     shown = [f"{_short(parameter)}{text(value)}" for parameter, value in differences.items()]
     first = params.download.source if name == recipes.DEFAULT else name
@@ -145,11 +145,11 @@ def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
 
 
 def log_augmentation(run: Run, params: Params, train: Subset) -> None:
-    """Log a picture of augmented train images, where the training augments."""
+    """Log a picture of augmented train images, if the training augments."""
     if params.train.augment is None:
         return
 
-    from imagetrail.train import preview  # matplotlib is for trainings that augment
+    from imagetrail.train import preview  # matplotlib is imported only if the training augments
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "augmented.png"
@@ -184,7 +184,7 @@ def test_metrics(root: Path) -> dict[str, float | None]:
 
 
 def evaluation_key(root: Path, params: Params) -> str:
-    """Hash what decides the test figures besides the model: parameters, data and rows."""
+    """Hash what determines the test figures besides the model: parameters, data and rows."""
     dataset = artifacts.read_dataset(root)
     rows = artifacts.file_sha256(root / artifacts.SPLIT / "test.npy")
     figures = params.evaluate.model_dump(mode="json", exclude={"gate", "registry"})
@@ -193,7 +193,7 @@ def evaluation_key(root: Path, params: Params) -> str:
 
 
 def describe(run: Run, params: Params, dataset: Dataset, *, tested: bool) -> None:
-    """Write the run's description from the files: what was trained on what, and the results.
+    """Write the run's description from the files: network, data and results.
 
     Args:
         run: the run.

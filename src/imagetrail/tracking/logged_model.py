@@ -1,6 +1,6 @@
-"""The model as MLflow keeps it: a torch.export program that loads without this package and without unpickling.
+"""The model in MLflow: a torch.export program that loads without this package and without unpickling.
 
-`model` lives on the CPU. A training on CUDA also leaves `model-cuda`, exported there, since an exported program cannot
+`model` lives on the CPU. A training on CUDA also logs `model-cuda`, exported there, since an exported program cannot
 change its device.
 """
 
@@ -47,14 +47,14 @@ class _ExportedOn:
 
 
 def log(client: "mlflow.MlflowClient", run_id: str, folder: Path, example: Path, device: str) -> None:
-    """Log the classifier of a run with signature, input example and pinned requirements; once, however often called.
+    """Log the classifier of a run with signature, input example and pinned requirements; once, even if called again.
 
     Args:
         client: of the store.
         run_id: the run.
         folder: models/, or a copy of it.
         example: .npy file, uint8 [2,C,H,W]; with one image the number of images would be fixed in the program.
-        device: type of the device it was trained on; cuda adds `model-cuda`, where there is one.
+        device: type of the device it was trained on; cuda adds `model-cuda`, if CUDA is available.
     """
     held = client.get_run(run_id).outputs
     logged = [client.get_logged_model(output.model_id) for output in (held.model_outputs if held else ())]
@@ -93,14 +93,14 @@ def _log(run_id: str, model: Classifier, example: np.ndarray, name: str, device:
 
 
 def load(root: Path, reference: str) -> Classifier:
-    """Load the model of a run, on the CPU, without importing or running anything that the store holds.
+    """Load the model of a run, on the CPU, without importing or running anything from the store.
 
     Args:
         root: the repository's root, for the default store.
         reference: a run's id, or a URI that MLflow knows: `models:/NAME@champion`, `models:/m-…`, `runs:/ID/model`.
 
     Raises:
-        ArtifactError: MLflow has no such model, imagetrail did not log it, or its weights are not those that it names.
+        ArtifactError: MLflow has no such model, imagetrail did not log it, or its weights do not match its card.
     """
     uri = reference if ":/" in reference else f"runs:/{reference}/{PORTABLE}"
     with registry.asked(root, f"MLflow has no model {uri!r}"), tempfile.TemporaryDirectory() as name:

@@ -1,7 +1,7 @@
-"""A local SQLite store copied into a server's database; its runs keep their ids.
+"""Copy a local SQLite store into a server's database; runs keep their ids.
 
-The schema is MLflow's own, as it makes it; rows are copied table by table. What names a file below mlruns/ becomes
-`mlflow-artifacts:/`, the root of what a server keeps.
+MLflow creates the schema; rows are copied table by table. Paths below mlruns/ become `mlflow-artifacts:/`, the root of
+a server's artifacts.
 """
 
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ SERVED = "mlflow-artifacts:/"
 VERSIONS = "alembic_version"
 """Table with the version of the schema."""
 NEW = {VERSIONS, "experiments", "workspaces"}
-"""Tables in which a new database has one row: the version, and what is called Default."""
+"""Tables in which a new database has one row: the version, and the experiment Default."""
 ROWS = 5000
-"""Copied at once."""
+"""Rows copied at once."""
 
 
 def move(root: Path, database: str) -> int:
@@ -65,7 +65,7 @@ def move(root: Path, database: str) -> int:
 
 @contextmanager
 def _named(database: str) -> Iterator[None]:
-    """Turn what SQLAlchemy and MLflow raise into one sentence."""
+    """Turn exceptions of SQLAlchemy and MLflow into one sentence."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -118,7 +118,7 @@ def _copy(source: "Connection", target: "Connection", table: "Table", mlruns: st
 
 
 def _served(value: Any, mlruns: str) -> Any:
-    """Translate a path below mlruns/ to its address on a server; return anything else as it is."""
+    """Translate a path below mlruns/ to its address on a server; return anything else unchanged."""
     for prefix in (f"file://{mlruns}", mlruns):
         if isinstance(value, str) and (value == prefix or value.startswith(f"{prefix}/")):
             return SERVED + value.removeprefix(prefix).lstrip("/")

@@ -1,7 +1,7 @@
 """Keep calls that the store did not accept, in order on disk, and make them when it answers again.
 
-An entry is a folder for one run. It is locked by the process that fills it; what a dead process leaves is sent by the
-next one that reaches the store, and each call is made once, however often sending is interrupted.
+An entry is a folder for one run. It is locked by the process that fills it; the next process that reaches the store
+sends what a dead one left, and each call is made once, however often sending is interrupted.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class Header:
     store: str
     """sha256 of the tracking URI, which itself may hold a secret."""
     run_id: str | None
-    """None where the store never gave one."""
+    """None if the store never gave one."""
     model: str | None
     """Without an id: the newest run of this model, by its sha256; None opens a new run."""
     name: str
@@ -66,7 +66,7 @@ class Entry:
         return entry
 
     def add(self, call: "Call") -> None:
-        """Keep a call, with copies of its files."""
+        """Save a call, with copies of its files."""
         number = sum(1 for _ in self._lines())
         files = []
         for position, path in enumerate(call.files):
@@ -85,7 +85,7 @@ class Entry:
 
     def send(self, client: "mlflow.MlflowClient", experiment_id: str) -> str:
         """Make every call that waits and return the run's id; raises what MLflow raises."""
-        from imagetrail.tracking.calls import End  # pydantic is for those who need it
+        from imagetrail.tracking.calls import End  # pydantic is imported only if calls wait
 
         run_id = self._run(client, experiment_id)
         sent = self.folder / "sent"
@@ -100,7 +100,7 @@ class Entry:
         return run_id
 
     def remove(self) -> None:
-        """Forget the entry; everything is sent."""
+        """Delete the entry, as everything is sent."""
         shutil.rmtree(self.folder)
         self.release()
 
@@ -114,7 +114,7 @@ class Entry:
         return Header(**json.loads((self.folder / "header.json").read_text(encoding="utf-8")))
 
     def _run(self, client: "mlflow.MlflowClient", experiment_id: str) -> str:
-        """Find the run that the calls are for, or open it, once, where the store does not have it."""
+        """Find the run that the calls are for, or open it, once, if the store does not have it."""
         header = self.header
         if header.run_id is not None:
             return header.run_id

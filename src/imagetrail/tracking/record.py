@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 FILES = ("params.yaml", "git", "environment", "data/dataset.json", "sweep/request.json")
 """Artifacts that are read."""
 NO_PACKAGES = ("imagetrail", "pip")
-"""The project itself is code, not environment; and pip brings the others in, but takes no part."""
+"""The project itself is code, not environment, and pip only installs the others."""
 OF_THE_MACHINE = ("system/", "speed/")
-"""Metrics that no repetition has alike."""
+"""Metrics that differ in every repetition."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Record:
     params: Mapping[str, str]
     """Logged parameters, in MLflow's text form."""
     figures: Mapping[str, Mapping[int, float]]
-    """Every metric's value at each step, but for those of the machine."""
+    """Every metric's value at each step, except those of the machine."""
     digest: str | None
     """First 8 digits of the data set's sha256; None if the run is not a training."""
     files: Path
@@ -53,7 +53,7 @@ class Record:
 
     @property
     def packages(self) -> dict[str, str]:
-        """The version of every package that was installed, but for NO_PACKAGES.
+        """Return the version of every installed package, except NO_PACKAGES.
 
         Raises:
             ReproductionError: the run does not hold them.
@@ -85,7 +85,7 @@ def only_run(root: Path, folder: Path) -> Record:
     """Read the record of the only run, its parts aside, from a checkout's own store, ignoring MLFLOW_TRACKING_URI.
 
     Raises:
-        ReproductionError: MLflow failed there, so that there is none.
+        ReproductionError: MLflow failed there, so there is no run.
     """
     store.configure()
     import mlflow

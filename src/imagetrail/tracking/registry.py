@@ -23,10 +23,10 @@ PREDICTIONS = "evaluation/predictions.csv"
 
 
 def baseline(root: Path, options: Evaluate) -> Answers | None:
-    """Fetch what the run of evaluate.gate.baseline answered; None where no run is named, or no champion exists yet.
+    """Fetch the predictions of evaluate.gate.baseline; None if no run is named, or there is no champion yet.
 
     Raises:
-        ArtifactError: the store has no such run, or it holds no answers.
+        ArtifactError: the store has no such run, or it has no predictions.
     """
     name = None if options.gate is None else options.gate.baseline
     if name == CHAMPION:
@@ -36,7 +36,7 @@ def baseline(root: Path, options: Evaluate) -> Answers | None:
 
 
 def logged_run(root: Path, reference: str) -> LoggedRun:
-    """Fetch what `compare` needs of a run; `reference` as in `find`.
+    """Fetch the values of a run that `compare` needs; `reference` as in `find`.
 
     Raises:
         ArtifactError: there is no such run, or it holds no answers.
@@ -53,7 +53,7 @@ def logged_run(root: Path, reference: str) -> LoggedRun:
 
 
 def answers(root: Path, run_id: str) -> Answers:
-    """Fetch what a run's model answered for the test images.
+    """Fetch the predictions of a run's model for the test images.
 
     Raises:
         ArtifactError: the store has no such run, or it holds no answers.
@@ -93,7 +93,7 @@ def find(root: Path, reference: str) -> "mlflow.entities.Run":
 
 
 def champion(root: Path, name: str) -> str | None:
-    """Return the id of the run whose model is the champion; None where there is none yet.
+    """Return the id of the run whose model is the champion; None if there is none yet.
 
     Raises:
         ArtifactError: the store does not answer.
@@ -121,7 +121,7 @@ def tag(root: Path, run_id: str, name: str, value: str) -> None:
 
 @contextmanager
 def asked(root: Path, problem: str) -> "Iterator[mlflow.MlflowClient]":
-    """Yield a client; turn what MLflow raises into an ArtifactError that begins with `problem`."""
+    """Yield a client; turn MLflow's exceptions into an ArtifactError that starts with `problem`."""
     store.configure()
     import mlflow
     from mlflow.exceptions import MlflowException

@@ -1,4 +1,4 @@
-"""A run that never stops the training it describes: what the store does not take at once is kept and sent later."""
+"""A run that never stops the training it describes: calls that the store does not accept are saved and sent later."""
 
 import os
 import re
@@ -29,21 +29,21 @@ PACKAGE = Path(__file__).parents[1]
 GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 """The form of the names that MLflow generates for runs."""
 BACKOFF = 20
-"""A store that failed is asked again after so many times as long as the failure took, so that a training loses a
-twentieth of its time at most."""
+"""After a failure the store is tried again only after this many times as long as the failed call took, so that training
+loses a twentieth of its time at most."""
 PAUSE = 5
-"""Seconds for which it is not asked at least."""
+"""Minimum seconds before the next attempt."""
 
 
 class Run:
-    """One MLflow run. Calls to a store that does not answer are kept in the outbox; questions are answered None."""
+    """One MLflow run. Calls to a store that does not answer are kept in the outbox; questions return None."""
 
     def __init__(self, root: Path, outputs: Path | None = None) -> None:
-        """Connect to the store of a checkout and send what waits for it.
+        """Connect to the store of a checkout and send the calls that wait for it.
 
         Args:
             root: the checkout, whose code and store the run belongs to.
-            outputs: where the stages' outputs lie, if not in the checkout.
+            outputs: the folder of the stages' outputs, if not the checkout.
         """
         self.root = root
         self.outputs = root if outputs is None else outputs
@@ -67,11 +67,11 @@ class Run:
         return self._retry_at is None
 
     def ask(self, question: Callable[["mlflow.MlflowClient"], T]) -> T | None:
-        """Return what the store answers; None where it does not."""
+        """Return the store's answer; None if it does not answer."""
         return self._try(lambda: question(self._connected())) if self.reachable else None
 
     def log(self, call: Call) -> None:
-        """Make a call at once, or keep it for later where the store does not answer."""
+        """Make a call at once, or save it for later if the store does not answer."""
         if self._entry is None and self.reachable:
             self._try(lambda: self._make(call))
             if self.reachable:
@@ -90,13 +90,13 @@ class Run:
 
     def _connect(self) -> None:
         self._uri, self.experiment_id = store.prepare(self.root)
-        import mlflow  # only now: it reads its settings when it is imported
+        import mlflow  # imported late, as MLflow reads its settings on import
 
         self._client = mlflow.MlflowClient(self._uri)
         outbox.send_waiting(self.root, self._uri, self._client, self.experiment_id)
 
     def _try(self, action: Callable[[], T]) -> T | None:
-        """Return the action's result; None where MLflow fails, with a warning the first time."""
+        """Return the action's result; None if MLflow fails, with a warning the first time."""
         begin = time.monotonic()
         try:
             result = action()
@@ -128,7 +128,7 @@ class Run:
             warn(f"the {call.kind} of the run are lost: {outbox.OUTBOX} cannot be written ({error.strerror}).")
 
     def _send(self) -> None:
-        """Try to send what was kept; then calls are made at once again."""
+        """Try to send the saved calls; if that works, later calls are made at once."""
         entry = self._entry
 
         def send() -> None:
@@ -148,9 +148,9 @@ class Run:
 
     @contextmanager
     def open(self, run_id: str | None, name: str, tags: Mapping[str, str]) -> Iterator[None]:
-        """Begin a run, or go on with one, and end it with the block.
+        """Open a run, or reopen one, and end it with the block.
 
-        The run ends FINISHED, FAILED after an error, KILLED after Ctrl-C, SIGTERM or where it was Stopped.
+        The run ends as FINISHED, as FAILED after an error, or as KILLED after Ctrl-C, SIGTERM or Stopped.
         """
         self._tags = dict(tags) if run_id is not None else _with_context(tags)
         self.id, self._name, self._start, self._ends = run_id, name, _now(), True
@@ -176,7 +176,7 @@ class Run:
 
     @contextmanager
     def go_on(self, run_id: str | None, name: str, model_sha256: str) -> Iterator[None]:
-        """Add to a run whose end is another's; without an id, to the newest of a model, once the store can tell it."""
+        """Add to a run that another process ends; without an id, to the newest of a model, once the store finds it."""
         self.id, self._name, self._model = run_id, name, model_sha256
         self._tags = {MODEL_SHA256: model_sha256}
         self.log(SetTags(tags=dict(self._tags)))
@@ -184,7 +184,7 @@ class Run:
         self._close()
 
     def _close(self) -> None:
-        """Leave what was kept to others, if the store does not answer by now."""
+        """Leave the saved calls to later processes, if the store still does not answer."""
         if self._entry is not None and self._retry_at is not None and time.monotonic() >= self._retry_at:
             self._send()
         if self._entry is not None:
@@ -216,12 +216,12 @@ class Run:
     # --- what is logged -----------------------------------------------------------------------------------------------
 
     def log_metrics(self, figures: Mapping[str, float | None], step: int = 0, *, of_model: bool = False) -> None:
-        """Log figures of one step in one call; None is left out. `of_model` ties them to the run's model."""
+        """Log metrics of one step in one call, without those that are None; `of_model` links them to its model."""
         known = {name: value for name, value in figures.items() if value is not None}
         self.log(LogMetrics(metrics=known, step=step, time=_now(), of_model=of_model))
 
     def log_files(self, folder: str, paths: Sequence[Path]) -> None:
-        """Put files, and what is in folders, into a folder of the run's artifacts; "" is the topmost."""
+        """Log files, and the contents of folders, to a folder of the run's artifacts; "" is the root."""
         self.log(LogFiles(folder=folder, files=tuple(paths)))
 
     # --- other runs ---------------------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ def _with_context(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_our_mistake(error: Exception) -> bool:
-    """Return whether this package's own code is wrong, which must not pass for a failing store."""
+    """Return whether an exception comes from a bug in this package, which must not pass for a failing store."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     is_ours = Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
     return is_ours and isinstance(error, AssertionError | AttributeError | LookupError | NameError | TypeError)
@@ -281,5 +281,5 @@ def alive(process: str) -> bool:
 
 
 def _now() -> int:
-    """Return milliseconds of Unix time, as MLflow has it."""
+    """Return Unix time in milliseconds, as MLflow does."""
     return time.time_ns() // 1_000_000

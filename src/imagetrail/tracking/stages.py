@@ -35,28 +35,28 @@ if TYPE_CHECKING:
     import mlflow
 
 EVALUATION_FOLDER = "evaluation"
-"""Artifacts of a run that evaluate leaves: figures, predictions, pictures."""
+"""The artifacts of `evaluate`: figures, predictions, pictures."""
 
 
 class TrainingRun:
-    """The run of a training that is going on."""
+    """The run of a training in progress."""
 
     def __init__(self, run: Run, params: Params, train: Subset) -> None:
-        """Describe the training that is about to begin."""
+        """Take the run of a training that is about to start."""
         self._run, self._params, self._train = run, params, train
 
     @property
     def id(self) -> str | None:
-        """The run's id; None where the store has not given one yet."""
+        """The run's id; None if the store has not given one yet."""
         return self._run.id
 
     def log_epoch(self, epoch: Epoch, images_per_second: float | None) -> None:
-        """Log an epoch's figures, and the speed where it was measured."""
+        """Log an epoch's figures, and the speed if it was measured."""
         figures = contents.epoch_metrics(epoch._asdict())
         self._run.log_metrics(figures | {"speed/images_per_second": images_per_second}, step=epoch.epoch)
 
     def finish(self, trained: Trained) -> None:
-        """Log what the training left in models/, metrics/ and plots/, and the model itself."""
+        """Log the training's files in models/, metrics/ and plots/, and the model itself."""
         run, card = self._run, trained.classifier.card
         device = next(trained.classifier.parameters()).device
         run.log(SetTags(tags={"device": devices.describe(device)}))
@@ -86,7 +86,7 @@ def child_run(
         params: of the training.
         train: its train rows.
         name: of the run.
-        tags: what ties it to the other.
+        tags: that link it to the other run.
     """
     run = Run(root, outputs)
     with _training(run, params, train, None, name, tags) as training:
@@ -147,7 +147,7 @@ def _log_gate(run: Run, params: Params, problems: list[str] | None) -> None:
 
 
 def rebuild(root: Path, params: Params) -> None:
-    """Make a new run of the files, where the store has none for their model: a fresh clone, a deleted run."""
+    """Create a run from the files if the store has none for their model, as in a fresh clone or after deletion."""
     run = Run(root)
     if run.find(classifier.read_card(root / artifacts.MODELS).sha256) is None and run.reachable:
         _rebuild(run, params, arrays.open_subset(root, "train"), None, {})
@@ -156,8 +156,8 @@ def rebuild(root: Path, params: Params) -> None:
 def fill_cached_run(root: Path, files: Path, params: Params) -> None:
     """Fill the run that `mlflow run` opened when DVC had nothing to train.
 
-    It gets the parameters, figures and pictures of the run that trained the model, and a link to it; where the store
-    has no such run, it is rebuilt from the files.
+    It gets the parameters, figures and pictures of the run that trained the model, and a link to it; if the store has
+    no such run, it is rebuilt from the files.
 
     Args:
         root: the checkout.
@@ -189,7 +189,7 @@ def fill_cached_run(root: Path, files: Path, params: Params) -> None:
 
 
 def explain_failure(root: Path, reason: str) -> None:
-    """Write into the run that `mlflow run` opened why it is empty."""
+    """Note in the run that `mlflow run` opened why it is empty."""
     run = Run(root)
     if (run_id := run.adopted_id()) is not None:
         run.ask(lambda client: client.set_tag(run_id, "mlflow.note.content", reason))

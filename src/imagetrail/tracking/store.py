@@ -14,8 +14,8 @@ from imagetrail.files import artifacts
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
 
-# A server that is gone must cost a training seconds, not the minutes of MLflow's own defaults; and MLflow's progress
-# reports would bury the pipeline's. What the user sets wins.
+# An unreachable server must cost a training seconds, not the minutes of MLflow's defaults; and MLflow's progress
+# reports would bury the pipeline's. The user's settings win.
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "7",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -27,7 +27,7 @@ SETTINGS = {
 
 
 def configure() -> None:
-    """Put SETTINGS in force; before MLflow is imported, which reads some of them then."""
+    """Apply SETTINGS, before MLflow is imported, which reads some of them on import."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
 
@@ -70,7 +70,7 @@ def prepare(root: Path) -> tuple[str, str]:
 
 
 def create_tables(database: str, location: str) -> None:
-    """Create MLflow's tables in a database where they are missing; artifacts of Default go to `location`."""
+    """Create MLflow's tables in a database if they are missing; artifacts of Default go to `location`."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     SqlAlchemyStore(database, location)

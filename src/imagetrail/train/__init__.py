@@ -5,7 +5,7 @@ normalisation.py  mean and standard deviation of the train rows
 batches.py        rows in random order, loaded onto the device
 optimisation.py   optimizer, schedule, loss and averaging, by torch's names
 augment.py        kornia's augmentations on whole batches
-preview.py        a picture of what they do
+preview.py        a picture of augmented images
 features.py       a frozen backbone's output for every image, computed once
 checkpoints.py    the state after each epoch, so that a killed training resumes
 

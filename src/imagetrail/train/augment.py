@@ -21,7 +21,7 @@ class Augmentation:
             num_classes: of the labels, for those that mix two images.
 
         Raises:
-            TrainingError: kornia refuses an argument.
+            TrainingError: kornia rejects an argument.
         """
         self._num_classes = num_classes
         self._transforms = [_build(transform.name, transform.arguments) for transform in transforms]

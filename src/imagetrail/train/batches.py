@@ -1,4 +1,4 @@
-"""Cut rows into batches, in an order that the seed and the epoch decide."""
+"""Cut rows into batches, in an order that seed and epoch determine."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from imagetrail.files.arrays import Indices, Subset
 def shuffled_batches(rows: Indices, batch_size: int, seed: tuple[int, int]) -> Iterator[Indices]:
     """Yield the rows in random order, cut into batches; each batch is sorted, so that the disk is read forwards.
 
-    A last batch of one row joins the one before, since batch normalisation needs two.
+    A last batch of one row is merged into the one before, since batch normalisation needs two.
     """
     order = rows[np.random.default_rng(seed).permutation(len(rows))]
     cuts = list(range(batch_size, len(order), batch_size))

@@ -1,8 +1,8 @@
 """Save the state of a training after each epoch, so that a killed training resumes.
 
 Checkpoints are outside DVC's outputs, which DVC deletes before it runs a stage. Their folder is named after everything
-that decides the weights, so that a changed parameter, pixel or line of code starts over. A file's name has the sha256
-of its bytes; a corrupt file is skipped for the one before.
+that determines the weights, so a changed parameter, pixel or line of code starts over. A file's name has the sha256 of
+its bytes; a corrupt file is skipped for the one before.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from imagetrail.params.train import Train
 
 KEPT = 2
 DECISIVE = ("files", "model", "params/model.py", "params/named.py", "params/train.py", "train")
-"""The package's files that decide a training's weights: those that dvc.yaml lists for the stage `train`."""
+"""The package's files that determine a training's weights: those that dvc.yaml lists for the stage `train`."""
 
 
 class Checkpoints:
@@ -34,7 +34,7 @@ class Checkpoints:
         self._folder = folder
 
     def save(self, epoch: int, state: dict[str, Any]) -> None:
-        """Write the state after `epoch`, whole or not at all, and drop the oldest."""
+        """Write the state after `epoch` atomically, and delete the oldest."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
         data = buffer.getvalue()
@@ -44,7 +44,7 @@ class Checkpoints:
             old.unlink()
 
     def load(self) -> dict[str, Any] | None:
-        """Return the newest intact state, with its tensors on the CPU; None where there is none."""
+        """Return the newest intact state, with its tensors on the CPU; None if there is none."""
         for path in reversed(self._files()):
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest()[:16] == path.stem.split("-")[1]:
@@ -54,7 +54,7 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Forget the training; it is finished."""
+        """Delete the checkpoints of a finished training."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _files(self) -> list[Path]:
@@ -62,7 +62,7 @@ class Checkpoints:
 
 
 def of_training(root: Path, card: Card, train: Subset, val: Subset, options: Train) -> Checkpoints:
-    """Find the checkpoints of the training that these inputs, the code of DECISIVE and torch's version decide."""
+    """Find the checkpoints of the training with these inputs, the code of DECISIVE and this version of torch."""
     decisive = [asdict(card), train.dataset.sha256, options.model_dump(mode="json"), torch.__version__]
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
     digest.update(train.rows.tobytes() + b"|" + val.rows.tobytes())

@@ -1,7 +1,7 @@
 """Compute a frozen backbone's features of every image once, and keep them on disk.
 
-The file is named after everything that decides its values: pixels, weights, architecture, normalisation, input size.
-The head is not part of that, so another head, schedule or split finds the features there.
+The file is named after everything that determines its values: pixels, weights, architecture, normalisation, input size.
+The head is not part of that, so another head, schedule or split reuses the features.
 """
 
 import hashlib
@@ -24,15 +24,16 @@ from imagetrail.model.networks.backbone import Backbone
 
 FEATURES = Path(".imagetrail/features")
 FEATURE_BLOCK = 64
-"""Rows that are computed together, always the same ones, so that the last bits do not depend on who asked first."""
+"""Rows that are computed together, always in the same blocks, so that the last bits do not depend on which subset came
+first."""
 
 
 def of_backbone(root: Path, classifier: Classifier, subsets: list[Subset]) -> list[Subset]:
     """Return the subsets with features, float32 [N,D], in place of pixels.
 
     Args:
-        root: the repository's root; the features lie below its workspace.
-        classifier: with a frozen Backbone, on the device that is to compute.
+        root: the repository's root; the features are below its workspace.
+        classifier: with a frozen Backbone, on the device that computes.
         subsets: of one data set.
     """
     network = classifier.network

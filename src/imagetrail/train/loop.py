@@ -1,4 +1,4 @@
-"""Run the epochs: seeded, resumable, choosing on validation rows."""
+"""Run the epochs: seeded, resumable, and selected on validation rows."""
 
 import copy
 import math
@@ -34,9 +34,9 @@ class Epoch(NamedTuple):
     epoch: int
     """From 1."""
     train_loss: float
-    """Mean over the epoch's images, as augmented, each by the weights of its step."""
+    """Mean over the epoch's augmented images, each with the weights of its step."""
     train_accuracy: float
-    """Over the same images; where two are mixed, the larger part is the right answer."""
+    """Over the same images; of two mixed images, the larger part counts as the label."""
     val_loss: float | None
     val_accuracy: float | None
     lr: float
@@ -55,7 +55,7 @@ class Trained:
     """For one image."""
 
     def metrics(self) -> dict[str, object]:
-        """Return metrics/train.json: the figures of the kept epoch, and what the model costs."""
+        """Return metrics/train.json: the figures of the kept epoch, and the model's cost."""
         figures = {name: value for name, value in self.kept._asdict().items() if name not in ("epoch", "lr")}
         return {
             "epochs": len(self.history),
@@ -66,7 +66,7 @@ class Trained:
         }
 
     def save(self, root: Path) -> None:
-        """Write models/, plots/history.csv and metrics/train.json, the last of them last."""
+        """Write models/, plots/history.csv and metrics/train.json, in this order."""
         classifiers.save(self.classifier, root / artifacts.MODELS)
         artifacts.write_rows(root / artifacts.PLOTS / "history.csv", Epoch._fields, self.history)
         artifacts.write_json(root / artifacts.METRICS / "train.json", self.metrics())
@@ -85,9 +85,9 @@ class Task:
     weights: Path | None
     """The file that model.weights names."""
     train: Subset
-    """Rows that give gradients."""
+    """Rows to train on."""
     val: Subset
-    """Rows that choose the kept epoch; may be empty where `keep` is `last`."""
+    """Rows that select the kept epoch; may be empty if `keep` is `last`."""
     root: Path
     """The repository's root, below which the features of a frozen backbone are kept."""
 
@@ -95,13 +95,13 @@ class Task:
 def fit(task: Task, options: Train, checkpoints: Checkpoints, on_epoch: OnEpoch) -> Trained:
     """Train a classifier.
 
-    Every epoch draws its order and its random numbers from (seed, epoch), so that a training that is killed and
-    started again ends in the same weights.
+    Every epoch draws its order and its random numbers from (seed, epoch), so a training that is killed and started
+    again ends with the same weights.
 
     Args:
         task: what to train.
         options: section `train` of params.yaml.
-        checkpoints: where an interrupted training is found; the caller clears it once the outputs are written.
+        checkpoints: to resume from; the caller clears them once the outputs are written.
         on_epoch: called after every epoch.
 
     Raises:
@@ -144,10 +144,10 @@ def _build(task: Task, options: Train, device: torch.device) -> Classifier:
 
 
 def _learning_part(classifier: Classifier, task: Task, options: Train) -> tuple[nn.Module, Subset, Subset]:
-    """Return what learns and its inputs: the classifier and pixels, or the head and features where that is the same."""
+    """Return what learns and its inputs: the classifier and pixels, or the head and features if that is equivalent."""
     if not classifier.frozen or options.augment is not None:
         return classifier, task.train, task.val
-    from imagetrail.train import features  # imports torchvision's models, which takes a second
+    from imagetrail.train import features  # importing torchvision's models takes a second
 
     train, val = features.of_backbone(task.root, classifier, [task.train, task.val])
     return classifier.head, train, val
@@ -159,7 +159,7 @@ def _seed(seed: int, epoch: int) -> None:
 
 
 class _Training:
-    """A training under way: everything that changes from epoch to epoch."""
+    """A training in progress: everything that changes from epoch to epoch."""
 
     def __init__(self, model: nn.Module, train: Subset, val: Subset, options: Train, device: torch.device) -> None:
         self.model = model
@@ -256,7 +256,7 @@ def _rank(epoch: Epoch) -> tuple[float, float]:
 
 
 class _Totals:
-    """Loss and right answers of some images: summed on the device, divided once."""
+    """Loss and correct predictions of some images: summed on the device, divided once."""
 
     def __init__(self, device: torch.device) -> None:
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)

@@ -1,4 +1,4 @@
-"""Measure the train rows: mean and standard deviation travel inside the model, on its card."""
+"""Measure the train rows; mean and standard deviation travel inside the model, on its card."""
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,8 @@ def new_card(model: Model, weights: Weights | None, normalisation: Normalisation
     Args:
         model: section `model` of params.yaml.
         weights: what `download` found for model.weights.
-        normalisation: train.normalisation of params.yaml; None takes what torchvision's weights were made for, or the
-            statistics of the rows.
+        normalisation: train.normalisation of params.yaml; None takes the values that torchvision's weights expect, or
+            the statistics of the rows.
         train: the train rows.
     """
     if normalisation is not None:

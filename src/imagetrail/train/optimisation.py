@@ -1,4 +1,4 @@
-"""Build what changes the weights from params.yaml, by torch's own names, and step it."""
+"""Build optimizer, schedule, clipping and averaging from params.yaml, by torch's names, and step them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,14 +22,14 @@ class Optimisation:
         """Build for a model that is on its device.
 
         Raises:
-            TrainingError: torch refuses an argument.
+            TrainingError: torch rejects an argument.
         """
         self._options = options
         self._model = model
         self._optimizer = optimizer(options, model.parameters())
         self._schedule = schedule(options, self._optimizer, batches_per_epoch(train.rows, options.batch_size))
         self._averaged = averaged(options, model)
-        self._averages = False  # whether this epoch counts for the average
+        self._averages = False  # whether this epoch is averaged
 
     @property
     def lr(self) -> float:
@@ -38,7 +38,7 @@ class Optimisation:
 
     @property
     def answering(self) -> nn.Module:
-        """The model that validation measures and that is kept: the averaged one, once anything was averaged."""
+        """The model that is validated and kept: the averaged one, once averaging has started."""
         if self._averaged is not None and self._averaged.n_averaged > 0:
             module: nn.Module = self._averaged.module
             return module
@@ -62,7 +62,7 @@ class Optimisation:
             self._schedule.step()
 
     def end_epoch(self) -> None:
-        """Move what moves once an epoch."""
+        """Step everything that is stepped once per epoch."""
         if self._schedule is not None and not self._options.steps_each_batch:
             self._schedule.step()
         if not self._is_exponential:
@@ -77,7 +77,7 @@ class Optimisation:
             self._averaged.update_parameters(self._model)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all state, the model's weights aside."""
+        """Return all state except the model's weights."""
         parts = {"optimizer": self._optimizer, "schedule": self._schedule, "averaged": self._averaged}
         return {name: None if part is None else part.state_dict() for name, part in parts.items()}
 
@@ -94,7 +94,7 @@ def loss(options: Train, train: Subset) -> nn.Module:
     """Build the loss, summed over a batch; class weights have a mean of 1 over the train rows.
 
     Raises:
-        TrainingError: torch refuses an argument, or a class to be weighted has no train row.
+        TrainingError: torch rejects an argument, or class weights are requested and a class has no train row.
     """
     weight = None
     if options.class_weights == "balanced":
@@ -114,7 +114,7 @@ def optimizer(options: Train, parameters: Iterable[nn.Parameter]) -> torch.optim
     """Build the optimizer of the parameters that learn.
 
     Raises:
-        TrainingError: torch refuses an argument.
+        TrainingError: torch rejects an argument.
     """
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     name = options.optimizer.name
@@ -123,9 +123,9 @@ def optimizer(options: Train, parameters: Iterable[nn.Parameter]) -> torch.optim
 
 
 def schedule(options: Train, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> lr_scheduler.LRScheduler | None:
-    """Build the schedule, after a linear warm-up where params.yaml has one.
+    """Build the schedule, after a linear warm-up if params.yaml has one.
 
-    A throwaway copy is stepped to the end first: some settings fail only when they are stepped, after an epoch.
+    A throwaway copy is stepped to the end first, as some settings fail only after an epoch.
 
     Args:
         options: section `train` of params.yaml.
@@ -133,7 +133,7 @@ def schedule(options: Train, optimizer: torch.optim.Optimizer, steps_per_epoch: 
         steps_per_epoch: batches in an epoch.
 
     Raises:
-        TrainingError: torch refuses an argument.
+        TrainingError: torch rejects an argument.
     """
     if options.schedule is None:
         return None

@@ -1,4 +1,4 @@
-"""Draw train images as the augmentation shows them to the network."""
+"""Draw train images as augmentation presents them to the network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ PREVIEW_COLUMNS = 10
 
 
 def augmented(path: Path, subset: Subset, transforms: Sequence[Augment], seed: int) -> None:
-    """Draw images of a subset, one per row: as they are, then as a training may see them."""
+    """Draw images of a subset, one per row: the original, then augmented versions."""
     rows = np.random.default_rng(seed).permutation(subset.rows)[:PREVIEW_COLUMNS]
     images, labels = torch.from_numpy(subset.images[rows]) / 255, torch.from_numpy(subset.labels[rows])
     augment = Augmentation(transforms, len(subset.dataset.classes))

@@ -1,6 +1,6 @@
 """The networks: one file each, one row each in the table below; and every classifier of torchvision by its own name.
 
-A network takes normalised images, float32 [N,C,H,W], and gives logits, float32 [N,K]. Its constructor takes
+A network takes normalised images, float32 [N,C,H,W], and returns logits, float32 [N,K]. Its constructor takes
 `in_channels`, `image_size` and `num_classes`, which the data set decides, and then keyword arguments of its own without
 defaults, which params.yaml gives. A new network is a file here and a row below.
 """
@@ -33,7 +33,7 @@ def build(
         name: a row of NETWORKS, or a classifier of torchvision by its own name, such as `resnet50`.
         in_channels: channels of an image.
         image_size: (height, width) in pixels.
-        num_classes: logits to give.
+        num_classes: number of logits.
         arguments: the network's own.
 
     Raises:
@@ -41,6 +41,6 @@ def build(
     """
     if name in NETWORKS:
         return NETWORKS[name](in_channels, image_size, num_classes, **arguments)
-    from imagetrail.model.networks.backbone import Backbone  # torchvision's models take a second to import
+    from imagetrail.model.networks.backbone import Backbone  # importing torchvision's models takes a second
 
     return Backbone(in_channels, image_size, num_classes, architecture=name, **arguments)  # type: ignore[arg-type]

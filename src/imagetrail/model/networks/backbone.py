@@ -10,11 +10,11 @@ WITHOUT_AUXILIARY_HEADS = {
     "googlenet": {"aux_logits": False, "transform_input": True, "init_weights": True},
     "inception_v3": {"aux_logits": False, "transform_input": True, "init_weights": True},
 }
-"""Two networks would answer with three heads in training; their weights expect the inputs that they first had."""
+"""Two networks that return three heads in training, and whose weights expect their original input."""
 
 
 class Backbone(nn.Module):
-    """A torchvision network up to its last layer, which gives features, and a new linear layer on them."""
+    """A torchvision network up to its last layer, which computes features, and a new linear layer on them."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Backbone(nn.Module):
         Args:
             in_channels: channels of an image; must be 3, as torchvision's networks have it.
             image_size: (height, width) in pixels.
-            num_classes: logits to give.
+            num_classes: number of logits.
             architecture: torchvision's name, such as `resnet50`.
             freeze: whether only the new layer learns; the backbone then stays in evaluation mode.
             input_size: side of the square that images are resized to on the device before the first layer (bilinear,
@@ -68,7 +68,7 @@ class Backbone(nn.Module):
         return self
 
     def features(self, images: Tensor) -> Tensor:  # float32 [N,3,H,W] -> float32 [N,D]
-        """Return what the head sees of normalised images."""
+        """Return the features of normalised images, which the head gets."""
         if images.shape[2:] != self.input_size:
             images = functional.interpolate(images, self.input_size, mode="bilinear", antialias=True)
         features: Tensor = self.backbone(images)
@@ -81,7 +81,7 @@ class Backbone(nn.Module):
 
 
 def _last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """Name and module of the layer that gives the classes."""
+    """Return name and module of the layer that computes the classes."""
     name, layer = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
     return name, layer
 

@@ -1,4 +1,4 @@
-"""A multilayer perceptron: every pixel is an input, and position is all that it knows."""
+"""A multilayer perceptron: every pixel is an input of its own."""
 
 from torch import nn
 
@@ -8,7 +8,7 @@ from imagetrail.model.networks.layers import dense
 class MLP(nn.Sequential):
     """Flatten, then linear layers with ReLU and dropout between them.
 
-    Takes normalised images, float32 [N,C,H,W]; gives logits, float32 [N,K].
+    Takes normalised images, float32 [N,C,H,W]; returns logits, float32 [N,K].
     """
 
     def __init__(
@@ -18,8 +18,8 @@ class MLP(nn.Sequential):
 
         Args:
             in_channels: channels of an image.
-            image_size: (height, width) in pixels; the network fits this size alone.
-            num_classes: logits to give.
+            image_size: (height, width) in pixels; the network fits only this size.
+            num_classes: number of logits.
             hidden: units of each hidden layer; none leaves a linear classifier.
             dropout: share of each hidden layer's units that is zeroed in training, in [0, 1).
         """

@@ -9,9 +9,9 @@ from imagetrail.model.networks.layers import dense
 
 
 class PlainCNN(nn.Sequential):
-    """3x3 convolution, batch normalisation where wanted, ReLU; 2x2 max pooling after some; then a perceptron.
+    """3x3 convolution, optional batch normalisation, ReLU; 2x2 max pooling after some; then a perceptron.
 
-    Takes normalised images, float32 [N,C,H,W]; gives logits, float32 [N,K].
+    Takes normalised images, float32 [N,C,H,W]; returns logits, float32 [N,K].
     """
 
     def __init__(
@@ -31,8 +31,8 @@ class PlainCNN(nn.Sequential):
 
         Args:
             in_channels: channels of an image.
-            image_size: (height, width) in pixels; the network fits this size alone.
-            num_classes: logits to give.
+            image_size: (height, width) in pixels; the network fits only this size.
+            num_classes: number of logits.
             widths: channels of each convolution.
             padding: zeros around the image before each convolution; 1 keeps its size.
             pool_after: the convolutions that 2x2 max pooling follows, from 1.

@@ -1,7 +1,7 @@
 """A small residual network, trained from scratch in minutes.
 
-The layout is that of David Page's ResNet-9 (How to Train Your ResNet, 2018), which other widths and blocks turn
-into anything from a few thousand parameters to seven millions.
+The layout is that of David Page's ResNet-9 (How to Train Your ResNet, 2018), which other widths and blocks scale from a
+few thousand parameters to seven million.
 """
 
 from itertools import pairwise
@@ -31,7 +31,7 @@ class ResidualCNN(nn.Module):
         Args:
             in_channels: channels of an image.
             image_size: (height, width) in pixels; each stage halves it.
-            num_classes: logits to give.
+            num_classes: number of logits.
             stem: channels of the first convolution, which works at full size.
             widths: channels of each stage.
             blocks: residual blocks of each stage, of two convolutions each; 0 leaves a stage plain.

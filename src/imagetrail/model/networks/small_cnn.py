@@ -23,7 +23,7 @@ class SmallCNN(nn.Module):
         Args:
             in_channels: channels of an image.
             image_size: (height, width) in pixels.
-            num_classes: logits to give.
+            num_classes: number of logits.
             widths: channels of each block, at least one.
             dropout: share of the pooled features that is zeroed in training, in [0, 1).
 

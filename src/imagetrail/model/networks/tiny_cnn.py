@@ -1,7 +1,7 @@
 """A network for a few thousand parameters: depthwise separable convolutions and a weighted pooling.
 
-Depthwise separable convolutions (Howard et al., MobileNets, 2017) cost a ninth of plain ones. Where the mean over all
-positions forgets where a stroke was, the pooling here learns one weight for each row and one for each column of a
+Depthwise separable convolutions (Howard et al., MobileNets, 2017) cost a ninth of plain ones. The mean over all
+positions forgets where a stroke was; the pooling here learns one weight for each row and one for each column of a
 channel, whose products weigh its positions: a global depthwise convolution (Chen et al., MobileFaceNets, 2018) of rank
 one.
 """
@@ -33,8 +33,8 @@ class TinyCNN(nn.Module):
 
         Args:
             in_channels: channels of an image.
-            image_size: (height, width) in pixels; the network fits this size alone.
-            num_classes: logits to give.
+            image_size: (height, width) in pixels; the network fits only this size.
+            num_classes: number of logits.
             stem: channels of the first convolution, which is a plain one.
             widths: channels of each separable convolution; one that keeps the channels is residual.
             kernel_size: side of the depthwise kernels, odd.
