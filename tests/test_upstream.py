@@ -6,6 +6,8 @@ A failure names what moved and the place that relies on it. Where a public way a
 import inspect
 import re
 import sqlite3
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -234,3 +236,16 @@ def test_zipfile_keeps_the_stored_name() -> None:
 
 def test_tarfile_reads_members_through_a_hook() -> None:
     assert callable(tarfile.TarInfo._proc_member), "download/unpack.py refuses headers that would fill the memory"
+
+
+def test_xdist_keeps_a_group_on_one_worker(tmp_path: Path) -> None:
+    """pytest 9.2 broke this silently, and each worker built the fixtures of a module again."""
+    (tmp_path / "test_group.py").write_text(
+        "import os, pytest\n"
+        "@pytest.mark.xdist_group('together')\n"
+        "@pytest.mark.parametrize('number', range(6))\n"
+        "def test_a(number): open(os.environ['PYTEST_XDIST_WORKER'], 'a').close()\n"
+    )
+    command = [sys.executable, "-m", "pytest", "--quiet", "--numprocesses", "2", "--dist", "loadgroup"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert len(list(tmp_path.glob("gw*"))) == 1, "tests/conftest.py: module fixtures are built once in a group"
