@@ -4,7 +4,20 @@ import shlex
 from pathlib import Path
 
 import pytest
-from clones import free_port, make_clone, mlflow_runs, project_run, ran, run, server, write_photos
+from clones import (
+    OWN_DATA,
+    SMALL,
+    contents,
+    free_port,
+    make_clone,
+    mlflow_runs,
+    project_run,
+    ran,
+    run,
+    server,
+    workspace_state,
+    write_photos,
+)
 from ruamel.yaml import YAML
 from support import git, set_params
 
@@ -73,9 +86,13 @@ def test_every_door_gives_the_same_run_for_the_same_overrides(tmp_path: Path) ->
     assert "train.schedule.name" not in expected
     assert expected["download.label_column"] == "my kind"
 
-    folder = make_clone(tmp_path / "exp")
+    # In a path with spaces and accents, another time zone and language, and with another hash seed.
+    bytes_of_repro, folder = contents(folder), make_clone(tmp_path / "ein Pfad, größer")
     overrides = [f"--set-param={'+' * (name in NEW)}{name}={text}" for name, text in typed(photos).items()]
-    run(folder, "dvc", "exp", "run", *overrides)
+    run(folder, "dvc", "exp", "run", *overrides, TZ="Asia/Tokyo", LANG="C", LC_ALL="C", PYTHONHASHSEED="7")
+    bytes_of_experiment = contents(folder)
+    assert bytes_of_experiment.keys() == bytes_of_repro.keys()
+    assert [name for name, data in bytes_of_repro.items() if bytes_of_experiment[name] != data] == []
     (logged,) = mlflow_runs(folder)
     outcomes["dvc exp run"] = outcome(logged)
 
@@ -105,19 +122,30 @@ def test_every_door_gives_the_same_run_for_the_same_overrides(tmp_path: Path) ->
         assert model == first[2], door
 
 
-def test_equal_runs_can_be_repeated_in_a_fresh_clone(tmp_path: Path) -> None:
-    """DVC fills them from its run cache, where it fails to load a directory that only dvc.lock knows."""
-    folder = make_clone(tmp_path / "clone")
-    small = ("split.seed=1", "train.epochs=1", "model.widths=[8, 16]")
+def test_equal_runs_can_be_repeated_in_a_fresh_clone(fresh: Path) -> None:
+    """With untracked data, which `mlflow run` copies; DVC fills equal runs from its run cache.
+
+    It once failed there, on a directory that only the committed dvc.lock knows.
+    """
+    write_photos(fresh / "data/source")
+    changes = ["split.seed=1", *(value for value in (*OWN_DATA, *SMALL) if value != "-S")]
+    before = workspace_state(fresh)
     for _ in range(2):
-        project_run(folder, *small)
-    first, second = mlflow_runs(folder)
+        project_run(fresh, *changes)
+    assert workspace_state(fresh) == before
+    first, second = mlflow_runs(fresh)
     assert first.data.tags["imagetrail.model_sha256"] == second.data.tags["imagetrail.model_sha256"]
+    assert (first.info.status, first.inputs.dataset_inputs[0].dataset.name) == ("FINISHED", "csv")
     for _ in range(2):
-        git(folder, "checkout", "--quiet", ".")
-        repeated = run(folder, "dvc", "exp", "run", *(f"--set-param={override}" for override in small))
+        git(fresh, "checkout", "--quiet", ".")
+        repeated = run(fresh, "dvc", "exp", "run", *(f"--set-param={change}" for change in changes))
         assert "failed to load" not in repeated.stderr
         assert ran(repeated.stdout) == []
+
+
+def test_mlflow_run_rejects_data_outside_the_repository(reproduced: Path) -> None:
+    refused = project_run(reproduced, "download.path=../elsewhere", code=1)
+    assert "download.path = '../elsewhere' leaves the repository" in refused.stderr
 
 
 def test_mlflow_run_builds_the_locked_environment_with_uv(fresh: Path, tmp_path: Path) -> None:

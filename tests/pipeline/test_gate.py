@@ -1,14 +1,15 @@
 """The gate, the champion and the comparison on real runs in a real store."""
 
 import json
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clones import BIN, browser, mlflow_runs, run, wait_for
+from clones import browser, mlflow_runs, run, wait_for
 from support import make_root, set_params
 
-from imagetrail.errors import GateError
+from imagetrail.doors import cli
+from imagetrail.errors import GateError, ImagetrailError
 from imagetrail.tracking import registry
 from stages import download, evaluate, preprocess, split, train
 
@@ -48,6 +49,20 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def imagetrail(
+    history: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Run a command in that repository and return what it prints; a process for each would take seconds."""
+    monkeypatch.chdir(history)
+
+    def command(*arguments: str) -> str:
+        cli.run(list(arguments))
+        return capsys.readouterr().out
+
+    return command
+
+
 def test_runs_are_tagged_and_the_last_that_passed_is_champion(history: Path) -> None:
     first, worse, last = mlflow_runs(history)
     assert first.data.tags["imagetrail.gate"] == "passed", "the second look, with another gate, replaced the first"
@@ -61,13 +76,12 @@ def test_runs_are_tagged_and_the_last_that_passed_is_champion(history: Path) -> 
     assert {v.run_id for v in versions} == {first.info.run_id, last.info.run_id}
 
 
-def test_predict_uses_the_champion_by_default(history: Path, tmp_path: Path) -> None:
+def test_predict_uses_the_champion_by_default(history: Path, imagetrail: Callable[..., str]) -> None:
     _, worse, last = mlflow_runs(history)
     images = sorted(str(path) for path in (history / "data/raw/images").iterdir())[:8]
 
     def predict(*options: str) -> list[dict]:
-        command = [BIN / "imagetrail", "predict", "--json", *options, *images]
-        return json.loads(subprocess.run(command, cwd=history, check=True, capture_output=True).stdout)
+        return json.loads(imagetrail("predict", "--json", *options, *images))
 
     assert predict() == predict("--run", last.info.run_id)
     assert predict() != predict("--run", worse.info.run_id)
@@ -82,19 +96,16 @@ def test_an_unknown_baseline_fails_the_stage(history: Path) -> None:
     assert "test/accuracy" in last.data.metrics, "the figures are logged all the same"
 
 
-def test_runs_are_compared_as_table_json_and_page(history: Path, tmp_path: Path) -> None:
+def test_runs_are_compared_as_table_json_and_page(
+    history: Path, imagetrail: Callable[..., str], tmp_path: Path
+) -> None:
     first, worse, last = mlflow_runs(history)
-
-    def compare(*arguments: str) -> str:
-        command = [BIN / "imagetrail", "compare", *arguments]
-        return subprocess.run(command, cwd=history, check=True, capture_output=True, text=True).stdout
-
-    text = compare(first.info.run_id[:12], worse.info.run_id)
+    text = imagetrail("compare", first.info.run_id[:12], worse.info.run_id)
     assert "train.optimizer.lr" in text
     assert "0.00003" in text or "3e-05" in text
     assert "train.batch_size" not in text, "equal ones are left out"
     assert "is significantly less accurate" in text
-    found = json.loads(compare("--json", "champion:digits", first.info.run_id, worse.info.run_id))
+    found = json.loads(imagetrail("compare", "--json", "champion:digits", first.info.run_id, worse.info.run_id))
     assert found["runs"] == [last.info.run_id, first.info.run_id, worse.info.run_id]
     second = found["comparisons"][1]
     accuracies = [run.data.metrics["test/accuracy"] for run in (last, worse)]
@@ -108,7 +119,7 @@ def test_runs_are_compared_as_table_json_and_page(history: Path, tmp_path: Path)
     assert len(second["disagreements"]) == second["only_first"] + second["only_second"]
 
     page = tmp_path / "page.html"
-    compare("--page", str(page), first.info.run_id, worse.info.run_id)
+    imagetrail("compare", "--page", str(page), first.info.run_id, worse.info.run_id)
     with browser(tmp_path / "profile") as driver:
         driver.get(f"file://{page}")
         words = wait_for(driver, "Images that only one run classifies correctly")
@@ -126,11 +137,9 @@ def test_runs_are_compared_as_table_json_and_page(history: Path, tmp_path: Path)
         (["one"], "compare takes two or more runs"),
     ],
 )
-def test_incomparable_runs_are_reported(history: Path, references: list[str], message: str) -> None:
-    done = subprocess.run([BIN / "imagetrail", "compare", *references], cwd=history, capture_output=True, text=True,
-                          check=False)  # fmt: skip
-    assert done.returncode == 2
-    assert message in done.stderr
+def test_incomparable_runs_are_reported(imagetrail: Callable[..., str], references: list[str], message: str) -> None:
+    with pytest.raises(ImagetrailError, match=message):
+        imagetrail("compare", *references)
 
 
 def test_the_gate_fails_the_pipeline(reproduced: Path) -> None:

@@ -18,7 +18,10 @@ from stages import download, evaluate, preprocess, split, train
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 README = (REPOSITORY / "README.md").read_text()
-BLOCKS = [block.splitlines() for block in re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S)]
+SECTIONS = {
+    part.partition("\n")[0].lower(): re.findall(r"^```bash\n(.*?)^```", part, re.M | re.S)
+    for part in re.split(r"^##? ", README, flags=re.M)
+}
 
 
 def prepare_source(source: Path, name: str) -> None:
@@ -44,12 +47,11 @@ def prepare_source(source: Path, name: str) -> None:
 
 IN_PROCESS = ("download.source=folder", "download.source=archive", "download.source=parquet")
 """Examples whose parameters DVC applies, and whose stages then run in this process."""
-DATA = [block for block in BLOCKS if any(name in block[0] for name in IN_PROCESS)]
+DATA = [block for blocks in SECTIONS.values() for block in blocks if any(name in block for name in IN_PROCESS)]
 
 
-@pytest.mark.parametrize("block", DATA, ids=lambda block: block[0][15:40])
-def test_readme_data_examples_run(root: Path, block: list[str], web: Web) -> None:
-    (line,) = block
+@pytest.mark.parametrize("line", DATA, ids=lambda line: line[15:38])
+def test_readme_data_examples_run(root: Path, line: str, web: Web) -> None:
     source = root / "data/source"
     prepare_source(source, re.search(r"download\.source=(\w+)", line).group(1))
     if "archive" in line:
@@ -64,11 +66,13 @@ def test_readme_data_examples_run(root: Path, block: list[str], web: Web) -> Non
     assert json.loads((root / "metrics/test.json").read_text())["n"] > 0
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b not in DATA], ids=lambda lines: lines[-1][:40])
-def test_readme_commands_run(reproduced: Path, block: list[str]) -> None:
-    if "download.source=csv" in block[0]:
+@pytest.mark.parametrize("section", [name for name, blocks in SECTIONS.items() if blocks])
+def test_readme_commands_run(reproduced: Path, section: str) -> None:
+    """The commands of a section follow each other in one clone."""
+    commands = "".join(block for block in SECTIONS[section] if block not in DATA)
+    if "download.source=csv" in commands:
         prepare_source(reproduced / "data/source", "csv")
-    for line in block:
+    for line in commands.splitlines():
         if line == "make test":
             continue  # these tests
         if line == "mlflow ui":

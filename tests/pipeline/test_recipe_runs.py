@@ -49,7 +49,7 @@ def few_in_folders(test_data: Path, root: Path, name: str) -> dict[str, object]:
     for folder in sorted((test_data / name).glob("*/*")):
         target = root / "data/source" / folder.relative_to(test_data / name)
         target.mkdir(parents=True)
-        for path in sorted(folder.iterdir())[: 12 if folder.parent.name == "train" else 4]:
+        for path in sorted(folder.iterdir())[: 6 if folder.parent.name == "train" else 2]:
             shutil.copy(path, target)
     return {}
 
@@ -60,7 +60,7 @@ def few_of_table(test_data: Path, root: Path, name: str) -> dict[str, object]:
     with (test_data / name / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     chosen = [
-        row for part, count in (("train", 80), ("test", 20)) for row in [r for r in rows if r["split"] == part][:count]
+        row for part, count in (("train", 40), ("test", 10)) for row in [r for r in rows if r["split"] == part][:count]
     ]
     (source / "images").mkdir()
     for row in chosen:

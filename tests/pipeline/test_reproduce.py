@@ -52,7 +52,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     baseline = run_of(folder, "dvc repro")  # which the repetition's store does not have
     gate = f'evaluate.gate={{accuracy:0.01,recall:null,ece:null,baseline:"{baseline}"}}'
     project_run(folder, "train.epochs=60", "model.dropout=0", "download.path=data/source", gate)
-    run(folder, "imagetrail", "sweep", "tiny", "--trials", "2", "-S", "train.epochs=1", PYTHONPATH=str(folder / "src"))
+    run(folder, "imagetrail", "sweep", "tiny", "--trials", "1", "-S", "train.epochs=1", PYTHONPATH=str(folder / "src"))
     run(folder, "imagetrail", "sweep", "--folds", "2", "-S", "train.epochs=1", PYTHONPATH=str(folder / "src"))
     store = f"sqlite:///{folder.resolve()}/mlflow.db"
     run(folder, *MAKE, "repro", MLFLOW_TRACKING_URI=store, MLFLOW_EXPERIMENT_NAME="pulled")
@@ -69,7 +69,7 @@ DOORS = {
     "dvc repro": lambda tags: not tags.keys() & {"imagetrail.sweep", "mlflow.project.entryPoint", "imagetrail.rebuilt"},
     "mlflow run": lambda tags: "mlflow.project.entryPoint" in tags,
     "sweep": lambda tags: tags.get("imagetrail.sweep", "").startswith("tiny") and "imagetrail.trial" not in tags,
-    "trial": lambda tags: tags.get("imagetrail.trial") == "1",
+    "trial": lambda tags: tags.get("imagetrail.trial") == "0",
     "folds": lambda tags: tags.get("imagetrail.sweep", "").startswith("2-folds") and "imagetrail.fold" not in tags,
     "fold": lambda tags: tags.get("imagetrail.fold") == "2/2",
     "rebuilt": lambda tags: tags.get("imagetrail.rebuilt") == "true",
@@ -91,7 +91,7 @@ def run_of(folder: Path, door: str) -> str:
 
 @slow
 @quiet
-@pytest.mark.parametrize("door", ["dvc repro", "mlflow run", "sweep", "fold"])
+@pytest.mark.parametrize("door", ["dvc repro", "sweep", "fold"])
 def test_a_run_of_every_door_is_bit_identical(workplace: Path, door: str) -> None:
     before, run_id = git(workplace, "status", "--short"), run_of(workplace, door)
     done = run(workplace, "imagetrail", "reproduce", run_id[:12])
@@ -261,7 +261,7 @@ def test_a_different_environment_is_installed_from_the_lock_and_reported(workpla
 @slow
 @quiet
 def test_an_interrupted_reproduction_resumes(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its checkpoints are beside the worktree, which is created again."""
+    """A run of `mlflow run`, whose checkpoints are beside the worktree, which is created again."""
     run_id = run_of(workplace, "mlflow run")
     kept = workplace / REPRODUCTIONS / f"{run_id}.checkpoints"
     command = [BIN / "imagetrail", "reproduce", run_id]

@@ -89,14 +89,14 @@ def test_a_sweep_runs_with_and_without_a_server(reproduced: Path) -> None:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     write_small_space(reproduced)
-    sweep = ("imagetrail", "sweep", "small", "--trials", "2", "--workers", "2", "-S", "train.epochs=1")
+    sweep = ("imagetrail", "sweep", "small", "--trials", "2", "-S", "train.epochs=1")
     assert "best of 2 trials" in run(reproduced, *sweep, MLFLOW_TRACKING_URI=address).stdout
     assert len(outbox.waiting(reproduced)) == 3
     with running(reproduced, port):
         client = mlflow.MlflowClient(address)
         run(reproduced, *MAKE, "repro", MLFLOW_TRACKING_URI=address)
         assert outbox.waiting(reproduced) == []
-        run(reproduced, *sweep, "-S", "train.seed=1", MLFLOW_TRACKING_URI=address)
+        run(reproduced, *sweep, "--workers", "2", "-S", "train.seed=1", MLFLOW_TRACKING_URI=address)
         runs = [found for found in client.search_runs(["0"]) if "imagetrail.sweep" in found.data.tags]
         assert {found.info.status for found in runs} == {"FINISHED"}
         parents = {found.info.run_id: found for found in runs if "imagetrail.trial" not in found.data.tags}

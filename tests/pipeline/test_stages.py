@@ -16,7 +16,6 @@ from clones import (
     browser,
     contents,
     free_port,
-    make_clone,
     mlflow_runs,
     project_run,
     ran,
@@ -63,15 +62,6 @@ def test_the_second_make_repro_runs_nothing(first_repro: tuple[Path, str]) -> No
     assert {line[3:] for line in git(clone, "status", "--short").splitlines()} <= {
         "dvc.lock", "metrics/train.json", "metrics/test.json",
     }  # fmt: skip
-
-
-def test_two_clean_clones_give_equal_bytes(first_repro: tuple[Path, str], tmp_path: Path) -> None:
-    """Also from a path with spaces and accents, in another time zone and language, with another hash seed."""
-    other = make_clone(tmp_path / "ein Pfad, größer")
-    run(other, "dvc", "repro", TZ="Asia/Tokyo", LANG="C", LC_ALL="C", PYTHONHASHSEED="7")
-    ours, theirs = contents(first_repro[0]), contents(other)
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
 def test_a_parameter_reruns_the_stages_that_depend_on_it(reproduced: Path) -> None:
@@ -167,7 +157,6 @@ def test_changed_images_rerun_exactly_the_dependent_stages(fresh: Path) -> None:
 
 MISTAKES = {
     "download.source=csv": "download.table: data/source/labels.csv is not a file",
-    "train.epochs=0": "train.epochs = 0 must be greater than or equal to 1",
     "model.name=ResNet": "'ResNet' is not known here",
 }
 
@@ -188,53 +177,32 @@ def test_a_mistake_stops_the_pipeline_with_one_sentence(reproduced: Path) -> Non
     assert contents(reproduced) == before
 
 
-def test_images_too_small_for_the_model_are_refused_before_the_first_epoch(reproduced: Path) -> None:
-    failed = run(reproduced, "dvc", "exp", "run", "-S", "preprocess.image_size=1", *SMALL, code=255)
-    assert "imagetrail: preprocess.image_size = 1 is too small for the 2 blocks of model.widths" in failed.stderr
-    assert [r.info.status for r in mlflow_runs(reproduced)] == ["FAILED"]
-
-
-def test_torchvision_sets_keep_their_official_split(fresh: Path, test_data: Path) -> None:
-    arguments = ["download.source=MNIST", f"download.path={test_data / 'mnist'}", "preprocess.image_size=28"]
-    run(fresh, "dvc", "exp", "run", *(part for a in arguments for part in ("-S", a)), *SMALL)
-    metrics = json.loads((fresh / "metrics/test.json").read_text())
-    assert metrics["n"] == 10_000
-    assert metrics["accuracy"] > 0.5
-    sizes = [len(np.load(fresh / f"data/split/{part}.npy")) for part in ("train", "val")]
-    assert sum(sizes) == 60_000
-    rows = (fresh / "data/tensors/rows.csv").read_text().splitlines()
-    assert rows[1].startswith("test/00000,") and rows[10_001].startswith("train/00000,")
-
-
-def test_real_photographs_from_a_table(fresh: Path, test_data: Path) -> None:
-    arguments = [
-        "download.source=csv", f"download.path={test_data / 'dance-form'}", "download.table=train.csv",
-        "download.images=images", "download.image_column=Image", "download.label_column=target",
-        "preprocess.image_size=32", "preprocess.channels=3",
-    ]  # fmt: skip
-    run(fresh, "dvc", "exp", "run", *(part for a in arguments for part in ("-S", a)), *SMALL)
-    dataset = json.loads((fresh / "data/tensors/dataset.json").read_text())
-    assert dataset["shape"] == [364, 3, 32, 32]
-    assert len(dataset["classes"]) == 8
-
-
 # --- mlflow run, experiments ------------------------------------------------------------------------------------------
+
+
+SMALL_RECIPE = ("recipe=mnist-mlp", "download.source=digits", "preprocess.image_size=8", "model.hidden=[16]",
+                "train.epochs=1", "train.optimizer.weight_decay=1e-2", "train.seed=")  # fmt: skip
 
 
 def test_mlflow_run_is_one_run_and_leaves_the_workspace_unchanged(reproduced: Path) -> None:
     (reproduced / "notes.txt").write_text("untracked\n")
     before = workspace_state(reproduced)
-    project_run(reproduced, "train.epochs=1", "train.optimizer.lr=1e-2", "model.widths=[8, 16]", "train.seed=")
+    project_run(reproduced, *SMALL_RECIPE)
     assert workspace_state(reproduced) == before
     (first,) = mlflow_runs(reproduced)
     assert first.info.status == "FINISHED"
-    assert first.data.params["train.optimizer.lr"] == "1e-2"
-    assert first.data.params["train.batch_size"] == "64"
-    assert {"train/loss", "test/accuracy", "model/parameters"} <= first.data.metrics.keys()
+    logged = first.data.params
+    assert logged["recipe"] == "mnist-mlp"
+    assert (logged["model.name"], logged["model.hidden"], logged["train.epochs"]) == ("MLP", "'[16]'", "1")
+    assert logged["train.optimizer.weight_decay"] == "1e-2", "as typed"
+    assert logged["train.optimizer.lr"] == "0.001", "the recipe's own"
+    assert "model.widths" not in logged, "the network of params.yaml does not leak in"
+    assert "-mlp " in first.info.run_name, "two recipes are as near to this"
+    assert {"train/loss", "test/accuracy", "model/parameters", "model/multiply_adds"} <= first.data.metrics.keys()
     assert first.outputs.model_outputs
 
     # The same again: DVC has nothing to train, and nothing is lost.
-    again = project_run(reproduced, "train.epochs=1", "train.optimizer.lr=1e-2", "model.widths=[8, 16]")
+    again = project_run(reproduced, *SMALL_RECIPE)
     assert ran(again.stdout) == []
     assert workspace_state(reproduced) == before
     _, second = mlflow_runs(reproduced)
@@ -260,45 +228,6 @@ def test_mlflow_run_rejects_mistakes_before_any_stage(reproduced: Path) -> None:
     (failed,) = mlflow_runs(reproduced)
     assert failed.info.status == "FAILED"
     assert message in failed.data.tags["mlflow.note.content"]
-
-
-SMALL_RECIPE = ("recipe=mnist-mlp", "download.source=digits", "preprocess.image_size=8", "model.hidden=[16]",
-                "train.epochs=1")  # fmt: skip
-
-
-def test_mlflow_run_applies_overrides_on_top_of_a_recipe(reproduced: Path) -> None:
-    before = workspace_state(reproduced)
-    project_run(reproduced, *SMALL_RECIPE)
-    assert workspace_state(reproduced) == before
-    (finished,) = mlflow_runs(reproduced)
-    logged = finished.data.params
-    assert logged["recipe"] == "mnist-mlp"
-    assert (logged["model.name"], logged["model.hidden"], logged["train.epochs"]) == ("MLP", "'[16]'", "1")
-    assert logged["train.optimizer.lr"] == "0.001", "the recipe's own"
-    assert "model.widths" not in logged, "the network of params.yaml does not leak in"
-    assert "-mlp " in finished.info.run_name, "two recipes are as near to this"
-    assert {"test/accuracy", "model/parameters", "model/multiply_adds"} <= finished.data.metrics.keys()
-
-
-def test_mlflow_run_copies_untracked_local_data(fresh: Path) -> None:
-    write_photos(fresh / "data/source")
-    overrides = [value for value in (*OWN_DATA, *SMALL) if value != "-S"]
-    before = workspace_state(fresh)
-    project_run(fresh, *overrides)
-    assert workspace_state(fresh) == before
-    (finished,) = mlflow_runs(fresh)
-    assert (finished.info.status, finished.inputs.dataset_inputs[0].dataset.name) == ("FINISHED", "csv")
-    refused = project_run(fresh, "download.path=../elsewhere", code=1)
-    assert "download.path = '../elsewhere' leaves the repository" in refused.stderr
-
-
-def test_mlflow_run_without_changes_rebuilds_the_run(reproduced: Path) -> None:
-    assert ran(project_run(reproduced).stdout) == []
-    (rebuilt,) = mlflow_runs(reproduced)
-    assert rebuilt.info.run_name == "digits default"
-    assert (
-        rebuilt.data.metrics["test/accuracy"] == json.loads((reproduced / "metrics/test.json").read_text())["accuracy"]
-    )
 
 
 def test_mlflow_run_without_git_restores_everything(reproduced: Path) -> None:

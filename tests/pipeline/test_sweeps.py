@@ -244,7 +244,7 @@ def test_a_killed_sweep_resumes(reproduced: Path) -> None:
 
 @slow
 @quiet
-def test_mlflow_run_sweeps_and_applies_the_winner(reproduced: Path) -> None:
+def test_mlflow_run_sweeps_and_apply_writes_the_winner(reproduced: Path) -> None:
     write_small_space(reproduced)
     project_run(reproduced, "space=small", "trials=2", "train.epochs=1", entry="sweep")
     runs = mlflow_runs(reproduced)
@@ -279,13 +279,17 @@ def test_mlflow_run_sweeps_and_applies_the_winner(reproduced: Path) -> None:
 
 @slow
 @quiet
-def test_cross_validation_gives_mean_and_spread(reproduced: Path) -> None:
-    text = run(reproduced, "imagetrail", "sweep", "--folds", "3", "--workers", "2", "-S", "train.epochs=1", "-S",
-               "model.widths=[8]").stdout  # fmt: skip
-    assert "3 folds: validation accuracy" in text
-    runs = mlflow_runs(reproduced)
-    (parent,) = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
-    values = [r.data.metrics["model/val_accuracy"] for r in runs if "imagetrail.fold" in r.data.tags]
-    assert len(values) == 3
-    assert parent.data.metrics["folds/val_accuracy_mean"] == pytest.approx(np.mean(values))
-    assert parent.data.metrics["folds/val_accuracy_std"] == pytest.approx(np.std(values, ddof=1))
+def test_cross_validation_gives_mean_and_spread(digits: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(digits, tmp_path / "repository"))
+    tried = plan(root, folds=3, space=None)
+    opened = worker.open_study(tried, 0)
+    for fold in range(3):
+        opened.enqueue_trial({worker.FOLD_INDEX: fold})
+    worker.work(tried, 0)
+    outcome = study.Outcome.of(opened, tried)
+    runs = mlflow_runs(root)
+    assert sorted(r.data.tags["imagetrail.fold"] for r in runs) == ["1/3", "2/3", "3/3"]
+    values = [r.data.metrics["model/val_accuracy"] for r in runs]
+    mean, spread = np.mean(values), np.std(values, ddof=1)
+    assert outcome.figures == pytest.approx({"folds/val_accuracy_mean": mean, "folds/val_accuracy_std": spread})
+    assert f"3 folds: validation accuracy {mean:.4f}" in outcome.summary()

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from support import REPOSITORY, make_root, set_params
 
+from imagetrail.errors import TrainingError
 from imagetrail.files import arrays, artifacts
 from imagetrail.model import classifier
 from imagetrail.params.load import load_params
@@ -306,6 +307,13 @@ def test_an_interrupted_training_is_marked_and_resumes(root: Path, monkeypatch: 
     assert (killed.info.status, finished.info.status) == ("KILLED", "FINISHED")
     assert [m.step for m in client(root).get_metric_history(finished.info.run_id, "val/loss")] == [1, 2]
     assert not list((root / ".imagetrail/checkpoints").iterdir())
+
+
+def test_a_training_that_cannot_start_is_marked_failed(root: Path) -> None:
+    set_params(root, model__widths=[8] * 5)
+    with pytest.raises(TrainingError, match="too small for the 5 blocks"):
+        train.main(root)
+    assert [run.info.status for run in runs(root)] == ["FAILED"]
 
 
 def test_parallel_first_starts_create_one_store(root: Path) -> None:

@@ -3,7 +3,9 @@
 import io
 import json
 import pickle
+import shutil
 import zipfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from support import set_params
+from support import make_root
 
 from imagetrail.errors import ArtifactError
 from imagetrail.model import classifier, exported
@@ -19,6 +21,7 @@ from imagetrail.tracking import logged_model
 from stages import download, preprocess, split, train
 
 pytestmark = [
+    pytest.mark.xdist_group("hostile"),  # one process builds the fixtures of the module
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # MLflow and torch.export warn of their own insides
 ]
@@ -34,17 +37,26 @@ class Canary:
         return Path.touch, (self.path,)
 
 
-@pytest.fixture
-def logged(root: Path) -> tuple[str, Path]:
-    """(run id, folder of its model in mlruns/) of a small training."""
-    set_params(root, train__epochs=1, model__widths=[4, 4], machine__jobs=1)
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a small training."""
+    root = make_root(tmp_path_factory.mktemp("hostile"), train__epochs=1, model__widths=[4, 4])
     for stage in (download, preprocess, split, train):
         stage.main(root)
+    return root
+
+
+@pytest.fixture
+def logged(root: Path, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """(run id, folder of its model in mlruns/) of the training; the folder is restored after the test."""
     import mlflow
 
     (run,) = mlflow.MlflowClient(f"sqlite:///{root.resolve()}/mlflow.db").search_runs(["0"])
     (mlmodel,) = (root / "mlruns").rglob("MLmodel")
-    return run.info.run_id, mlmodel.parent
+    shutil.copytree(mlmodel.parent, tmp_path / "kept")
+    yield run.info.run_id, mlmodel.parent
+    shutil.rmtree(mlmodel.parent)
+    shutil.copytree(tmp_path / "kept", mlmodel.parent)
 
 
 def change(folder: Path, **values: object) -> None:
