@@ -21,6 +21,8 @@ from clones import (
 from ruamel.yaml import YAML
 from support import git, set_params
 
+from imagetrail.doors import mlflow_run
+from imagetrail.errors import ImagetrailError
 from imagetrail.params.load import load_params
 
 pytestmark = [
@@ -144,8 +146,8 @@ def test_equal_runs_can_be_repeated_in_a_fresh_clone(fresh: Path) -> None:
 
 
 def test_mlflow_run_rejects_data_outside_the_repository(reproduced: Path) -> None:
-    refused = project_run(reproduced, "download.path=../elsewhere", code=1)
-    assert "download.path = '../elsewhere' leaves the repository" in refused.stderr
+    with pytest.raises(ImagetrailError, match=r"download\.path = '\.\./elsewhere' leaves the repository"):
+        mlflow_run.main(reproduced, ["--download.path", "../elsewhere"])
 
 
 def test_mlflow_run_builds_the_locked_environment_with_uv(fresh: Path, tmp_path: Path) -> None:

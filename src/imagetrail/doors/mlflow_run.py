@@ -6,6 +6,7 @@ there.
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,7 +57,10 @@ def _is_shallow(root: Path) -> bool:
 
 @contextmanager
 def _in_place(root: Path, changes: Sequence[str]) -> Iterator[None]:
-    """Override params.yaml for the block; afterwards restore it and the outputs of earlier runs, byte for byte."""
+    """Override params.yaml for the block; afterwards restore it and the outputs of earlier runs, byte for byte.
+
+    Without earlier outputs, those of the block are removed: dvc.lock does not describe them.
+    """
     metrics = [artifacts.METRICS / f"{stage}.json" for stage in ("train", "test")]
     names = [Path(PARAMS_FILE), Path("dvc.lock"), *metrics]
     before = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
@@ -65,11 +69,16 @@ def _in_place(root: Path, changes: Sequence[str]) -> Iterator[None]:
         overrides.apply(root, changes)
         yield
     finally:
+        for name in names:
+            (root / name).unlink(missing_ok=True)
         for name, content in before.items():
             with artifacts.writing(root / name) as temporary:
                 temporary.write_bytes(content)
         if had_outputs:
             programs.run(root, "dvc", "checkout", "--quiet")
+        else:
+            for folder in artifacts.OUTPUTS:
+                shutil.rmtree(root / folder, ignore_errors=True)
 
 
 def _carried(root: Path, params: Params) -> list[str]:

@@ -25,6 +25,8 @@ METRICS = Path("metrics")
 PLOTS = Path("plots")
 PRETRAINED = Path("data/pretrained")
 """Holds weights.json (see Weights), and the pretrained weights themselves if `download` fetched them."""
+OUTPUTS = (RAW, PRETRAINED, TENSORS, SPLIT, MODELS, PLOTS)
+"""The folders whose contents DVC keeps; git keeps metrics/."""
 CHECKPOINTS = Path(".imagetrail/checkpoints")
 """In the workspace, outside DVC's outputs."""
 REJECTED = Path("data/rejected.csv")
