@@ -320,6 +320,7 @@ def test_a_new_parameter_is_a_decision() -> None:
             "image_size", "divisor", "short_side", "channels", "max_rejected", "limits.duplicate",
             "limits.near_duplicate", "limits.blank", "limits.tiny", "limits.odd_shape", "limits.misnamed",
             "limits.animated",
+            "limits.damaged",
         ],
         "split": ["by", "test", "val", "seed", "on_leak"],
         "model": ["name", "weights", "widths", "dropout"],

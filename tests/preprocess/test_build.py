@@ -186,6 +186,9 @@ def make_odd_images(root: Path) -> Path:
     frames = [Image.fromarray(random.integers(0, 255, (96, 96), dtype=np.uint8)) for _ in range(3)]
     frames[0].save(source / "b/moving.GIF", save_all=True, append_images=frames[1:])
     Image.fromarray(random.integers(0, 255, (96, 96), dtype=np.uint8)).save(source / "b/png.jpg", "PNG")
+    whole = source / "b/corrupt.jpg"
+    Image.fromarray(random.integers(0, 255, (96, 96), dtype=np.uint8)).save(whole)
+    whole.write_bytes(whole.read_bytes()[:-2] + b"U" * 40 + b"\xff\xd9")  # libjpeg warns, and decodes it
     set_params(root, download__source="folder", preprocess__image_size=32, preprocess__channels=3, machine__jobs=1)
     return source
 
@@ -203,25 +206,31 @@ def test_findings_are_listed_counted_and_reported(root: Path, capsys: pytest.Cap
         ("odd shape", "a/long.png", ""),
         ("misnamed", "b/png.jpg", ""),
         ("animated", "b/moving.GIF", ""),
+        ("damaged", "b/corrupt.jpg", ""),
     ]
     details = {found.image: found.detail for found in artifacts.read_findings(root)}
     assert "labels 'b' and 'a'" in details["b/wrong label.jpg"]
     assert details["a/long.png"] == "96 x 500 pixels"
     assert details["b/png.jpg"] == "holds PNG"
     assert details["b/moving.GIF"] == "the first of 3 frames is used"
+    assert "extraneous bytes" in details["b/corrupt.jpg"]
     dataset = artifacts.read_dataset(root)
     assert dataset.findings == {
         "duplicate": 1, "near duplicate": 2, "blank": 1, "tiny": 1, "odd shape": 1, "misnamed": 1, "animated": 1,
+        "damaged": 1,
     }  # fmt: skip
     assert dataset.sizes == {"height": [7, 96, 96], "width": [7, 96, 500]}
     assert (
-        "1 duplicate, 2 near duplicate, 1 blank, 1 tiny, 1 odd shape, 1 misnamed, 1 animated" in capsys.readouterr().err
+        "1 duplicate, 2 near duplicate, 1 blank, 1 tiny, 1 odd shape, 1 misnamed, 1 animated, 1 damaged"
+        in capsys.readouterr().err
     )
     with Image.open(root / "plots/data.png") as page:
         assert min(page.size) > 1000
 
 
-@pytest.mark.parametrize("kind", ["duplicate", "near_duplicate", "blank", "tiny", "odd_shape", "misnamed", "animated"])
+@pytest.mark.parametrize(
+    "kind", ["duplicate", "near_duplicate", "blank", "tiny", "odd_shape", "misnamed", "animated", "damaged"]
+)
 def test_exceeding_a_limit_fails_with_the_list(root: Path, kind: str) -> None:
     make_odd_images(root)
     download.main(root)
@@ -244,7 +253,7 @@ def test_skipped_comparisons_are_not_counted(root: Path, monkeypatch: pytest.Mon
     findings = artifacts.read_dataset(root).findings
     assert (findings["near duplicate"], findings["duplicate"]) == (None, 1)
     set_params(root, preprocess__limits__near_duplicate=3)
-    with pytest.raises(DataError, match="cannot be held: 16 images are too many to compare, 5 at most; set it to null"):
+    with pytest.raises(DataError, match="cannot be held: 17 images are too many to compare, 5 at most; set it to null"):
         preprocess.main(root)
 
 

@@ -1,6 +1,7 @@
 """Decoding: golden pixels against what the formats say, and no crash on anything."""
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -207,14 +208,77 @@ def test_the_format_comes_from_the_content(tmp_path: Path) -> None:
     assert decode.decode(decode.read(path), Form(3, (24, 32), None)).pixels.shape == (3, 24, 32)
 
 
+def png(size: tuple[int, int], depth: int, colour: int, data: bytes, key: bytes = b"", interlace: int = 0) -> bytes:
+    """A PNG of (width, height) with these scanlines, and the transparent colour `key`."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, interlace))
+    transparent = chunk(b"tRNS", key) if key else b""
+    return b"\x89PNG\r\n\x1a\n" + header + transparent + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("depth", "colour"), [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2)], ids=str)
+def test_the_transparent_colour_of_grey_and_rgb_becomes_white(depth: int, colour: int) -> None:
+    """Two lines: the first of the key's colour, the largest value; the second black."""
+    samples = 8 * (3 if colour == 2 else 1)
+    lines = b"\0" + b"\xff" * (samples * depth // 8) + b"\0" + bytes(samples * depth // 8)
+    key = struct.pack(">H", 2**depth - 1) * (3 if colour == 2 else 1)
+    black = struct.pack(">H", 0) * (3 if colour == 2 else 1)
+    for transparent, expected in ((key, [255, 0]), (black, [255, 255])):
+        data = png((8, 2), depth, colour, lines, transparent)
+        assert decode.decode(data, Form(3, (2, 8), None)).pixels[:, :, 0].tolist() == [expected] * 3
+
+
+def test_a_png_without_its_last_rows_is_truncated() -> None:
+    """The compressed data ends properly, so no decoder complains."""
+    line = b"\0" + b"\x80" * 24
+    with pytest.raises(DataError, match="truncated: data is missing for its last rows"):
+        decode.decode(png((8, 8), 8, 2, line * 3), Form(3, (8, 8), None))
+    black_at_the_end = line * 7 + bytes(25)
+    assert decode.decode(png((8, 8), 8, 2, black_at_the_end), Form(3, (8, 8), None)).pixels[0, :, 0].tolist()[-1] == 0
+    for side in range(1, 10):  # all passes of an interlaced image, of which small ones lack some
+        image = png((side, side), 8, 0, bytes(3 * side * side + 30), interlace=1)
+        assert decode.decode(image, Form(1, (side, side), None)).pixels.max() == 0
+
+
+def test_a_jpeg_without_most_of_its_data_is_truncated() -> None:
+    """With an end marker libjpeg fills in grey and only warns."""
+    data = encode(photo(256, 256), "JPEG", quality=90)
+    with pytest.raises(DataError, match="truncated: data is missing before its end marker"):
+        decode.decode(data[: len(data) * 3 // 10] + b"\xff\xd9", Form(3, (256, 256), None))
+
+
+def test_a_jpeg_with_corrupt_data_is_decoded_with_a_complaint() -> None:
+    data = encode(photo(), "JPEG")
+    assert decode.decode(data, Form(3, (24, 32), None)).complaint == ""
+    corrupt = data[:-2] + b"U" * 40 + data[-2:]
+    complaint = decode.decode(corrupt, Form(3, (24, 32), None)).complaint
+    assert re.fullmatch(r"Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9", complaint)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_rejected() -> None:
+    data = encode(photo(), "JPEG", progressive=True)
+    scan = data[data.index(b"\xff\xda") : -2]
+    with pytest.raises(DataError, match="more than 500 scans"):
+        decode.decode(data[:-2] + scan * 501 + b"\xff\xd9", Form(3, (8, 8), None))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_canvas_around_the_first_frame_of_a_gif_is_white(channels: int) -> None:
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([0, 0, 0, 255, 0, 0] + [0] * 762)
+    data = bytearray(encode(palette, "GIF"))
+    data[6:10] = struct.pack("<HH", 16, 12)  # the canvas
+    pixels = decode.decode(bytes(data), Form(channels, (12, 16), None)).pixels
+    assert (pixels[:, 8:] == 255).all() and (pixels[:, :, 8:] == 255).all()
+    assert pixels[:, 0, 0].tolist() == ([255, 0, 0] if channels == 3 else [54])
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG that claims a size and holds nothing."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
+    return png((width, height), 8, 0, b"\0" * 10)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ class Limits(Section):
     """Images whose format differs from the file's extension."""
     animated: Limit
     """Files with several frames; the first is used."""
+    damaged: Limit
+    """JPEGs whose decoder reports corrupt data; some of their pixels may be wrong."""
 
     def by_kind(self) -> dict[str, int | None]:
         """Return the limits by the kinds of findings.csv."""

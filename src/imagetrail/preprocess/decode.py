@@ -7,6 +7,7 @@ than clipped, transparent pixels become white, and animations use their first fr
 import io
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from imagetrail.errors import DataError
 from imagetrail.files.arrays import Pixels
@@ -37,6 +38,16 @@ FRAMES = range(0xC0, 0xD0)
 NOT_FRAMES = (0xC4, 0xC8, 0xCC)
 DCT_FRAMES = (0xC0, 0xC1, 0xC2)
 """Baseline, extended and progressive with Huffman coding: the only frames that can be decoded at reduced size."""
+MISSING_DATA = "premature end of data segment"
+"""libjpeg's words for an end marker that comes too early."""
+PNG_DEPTH = 24
+"""Position of the bit depth in a PNG; the colour type is one further, the interlace method four."""
+PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples of a pixel by colour type."""
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column, first row, and steps across and down of the passes of an interlaced PNG."""
+MOST_SCANS = 500
+"""Scans of a progressive JPEG; each is decoded over the whole image, and encoders write about ten."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -62,6 +73,8 @@ class Decoded(NamedTuple):
     """One of FORMATS; empty for pixels without a file."""
     frames: int
     """Images in the file, of which this is the first."""
+    complaint: str = ""
+    """The decoder's complaint about a file whose pixels may be wrong; empty without one."""
 
 
 def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> Decoded:
@@ -77,28 +90,38 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
             safely; the reason in a few words.
     """
     markers = _jpeg_markers(data)
+    if markers and data.count(bytes([0xFF, SOS])) > MOST_SCANS:
+        raise DataError(f"a JPEG of more than {MOST_SCANS} scans, which takes minutes to decode")
     if (plain := _plain_jpeg(data, markers)) is not None:
         size, mode = plain
         check_size(size, expected)
-        if (part := _turbo(data, size, mode, _scale(size, form))) is not None:
+        part, _ = _turbo(data, size, mode, _scale(size, form))
+        if part is not None:
             return Decoded(resize(part, form), size, "JPEG", 1)
     with opened(data) as image:
+        frame = image.tile[0].extents if image.format == "GIF" and image.tile else None
         orientation = _orientation(image)
         size = _upright(image.size, orientation)
         check_size(size, expected)
-        decoded: Image.Image | None = None
+        decoded, complaint = None, ""
         if _is_dct(markers):
             scale = _scale(size, form)
-            decoded = _turbo(data, image.size[::-1], image.mode, scale) if image.format == "JPEG" else None
+            if image.format == "JPEG":
+                decoded, complaint = _turbo(data, image.size[::-1], image.mode, scale)
             if decoded is None:
                 image.draft("RGB", (image.width // scale, image.height // scale))
         if decoded is None:
             decoded = image
+        if frame is not None and frame != (0, 0, *image.size):
+            decoded = _on_background(image, frame)
+        if image.format == "PNG":
+            _check_rows(image, data)
+            _spread_transparency(image, data)
         turn = TURNS.get(orientation)
         pixels = resize(decoded if turn is None else decoded.transpose(turn), form)
         if image.format == "MPO":  # a JPEG followed by a second one, as phones write them
             return Decoded(pixels, size, "JPEG", 1)
-        return Decoded(pixels, size, image.format or "", getattr(image, "n_frames", 1))
+        return Decoded(pixels, size, image.format or "", getattr(image, "n_frames", 1), complaint)
 
 
 def check_size(size: tuple[int, int], expected: tuple[int, int] | None) -> None:
@@ -153,24 +176,71 @@ def _plain_jpeg(data: bytes, markers: list[int]) -> tuple[tuple[int, int], str] 
     return (height, width), JPEG_MODES[space]
 
 
-def _turbo(data: bytes, size: tuple[int, int], mode: str, scale: int) -> Image.Image | None:
+def _turbo(data: bytes, size: tuple[int, int], mode: str, scale: int) -> tuple[Image.Image | None, str]:
     """Decode a JPEG at reduced size, each pixel the mean of those that it replaces.
 
-    simplejpeg is 1.5 times as fast as Pillow, and gives the same pixels, as both use libjpeg-turbo. It returns None for
-    what it rejects (CMYK, damage): Pillow reads more of that, and explains the rest.
+    simplejpeg is 1.5 times as fast as Pillow, and gives the same pixels, as both use libjpeg-turbo. The image is None
+    for what it rejects: Pillow reads more of that, and explains the rest, but says nothing about corrupt data.
+
+    Returns:
+        (image, libjpeg's complaint about the data).
+
+    Raises:
+        DataError: data is missing before the end marker, where libjpeg would fill in grey.
     """
     if mode not in JPEG_MODES.values():
-        return None
+        return None, ""
     height, width = (-(-side // scale) for side in size)
     try:
         pixels = simplejpeg.decode_jpeg(data, "GRAY" if mode == "L" else "RGB", min_height=height, min_width=width)
-    except (ValueError, KeyError):
-        return None
-    return Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels)
+    except KeyError:  # a subsampling without a name
+        return None, ""
+    except ValueError as error:
+        if MISSING_DATA in str(error):
+            raise DataError("truncated: data is missing before its end marker") from None
+        return None, str(error)
+    return Image.fromarray(pixels[:, :, 0] if mode == "L" else pixels), ""
+
+
+def _on_background(image: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
+    """Lay a GIF's first frame, (left, top, right, bottom), on its canvas, which is transparent elsewhere."""
+    canvas = Image.new("RGB", image.size, BACKGROUND)
+    canvas.paste(_colour(image).convert("RGB").crop(frame), frame[:2])
+    return canvas
+
+
+def _check_rows(image: Image.Image, data: bytes) -> None:
+    """Raise DataError if a PNG's data ends before its last row, which Pillow leaves black.
+
+    Only a PNG whose last row is black is inflated again to see.
+    """
+    if np.asarray(image)[-1].any():
+        return
+    bits = data[PNG_DEPTH] * PNG_SAMPLES[data[PNG_DEPTH + 1]]
+    passes = ADAM7 if data[PNG_DEPTH + 4] else ((0, 0, 1, 1),)
+    sizes = [(-(-(image.width - x) // across), -(-(image.height - y) // down)) for x, y, across, down in passes]
+    expected = sum((-(-width * bits // 8) + 1) * height for width, height in sizes if width > 0 and height > 0)
+    inflate, found, position = zlib.decompressobj(), 0, 8
+    while position + 8 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] == b"IDAT":
+            found += len(inflate.decompress(data[position + 8 : position + 8 + length]))
+        position += 12 + length
+    if found < expected:
+        raise DataError("truncated: data is missing for its last rows")
+
+
+def _spread_transparency(image: Image.Image, data: bytes) -> None:
+    """Scale the transparent colour of a grey or RGB PNG to 8 bits, as Pillow scales its pixels."""
+    key, depth = image.info.get("transparency"), data[PNG_DEPTH]
+    if image.mode == "L" and isinstance(key, int) and depth < 8:
+        image.info["transparency"] = key * 255 // (2**depth - 1)
+    if image.mode == "RGB" and isinstance(key, tuple) and depth == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
 @contextmanager
-def opened(data: bytes) -> Iterator[Image.Image]:
+def opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
     """Open an image file, lazily decoded.
 
     Raises:
@@ -186,7 +256,10 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise DataError("more pixels than is safe to open") from None
     except UnidentifiedImageError:
         raise DataError(f"not an image, or its format is not one of {', '.join(FORMATS)}") from None
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError) as error:
+    except (
+        OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError, struct.error,
+        zlib.error,
+    ) as error:  # fmt: skip
         # Pillow's decoders raise all of these on damaged files.
         raise DataError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
 
@@ -234,14 +307,16 @@ def _centre(size: tuple[int, int], form: Form) -> tuple[float, float, float, flo
 
 def _colour(image: Image.Image) -> Image.Image:
     """Convert any mode to L or RGB."""
-    if image.mode in ("L", "RGB"):
-        return image
     if image.mode.startswith(("I", "F")):  # 16 bits and more: convert() would clip them to white
-        return Image.fromarray(_to_bytes(np.asarray(image)))
+        values = np.asarray(image)
+        opaque = values != image.info.get("transparency", -1)
+        return Image.fromarray(np.where(opaque, _to_bytes(values), np.uint8(BACKGROUND[0])))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         background = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
         return Image.alpha_composite(background, rgba).convert("RGB")
+    if image.mode in ("L", "RGB"):
+        return image
     return image.convert("L" if image.mode == "1" else "RGB")
 
 

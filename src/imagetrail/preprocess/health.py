@@ -34,7 +34,7 @@ COMPARED = 100_000
 COMPARED_AT_ONCE = 128
 """Images that are compared with all others at a time: 50 MB."""
 Vectors = npt.NDArray[np.float32]
-KINDS = ("duplicate", "near duplicate", "blank", "tiny", "odd shape", "misnamed", "animated")
+KINDS = ("duplicate", "near duplicate", "blank", "tiny", "odd shape", "misnamed", "animated", "damaged")
 
 
 class Facts(NamedTuple):
@@ -46,6 +46,7 @@ class Facts(NamedTuple):
     """(height, width) in pixels, before it was changed."""
     format: str
     frames: int
+    complaint: str
     blank: bool
     thumbnail: bytes
     """Grey, SIDE x SIDE."""
@@ -60,7 +61,7 @@ def facts(images: Sequence[Decoded], pixels: Pixels) -> list[Facts]:
     """
     blank = np.ptp(pixels, axis=(2, 3)).max(axis=1) <= BLANK
     return [
-        Facts(hashlib.sha256(i.pixels.data).hexdigest(), i.size, i.format, i.frames, bool(b), t.tobytes())
+        Facts(hashlib.sha256(i.pixels.data).hexdigest(), i.size, i.format, i.frames, i.complaint, bool(b), t.tobytes())
         for i, b, t in zip(images, blank, _thumbnails(pixels), strict=True)
     ]
 
@@ -104,6 +105,8 @@ class Survey:
             self._noted.append(("misnamed", row, None, f"holds {image.format}"))
         if image.frames > 1:
             self._noted.append(("animated", row, None, f"the first of {image.frames} frames is used"))
+        if image.complaint:
+            self._noted.append(("damaged", row, None, image.complaint))
         self._heights.append(image.size[0])
         self._widths.append(image.size[1])
         self._keys.append(int(image.sha256[:16], 16))
