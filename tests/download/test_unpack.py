@@ -5,9 +5,11 @@ import gzip
 import io
 import lzma
 import stat
+import struct
 import tarfile
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -266,3 +268,68 @@ def test_no_archive_writes_outside_its_folder(
     assert {path.name for path in (folder / "in").iterdir()} <= {"a", "out"}
     for path in folder.rglob("*"):
         assert not path.is_symlink()
+
+
+# --- whole archives ---------------------------------------------------------------------------------------------------
+
+
+def tar_bytes(count: int) -> tuple[bytes, list[int]]:
+    """(a tar of small files, where each of its headers begins)."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:") as opened:
+        for number in range(count):
+            info = tarfile.TarInfo(f"{'ab'[number % 2]}/{number}.png")
+            info.size = 300
+            opened.addfile(info, io.BytesIO(bytes([number + 1]) * 300))
+    with tarfile.open(fileobj=io.BytesIO(buffer.getvalue())) as opened:
+        return buffer.getvalue(), [member.offset for member in opened]
+
+
+def shortened() -> dict[str, bytes]:
+    raw, offsets = tar_bytes(40)
+    whole = gzip.compress(raw)
+    return {
+        "cut within a header": raw[: offsets[20] + 100],
+        "cut between two members": raw[: offsets[20]],
+        "a gzip of that": gzip.compress(raw[: offsets[20]]),
+        "gzip without its trailer": whole[:-8],
+        "gzip with a wrong checksum": whole[:-8] + bytes(4) + whole[-4:],
+        "gzip cut in its header": b"\x1f\x8b\x08\x04",
+        "bzip2 without its end": bz2.compress(raw)[:-10],
+        "xz without its end": lzma.compress(raw)[:-10],
+    }
+
+
+@pytest.mark.parametrize("case", shortened())
+def test_a_tar_that_ends_early_is_rejected(place: Path, case: str) -> None:
+    """tarfile itself takes most of these for whole."""
+    (place / "a").write_bytes(shortened()[case])
+    with pytest.raises(DataError, match=r"cannot be unpacked \(.*\); fetch or pack it again"):
+        unpack(place / "a", place / "out", "the archive")
+    assert left(place) == set()
+
+
+def test_a_tar_in_several_gzip_members_is_whole(place: Path) -> None:
+    """As bgzip and `cat a.gz b.gz` write it, with an extra field in the header."""
+    raw, offsets = tar_bytes(40)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    body = packer.compress(raw[: offsets[20]]) + packer.flush()
+    trailer = struct.pack("<II", zlib.crc32(raw[: offsets[20]]), offsets[20])
+    extra = b"\x1f\x8b\x08\x04" + bytes(4) + b"\0\xff" + struct.pack("<H", 6) + b"BC\x02\0\0\0"
+    (place / "a").write_bytes(extra + body + trailer + gzip.compress(raw[offsets[20] :]))
+    unpack(place / "a", place / "out", "the archive")
+    assert len(left(place)) == 40
+
+
+def test_folders_and_small_files_count_as_blocks_of_the_disk(place: Path) -> None:
+    deep = [(f"a/{number}/{'d/' * 50}x", b"x") for number in range(60)]
+    many = [(f"a/{number:06d}", b"x") for number in range(15_000)]
+    for members in (deep, many):
+        make_tar(place / "a", members)
+        with pytest.raises(DataError, match="unpacks to more than 100 times its size"):
+            unpack(place / "a", place / "out", "the archive")
+        assert left(place) == set()
+    make_tar(place / "a", [("d/" * 450 + "x", b"x")])
+    with pytest.raises(DataError, match="more than 64 folders deep"):
+        unpack(place / "a", place / "out", "the archive")
+    assert left(place) == set()

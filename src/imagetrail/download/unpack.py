@@ -1,5 +1,7 @@
 """Unpack untrusted archives: only regular files, only inside the folder, and not more than the disk can hold."""
 
+import bz2
+import gzip
 import lzma
 import shutil
 import stat
@@ -8,22 +10,30 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from imagetrail.console import bar
 from imagetrail.download import names
 from imagetrail.errors import DataError
 
 LARGEST_RATIO = 100
-"""Largest ratio of unpacked to packed bytes; photographs hardly shrink, bombs do."""
-HARMLESS = 2**20
+"""Largest ratio of unpacked to packed bytes; photographs hardly shrink, bombs do. Files and folders count as blocks."""
+HARMLESS = 2**21
 """Unpacked bytes that any archive may have."""
 MOST_MEMBERS = 10_000_000
 SPARE = 2**28
 """Bytes of the disk that stay free."""
 UNPACK_PIECE = 2**20
+TAR_END = 1024
+"""Zero bytes that end a tar: two blocks."""
+COMPRESSIONS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+"""By the first bytes of a file. Unlike tarfile's own streams, these verify checksums and read all members of a file."""
+BLOCK = 4096
+"""Bytes of the disk that the smallest file or folder takes."""
+DEEPEST = 64
+"""Folders above a file."""
 DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -70,6 +80,10 @@ def unpack(archive: Path, folder: Path, called: str) -> None:
             for member in _members(archive, called):
                 if reason := names.problem(member.name) or _twice(seen, member.name):
                     raise DataError(f"{called}: member {reason}")
+                if member.name.count("/") > DEEPEST:
+                    raise DataError(f"{called}: member {member.name[:80]!r}… is more than {DEEPEST} folders deep.")
+                if len(seen) * BLOCK > limit:
+                    raise _too_large(called)
                 target = folder / member.name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 written = _copy(member, target, written, limit, called)
@@ -89,7 +103,7 @@ def _members(archive: Path, called: str) -> Iterator[_Member]:
         start = file.read(262 + 2)
     if start.startswith(b"PK"):
         return _zip_members(archive, called)
-    if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")) or start[257:262] == b"ustar":
+    if start.startswith(tuple(COMPRESSIONS)) or start[257:262] == b"ustar":
         return _tar_members(archive, called)
     what = "a web page, perhaps a quota's or a log-in's" if start.lstrip()[:1] == b"<" else "neither zip nor tar"
     raise DataError(f"{called} is not an archive but {what}; open it and see.")
@@ -130,23 +144,58 @@ NAMING = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNU
 LONGEST_HEADER = 2**16
 
 
+class _Whole:
+    """A decompressed tar, which must be read to its end: only there do checksums and a missing end mark show."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._tail = b""
+
+    def read(self, size: int) -> bytes:
+        piece = self._file.read(size)
+        self._tail = (self._tail + piece)[-TAR_END:]
+        return piece
+
+    def finish(self) -> None:
+        """Read the rest; raise ReadError unless the tar ends as it should."""
+        while self.read(UNPACK_PIECE):
+            pass
+        if self._tail.count(0) < TAR_END:
+            raise tarfile.ReadError("it ends before its end mark, so files may be missing")
+
+
 def _tar_members(archive: Path, called: str) -> Iterator[_Member]:
-    with tarfile.open(archive, "r|*", tarinfo=_Header) as opened:
-        for count, info in enumerate(opened):
-            _check_count(count, called)
-            opened.members = []  # type: ignore[attr-defined] # tarfile would remember every member
-            name = info.name.removeprefix("./")
-            if info.isdir():
-                if name not in (".", "") and (reason := names.problem(name)):
-                    raise DataError(f"{called}: member {reason}")
-                continue
-            if not info.isfile():
-                raise DataError(f"{called}: member {name!r} is a link or a device; pack the file itself.")
-            if not _hidden(name):
-                reader = opened.extractfile(info)
-                assert reader is not None, "of a regular file"
-                with reader:
-                    yield _Member(name, reader)
+    with _decompressed(archive) as file:
+        whole = _Whole(file)
+        with tarfile.open(fileobj=whole, mode="r|", tarinfo=_Header) as opened:  # type: ignore[call-overload]
+            yield from _files(opened, called)
+        whole.finish()
+
+
+def _decompressed(archive: Path) -> IO[bytes]:
+    with archive.open("rb") as file:
+        start = file.read(6)
+    function = next((function for magic, function in COMPRESSIONS.items() if start.startswith(magic)), open)
+    decompressed: IO[bytes] = function(archive, "rb")
+    return decompressed
+
+
+def _files(opened: tarfile.TarFile, called: str) -> Iterator[_Member]:
+    for count, info in enumerate(opened):
+        _check_count(count, called)
+        opened.members = []  # type: ignore[attr-defined] # tarfile would remember every member
+        name = info.name.removeprefix("./")
+        if info.isdir():
+            if name not in (".", "") and (reason := names.problem(name)):
+                raise DataError(f"{called}: member {reason}")
+            continue
+        if not info.isfile():
+            raise DataError(f"{called}: member {name!r} is a link or a device; pack the file itself.")
+        if not _hidden(name):
+            reader = opened.extractfile(info)
+            assert reader is not None, "of a regular file"
+            with reader:
+                yield _Member(name, reader)
 
 
 def _check_count(count: int, name: str) -> None:
@@ -155,7 +204,7 @@ def _check_count(count: int, name: str) -> None:
 
 
 def _hidden(name: str) -> bool:
-    return any(part.startswith(".") and not part.startswith("..") and part != "." for part in name.split("/"))
+    return any(names.is_hidden(part) and not part.startswith("..") and part != "." for part in name.split("/"))
 
 
 def _twice(seen: dict[str, str], name: str) -> str | None:
@@ -168,16 +217,20 @@ def _twice(seen: dict[str, str], name: str) -> str | None:
     return None
 
 
+def _too_large(called: str) -> DataError:
+    return DataError(
+        f"{called} unpacks to more than {LARGEST_RATIO} times its size, which images do not; unpack it by hand into "
+        "download.path if you trust it."
+    )
+
+
 def _copy(member: _Member, target: Path, written: int, limit: int, called: str) -> int:
     """Write a member; returns the bytes of all members up to now."""
     with target.open("xb") as file:
         while piece := member.reader.read(UNPACK_PIECE):
             written += len(piece)
             if written > limit:
-                raise DataError(
-                    f"{called} unpacks to more than {LARGEST_RATIO} times its size, which images do not; unpack it by "
-                    "hand into download.path if you trust it."
-                )
+                raise _too_large(called)
             file.write(piece)
             if written % (64 * UNPACK_PIECE) < len(piece) and shutil.disk_usage(target.parent).free < SPARE:
                 raise DataError(f"{called}: the disk is full but for {SPARE >> 20} MiB; free some and repeat.")
