@@ -26,9 +26,8 @@ class PerClass(NamedTuple):
 def measure(predictions: "Predictions", calibration_bins: int) -> dict[str, object]:
     """Compute the contents of metrics/test.json.
 
-    `loss` is the mean negative log-likelihood in nats, `macro_f1` the unweighted mean of the classes' F1 scores, `ece`
-    the expected calibration error over equal-width bins of confidence (Guo et al., 2017), `n` the rows. A class that
-    is never predicted has precision 0.
+    `loss` is the mean negative log-likelihood in nats, `ece` the expected calibration error over equal-width bins of
+    confidence (Guo et al., 2017), `n` the rows. A class that is never predicted has precision 0.
     """
     labels, predicted = predictions.labels, predictions.predicted
     truth = predictions.probabilities[np.arange(len(labels)), labels]
@@ -36,7 +35,7 @@ def measure(predictions: "Predictions", calibration_bins: int) -> dict[str, obje
     return {
         "accuracy": float((predicted == labels).mean()),
         "loss": float(-np.log(np.maximum(truth, np.finfo(np.float64).tiny)).mean()),
-        "macro_f1": float(classes.f1.mean()),
+        "macro_f1": macro_f1(labels, predicted, len(predictions.classes)),
         "ece": calibration_error(predictions.confidence, predicted == labels, calibration_bins),
         "n": len(labels),
         "per_class": {
@@ -63,6 +62,16 @@ def per_class(labels: Indices, predicted: Indices, classes: int) -> PerClass:
         part / np.maximum(whole, 1) for part, whole in ((right, guessed), (right, true), (2 * right, true + guessed))
     )
     return PerClass(precision, recall, f1, true)
+
+
+def macro_f1(labels: Indices, predicted: Indices, classes: int) -> float:
+    """Compute the unweighted mean of the F1 scores of the classes that occur among labels or predictions.
+
+    That is scikit-learn's f1_score(average="macro") without `labels`: a class without test rows that the model never
+    predicts has no F1 score, and counting it as 0 would rate a perfect model below 1.
+    """
+    figures = per_class(labels, predicted, classes)
+    return float(figures.f1[np.bincount(np.concatenate([labels, predicted]), minlength=classes) > 0].mean())
 
 
 def calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: int) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagetrail.errors import DataError
-from imagetrail.evaluate.metrics import per_class
+from imagetrail.evaluate.metrics import macro_f1
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Indices
 
@@ -184,9 +184,7 @@ Figure = Callable[[Answers, npt.NDArray[np.intp]], float]
 """A figure computed from some rows of a model's predictions."""
 FUNCTIONS: Mapping[str, Figure] = {
     "loss": lambda answers, rows: float(-np.log(np.maximum(answers.truth[rows], 1e-6)).mean()),
-    "macro_f1": lambda answers, rows: float(
-        per_class(answers.labels[rows], answers.predicted[rows], len(answers.classes)).f1.mean()
-    ),
+    "macro_f1": lambda answers, rows: macro_f1(answers.labels[rows], answers.predicted[rows], len(answers.classes)),
 }
 
 
