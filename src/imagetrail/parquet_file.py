@@ -39,7 +39,7 @@ def rows(path: Path, image_column: str, other_columns: list[str]) -> Iterator[Ro
                 raise DataError(f"{path} has no column {column!r}; {nearest(column, schema.names)}")
         classes = {column: _classes(schema, column) for column in other_columns}
         for batch in file.iter_batches(ROW_BATCH, columns=[image_column, *other_columns]):
-            others = [_texts(batch.column(column), classes[column]) for column in other_columns]
+            others = [_texts(batch.column(column), classes[column], path, column) for column in other_columns]
             images = _encoded(batch.column(image_column), path, image_column).to_pylist()
             for image, *values in zip(images, *others, strict=True):
                 yield Row(image, values)
@@ -82,8 +82,14 @@ def _classes(schema: pa.Schema, column: str) -> list[str] | None:
     return [str(name) for name in names] if isinstance(names, list) else None
 
 
-def _texts(column: pa.Array, classes: list[str] | None) -> list[str | None]:
-    values = column.to_pylist()
-    if classes is None or not pa.types.is_integer(column.type):
+def _texts(column: pa.Array, classes: list[str] | None, path: Path, name: str) -> list[str | None]:
+    """Return values as text; None for empty cells, for not-a-number, and for -1 among classes, which means no label."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return [None if value is None else value.decode("utf-8") for value in column.to_pylist()]
+    if pa.types.is_nested(kind):
+        raise DataError(f"{path}: the column {name!r} holds {kind}, and single values are expected; flatten it.")
+    values = [None if value is None or value != value else value for value in column.to_pylist()]
+    if classes is None or not pa.types.is_integer(kind):
         return [None if value is None else str(value) for value in values]
-    return [None if value is None else classes[value] if 0 <= value < len(classes) else str(value) for value in values]
+    return [classes[value] if value is not None and 0 <= value < len(classes) else None for value in values]

@@ -80,6 +80,31 @@ def test_csv_appends_the_extension_to_names(root: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ('image,label\n0.png, "cat"\n1.png,cat\n2.png, dog\n', [("cat", ""), ("cat", ""), ("dog", "")]),
+        ('image, "label"\n0.png,caf\u00e9\n1.png,cafe\u0301\n', [("caf\u00e9", ""), ("caf\u00e9", "")]),
+        ("image,label,part\n0.png,a,Valid\n1.png,a,validation\n2.png,a,dev\n3.png,a,Training\n",
+         [("a", "val"), ("a", "val"), ("a", "val"), ("a", "train")]),
+    ],
+    ids=["quotes after a space", "composed and decomposed letters", "words for splits"],
+)  # fmt: skip
+def test_one_class_and_one_split_have_one_spelling(root: Path, text: str, rows: list[tuple[str, str]]) -> None:
+    write_table(root, text)
+    if "part" in text:
+        set_params(root, download__split_column="part")
+    download.main(root)
+    assert [(row.label, row.split) for row in artifacts.read_labels(root)] == rows
+
+
+def test_a_control_character_in_a_label_is_rejected(root: Path) -> None:
+    """A carriage return tore labels.csv, which preprocess then could not read."""
+    write_table(root, 'image,label\n0.png,a\n1.png,"big\rdog"\n')
+    with pytest.raises(DataError, match=r"the label 'big\\rdog' of '1\.png' holds a control character"):
+        download.main(root)
+
+
 def make_folders(root: Path, *names: str) -> Path:
     source = root / "data/source"
     for number, name in enumerate(names):
@@ -115,6 +140,43 @@ def test_a_class_may_be_called_test(root: Path) -> None:
     assert [(row.label, row.split) for row in artifacts.read_labels(root)] == [("control", ""), ("test", "")]
 
 
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [
+        (("Training/a/1.png", "Testing/a/2.png"), [("a", "test"), ("a", "train")]),
+        (("train/a/1.png", "dev/a/2.png", "test/a/3.png", "__MACOSX/train/a/._1.png"),
+         [("a", "val"), ("a", "test"), ("a", "train")]),
+        (("test/1.png", "cat/2.png"), [("cat", ""), ("test", "")]),
+    ],
+)  # fmt: skip
+def test_folders_named_after_splits_are_the_split(
+    root: Path, names: tuple[str, ...], rows: list[tuple[str, str]]
+) -> None:
+    make_folders(root, *names)
+    download.main(root)
+    assert [(row.label, row.split) for row in artifacts.read_labels(root)] == rows
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train/a/1.png", "test/a/2.png", "extra/3.png"), r"extra is beside test and train, which state a split"),
+        (("seg_train/a/1.png", "seg_test/a/2.png"), r"seg_test, seg_train of .* look like a split; name them train"),
+    ],
+)
+def test_folders_beside_a_split_are_rejected(root: Path, names: tuple[str, ...], message: str) -> None:
+    make_folders(root, *names)
+    with pytest.raises(DataError, match=message):
+        download.main(root)
+
+
+def test_an_empty_class_folder_is_rejected(root: Path) -> None:
+    source = make_folders(root, "rose/1.png", "daisy/2.png")
+    (source / "tulip").mkdir()
+    with pytest.raises(DataError, match="the class folder 'tulip' is empty; fill or remove it"):
+        download.main(root)
+
+
 def test_folders_with_other_files_are_rejected(root: Path) -> None:
     source = make_folders(root, "rose/a.png", "b.png")
     with pytest.raises(DataError, match=r"b\.png is a file where a folder named after a class is expected; move it"):
@@ -122,7 +184,7 @@ def test_folders_with_other_files_are_rejected(root: Path) -> None:
     set_params(root, download__path="data/nowhere")
     with pytest.raises(DataError, match=r"download\.path = 'data/nowhere' is not a folder"):
         download.main(root)
-    (source.parent / "nowhere/rose").mkdir(parents=True)
+    (source.parent / "nowhere").mkdir()
     with pytest.raises(DataError, match="holds no images in class folders"):
         download.main(root)
 
@@ -586,6 +648,32 @@ def test_parquet_changed_or_deleted_after_download_is_rejected(root: Path) -> No
         preprocess.main(root)
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        ([0, -1], ["cat", "dog"], "the label of 'photos.parquet, row 1' is empty"),
+        ([1.0, float("nan")], None, "the label of 'photos.parquet, row 1' is empty"),
+        ([[0], [0, 1]], None, "the column 'label' holds list.*, and single values are expected"),
+    ],
+)
+def test_parquet_cells_that_are_not_labels_are_rejected(
+    root: Path, labels: list[object], classes: list[str] | None, message: str
+) -> None:
+    write_parquet(root / "data/source/photos.parquet", labels, classes=classes)
+    set_params(root, download__source="parquet")
+    with pytest.raises(DataError, match=message):
+        download.main(root)
+
+
+def test_parquet_labels_may_be_bytes_and_folders_state_the_split(root: Path) -> None:
+    write_parquet(root / "data/source/train/0000.parquet", [b"cat", b"dog"])
+    write_parquet(root / "data/source/validation/0000.parquet", [b"cat", b"dog"], blue=9)
+    set_params(root, download__source="parquet")
+    download.main(root)
+    rows = [(row.label, row.split) for row in artifacts.read_labels(root)]
+    assert rows == [("cat", "train"), ("dog", "train"), ("cat", "val"), ("dog", "val")]
+
+
 def test_bad_parquet_is_rejected(root: Path) -> None:
     path = root / "data/source/photos.parquet"
     set_params(root, download__source="parquet")
@@ -595,7 +683,7 @@ def test_bad_parquet_is_rejected(root: Path) -> None:
     with pytest.raises(DataError, match=r"photos\.parquet is not a Parquet file"):
         download.main(root)
     write_parquet(path, ["a", None, "  "])
-    with pytest.raises(DataError, match=r"has 2 mistakes:\n  photos\.parquet, row 1: the label is empty"):
+    with pytest.raises(DataError, match=r"has 2 mistakes:\n  the label of 'photos\.parquet, row 1' is empty"):
         download.main(root)
     pq.write_table(pa.table({"image": [{"bytes": None, "path": "a.png"}], "label": ["a"]}), path)
     with pytest.raises(DataError, match=r"photos\.parquet, row 0: no image in the column 'image', or only the name"):

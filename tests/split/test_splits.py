@@ -138,6 +138,16 @@ def row(number: int, label: str, part: str = "", group: str = "", pixels: int | 
     return TensorRow(f"{number:03d}.png", label, part, group, f"{number if pixels is None else pixels:064x}"[::-1])
 
 
+def test_a_stated_split_names_classes_that_one_side_lacks(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(n, "ab"[n % 2], "train" if n < 16 else "test") for n in range(24)]
+    write_rows(root, [*rows, row(24, "fox", "test")])
+    with pytest.raises(DataError, match="has no train rows of 1 classes, first 'fox'"):
+        split.main(root)
+    write_rows(root, [*rows, *(row(n, "fox", "train") for n in range(24, 30))])
+    split.main(root)
+    assert "has no test rows of 1 classes, first 'fox'" in capsys.readouterr().err
+
+
 @given(
     data=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 14), st.integers(0, 400)), min_size=40, max_size=150),
     share=st.floats(0.2, 0.8),

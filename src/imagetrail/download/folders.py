@@ -1,24 +1,15 @@
 """`folder`: one folder of images per class, with or without train and test folders above them."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from imagetrail.download import names
+from imagetrail.download import labels, names
 from imagetrail.download.job import SourceJob
 from imagetrail.download.listing import ListedImage, Listing, Problems
 from imagetrail.errors import DataError
 from imagetrail.files.artifacts import LabelRow
-
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
-"""Names of folders that state a split."""
 
 
 def load(job: SourceJob) -> Iterator[LabelRow]:
@@ -32,19 +23,19 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     if not root.is_dir():
         raise DataError(f"download.path = {job.options.path!r} is not a folder; give one that holds class folders.")
     tree = names.Tree(root)
-    tops = _folders(root, "")
-    stated = tops and all(name.lower() in SPLIT_FOLDERS for name in tops)
-    parts = [(SPLIT_FOLDERS[name.lower()], name) for name in tops] if stated else [("", "")]
     problems = Problems(root)
     with Listing(problems) as listing:
-        for split, part in parts:
-            for label in _folders(root, part):
-                for name in _files(root, f"{part}/{label}".strip("/")):
+        for split, part in _parts(root):
+            for folder in _folders(root, part):
+                files = list(_files(root, f"{part}/{folder}".strip("/")))
+                if not files:
+                    problems.add(f"the class folder {f'{part}/{folder}'.strip('/')!r} is empty; fill or remove it")
+                for name in files:
                     reason = names.problem(name) or tree.locate(name)[1] or _linked_folder(root / name)
                     if reason:
                         problems.add(reason)
                     else:
-                        listing.add(ListedImage(name, label, split, "", 0))
+                        listing.add(ListedImage(name, labels.label_of(folder), split, "", 0))
         problems.check()
         if listing.empty:
             raise DataError(
@@ -54,10 +45,31 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
         yield from listing.identify(root, job.jobs)
 
 
+def _parts(root: Path) -> list[tuple[str, str]]:
+    """Return (split, folder) of each folder that states a split, or ("", "") if the folders are classes."""
+    tops = _folders(root, "")
+    parts = [(split, name) for name in tops if (split := labels.split_of(name)) is not None]
+    others = [name for name in tops if labels.split_of(name) is None]
+    if len({split for split, _ in parts}) > 1:
+        if others:
+            raise DataError(
+                f"{root / others[0]} is beside {' and '.join(name for _, name in parts)}, which state a split; move it "
+                "away, or name it train, val or test."
+            )
+        return parts
+    words = [next(filter(None, map(labels.split_of, re.split(r"[\W_]+", name))), None) for name in tops]
+    if not parts and None not in words and len(set(words)) > 1:
+        raise DataError(
+            f"the folders {', '.join(tops)} of {root} look like a split; name them train, val or test, with the class "
+            "folders directly inside."
+        )
+    return parts if parts and not others else [("", "")]
+
+
 def _folders(root: Path, folder: str) -> list[str]:
     """Return the folders in a folder, sorted; other files in it would be lost, so they are an error."""
     visible = sorted(
-        (entry for entry in os.scandir(root / folder) if not entry.name.startswith(".")), key=lambda entry: entry.name
+        (entry for entry in os.scandir(root / folder) if not names.is_hidden(entry.name)), key=lambda entry: entry.name
     )
     if stray := [entry.path for entry in visible if not entry.is_dir()]:
         raise DataError(
@@ -69,7 +81,7 @@ def _folders(root: Path, folder: str) -> list[str]:
 def _files(root: Path, folder: str) -> Iterator[str]:
     """Yield every file below a folder; links to folders are not followed."""
     for entry in os.scandir(root / folder):
-        if entry.name.startswith("."):
+        if names.is_hidden(entry.name):
             continue
         name = f"{folder}/{entry.name}"
         if entry.is_dir(follow_symlinks=False):

@@ -17,6 +17,11 @@ FORGIVING = sys.platform in ("win32", "darwin")
 """True if the file system usually ignores case."""
 
 
+def is_hidden(part: str) -> bool:
+    """Return whether a file or folder is ignored by its name: dotfiles, and what macOS adds to its archives."""
+    return part.startswith(".") or part == "__MACOSX"
+
+
 def problem(name: str) -> str | None:
     """Explain why a text cannot be an image's name; None if it can."""
     if not name:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imagetrail.console import progress
-from imagetrail.download import names
-from imagetrail.download.folders import SPLIT_FOLDERS
+from imagetrail.download import labels, names
 from imagetrail.download.job import SourceJob
 from imagetrail.download.listing import Problems
 from imagetrail.errors import DataError
@@ -18,7 +17,8 @@ from imagetrail.params.download import Download
 def load(job: SourceJob) -> Iterator[LabelRow]:
     """List the rows of all .parquet files below `download.path`, in the order of files and rows.
 
-    Without a split column a file's name states its split where it begins with one: train-00000-of-00002.parquet.
+    Without a split column a file's name states its split if it begins with one (train-00000-of-00002.parquet), or its
+    folder does (train/0000.parquet).
 
     Raises:
         DataError: there is no file, one is damaged or lacks a column, or rows lack an image or a label: all of these in
@@ -44,24 +44,29 @@ def _files(root: Path) -> list[str]:
     return sorted(visible, key=lambda name: f"{name}/")
 
 
+def _stated_split(name: str) -> str:
+    """Return the split that a file's name begins with, or else that its nearest folder so named states; or empty."""
+    *folders, file = name.split("/")
+    first = re.match("[a-z]+", file.lower())
+    words = [first[0] if first else "", *reversed(folders)]
+    return next((split for word in words if (split := labels.split_of(word)) is not None), "")
+
+
 def _rows(root: Path, name: str, options: Download, problems: Problems) -> Iterator[LabelRow]:
-    stated = re.match("[a-z]+", Path(name).name.lower())
-    split_of_file = SPLIT_FOLDERS.get(stated[0], "") if stated else ""
+    split_of_file = _stated_split(name)
     from imagetrail import parquet_file  # pyarrow is imported only if needed
 
     columns = [c for c in (options.label_column, options.split_column, options.group_column) if c is not None]
     for number, row in enumerate(parquet_file.rows(root / name, options.image_column, columns)):
         place = f"{name}, row {number}"
         values = dict(zip(columns, row.others, strict=True))
-        label = (values[options.label_column] or "").strip()
+        label = labels.label_of(values[options.label_column] or "")
         split = (values[options.split_column] or "") if options.split_column else split_of_file
         group = (values[options.group_column] or "") if options.group_column else ""
         if row.image is None:
             problems.add(f"{place}: no image in the column {options.image_column!r}, or only the name of one")
-        elif not label:
-            problems.add(f"{place}: the label is empty; give one")
-        elif split not in ("", "train", "val", "test"):
-            problems.add(f"{place}: the split is {split!r}; it must be train, val, test or empty")
+        elif reason := labels.problem(place, label, split):
+            problems.add(reason)
         else:
-            sha256 = hashlib.sha256(row.image).hexdigest()
+            split, sha256 = labels.split_of(split) or "", hashlib.sha256(row.image).hexdigest()
             yield LabelRow(f"{name}/{number:08d}", label, split, group, str(len(row.image)), sha256)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from imagetrail.console import warn
-from imagetrail.download import names
+from imagetrail.download import labels, names
 from imagetrail.download.job import SourceJob
 from imagetrail.download.listing import ListedImage, Listing, Problems
 from imagetrail.errors import DataError, nearest
@@ -16,6 +16,13 @@ from imagetrail.params.download import DELIMITERS, Download
 
 LINE_LIMIT = 2**20
 """Bytes of a line; csv's own limit of a cell is 131,072 characters."""
+
+
+class Cells(csv.excel):
+    """Quotes may follow a space after the delimiter; anything else that csv finds odd is an error."""
+
+    strict = True
+    skipinitialspace = True
 
 
 class Line(NamedTuple):
@@ -46,7 +53,8 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
             if problem is None:
                 name, problem = _find(tree, options.image_folders, line.image)
             if problem is None:
-                listing.add(ListedImage(name, line.label, line.split, line.group, line.number))
+                split = labels.split_of(line.split) or ""
+                listing.add(ListedImage(name, labels.label_of(line.label), split, line.group, line.number))
             else:
                 problems.add(f"line {line.number}: {problem}")
         problems.check()
@@ -57,13 +65,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
 
 def _problem(line: Line) -> str | None:
     """Explain why a row cannot be used, judging by the row only."""
-    if reason := names.problem(line.image):
-        return reason
-    if not line.label:
-        return f"the label of {line.image!r} is empty; give one"
-    if line.split not in ("", "train", "val", "test"):
-        return f"the split of {line.image!r} is {line.split!r}; it must be train, val, test or empty"
-    return None
+    return names.problem(line.image) or labels.problem(line.image, line.label, line.split)
 
 
 def _find(tree: names.Tree, folders: Sequence[str], image: str) -> tuple[str, str | None]:
@@ -100,7 +102,7 @@ def read_table(table: Path, options: Download) -> Iterator[Line]:
 def _rows(file: BinaryIO, table: Path, options: Download) -> Iterator[Line]:
     text = _text(file, table)
     delimiter, header, columns = _header(next(text, ""), table, options)
-    lines = csv.reader(text, strict=True, delimiter=delimiter)
+    lines = csv.reader(text, Cells, delimiter=delimiter)
     empty = True
     for cells in lines:
         if not cells:
@@ -154,7 +156,7 @@ def _header(line: str, table: Path, options: Download) -> tuple[str, list[str], 
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], strict=True, delimiter=delimiter), [])]
+    return [cell.strip() for cell in next(csv.reader([line], Cells, delimiter=delimiter), [])]
 
 
 def _fits(line: str, delimiter: str, columns: set[str]) -> bool:

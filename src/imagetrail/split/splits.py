@@ -20,6 +20,7 @@ Keys = npt.NDArray[np.uint64]
 SIDES: tuple[arrays.Rows, ...] = ("train", "val", "test")
 LEAKS = Path("data/leaks.csv")
 """The list that a failing split writes: outside DVC's outputs, so that `dvc checkout` restores those without asking."""
+CLASSES_NAMED = 5
 LEAKS_SHOWN = 20
 
 
@@ -61,7 +62,7 @@ def split_rows(root: Path, options: Split) -> tuple[dict[arrays.Rows, Indices], 
     dataset = artifacts.read_dataset(root)
     table = _read(root, dataset.classes, options)
     sides = (
-        _stated(table)
+        _stated(table, dataset.classes)
         if table.stated.any()
         else _draw(table, np.arange(len(table.labels)), options, 0, dataset.classes)
     )
@@ -124,14 +125,23 @@ def _units(pixels: Keys, groups: Keys) -> Indices:
     return components[same_pixels].astype(np.int64)
 
 
-def _stated(table: Table) -> Indices:
-    """Return the side of each row, as the data states it."""
+def _stated(table: Table, classes: list[str]) -> Indices:
+    """Return the side of each row, as the data states it; a class without train rows cannot be learnt."""
     if missing := int((table.stated == 0).sum()):
         raise DataError(f"the data states a split, but {missing} rows have none; fill them in.")
     sides = table.stated.astype(np.int64) - 1
     for number, name in ((0, "train"), (2, "test")):
         if not (sides == number).any():
             raise DataError(f"the split that the data states has no {name} rows; mark some, or leave the column out.")
+        absent = np.setdiff1d(np.arange(len(classes)), table.labels[sides == number])
+        named = ", ".join(repr(classes[code]) for code in absent[:CLASSES_NAMED])
+        if len(absent) and name == "train":
+            raise DataError(
+                f"the split that the data states has no train rows of {len(absent)} classes, first {named}; add some, "
+                "or leave these classes out."
+            )
+        if len(absent):
+            warn(f"the split that the data states has no test rows of {len(absent)} classes, first {named}.")
     return sides
 
 
