@@ -65,6 +65,18 @@ def test_the_second_make_repro_runs_nothing(first_repro: tuple[Path, str]) -> No
     }  # fmt: skip
 
 
+def test_make_repro_repairs_what_a_killed_dvc_left(reproduced: Path) -> None:
+    """Empty and half-written files stop every `dvc repro`; so does a half-made database every stage."""
+    before = contents(reproduced)
+    (reproduced / ".dvc/tmp").mkdir(exist_ok=True)
+    (reproduced / ".dvc/tmp/rwlock").write_text("")
+    (reproduced / "dvc.lock").write_bytes(before["dvc.lock"][:700])
+    again = run(reproduced, *MAKE, "repro")
+    assert ran(again.stdout) == []
+    assert contents(reproduced) == before
+    assert again.stderr.count("was half written by a killed process") == 2
+
+
 def test_a_parameter_reruns_the_stages_that_depend_on_it(reproduced: Path) -> None:
     text = (reproduced / "params.yaml").read_text()
     (reproduced / "params.yaml").write_text(text.replace("calibration_bins: 15", "calibration_bins: 10"))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imagetrail import git, programs
+from imagetrail.doors import repair
 from imagetrail.errors import ImagetrailError
 from imagetrail.files import artifacts
 from imagetrail.params import overrides
@@ -38,6 +39,7 @@ def main(root: Path, arguments: Sequence[str]) -> None:
 
 def _run(root: Path, changes: Sequence[str]) -> None:
     params = overrides.check(root, changes)
+    repair.before_dvc(root)
     if git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD") is None or _is_shallow(root):
         with _in_place(root, changes):
             programs.run(root, "dvc", "repro")

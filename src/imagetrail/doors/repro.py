@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from imagetrail.addresses import shown
+from imagetrail.doors import repair
 from imagetrail.errors import ImagetrailError, guard
 from imagetrail.files import artifacts
 from imagetrail.tracking import outbox, store
@@ -20,10 +21,12 @@ RUNS_PAGE = "http://127.0.0.1:5000/#/experiments/0/runs?workflowType=machine_lea
 def main() -> None:
     """Run `dvc repro`, rebuild a missing run and print the results; the exit code is DVC's."""
     gc.disable()  # DVC makes millions of short-lived objects: collecting them is a tenth of its start-up
+    guard(lambda: repair.before_dvc(Path()))
     from dvc.cli import main as dvc
 
     if code := dvc(["repro"]):
         raise SystemExit(code)
+    repair.after_dvc(Path())
     guard(report)
 
 

@@ -6,11 +6,15 @@ folders and `mlflow run` meet in one table. MLFLOW_TRACKING_URI, when set, wins.
 
 import os
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+from imagetrail.console import warn
 from imagetrail.errors import ArtifactError
 from imagetrail.files import artifacts
 
+SQLITE = "sqlite:///"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
 
@@ -34,12 +38,17 @@ def configure() -> None:
 
 def uri(root: Path) -> str:
     """Return the tracking URI for a checkout at `root`, which may be DVC's temporary copy of the repository."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or local(artifacts.workspace(root))
+    workspace = artifacts.workspace(root)
+    stated = os.environ.get("MLFLOW_TRACKING_URI") or local(workspace)
+    if stated.startswith(SQLITE) and not Path(stated.removeprefix(SQLITE)).is_absolute():
+        # MLflow would take it from the working folder, which is a temporary one for a queued experiment.
+        return f"{SQLITE}{workspace.resolve() / stated.removeprefix(SQLITE)}"
+    return stated
 
 
 def local(root: Path) -> str:
     """Return the tracking URI of a checkout's own store."""
-    return f"sqlite:///{root.resolve() / DATABASE}"
+    return f"{SQLITE}{root.resolve() / DATABASE}"
 
 
 def prepare(root: Path) -> tuple[str, str]:
@@ -56,7 +65,7 @@ def prepare(root: Path) -> tuple[str, str]:
     tracking_uri = uri(root)
     mlflow.set_tracking_uri(tracking_uri)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "Default"
-    if not tracking_uri.startswith("sqlite:///"):
+    if not tracking_uri.startswith(SQLITE):
         return tracking_uri, _experiment(tracking_uri, name, None)
 
     workspace = artifacts.workspace(root).resolve()
@@ -65,8 +74,40 @@ def prepare(root: Path) -> tuple[str, str]:
     lock.parent.mkdir(exist_ok=True)
     with FileLock(lock):
         if tracking_uri == local(workspace):
-            create_tables(tracking_uri, str(location))  # before any client, which would use its own location
+            _create_database(workspace / DATABASE, str(location))  # before a client, which has another location
         return tracking_uri, _experiment(tracking_uri, name, location)
+
+
+def _create_database(database: Path, location: str) -> None:
+    """Create the default store, or bring an earlier one up to date.
+
+    Killed in the middle of its migrations, MLflow leaves a database that never opens again; so it is made under
+    another name, and one that such a kill left is set aside if it holds no runs.
+    """
+    if database.is_file():
+        try:
+            # By another spelling of its path: MLflow keeps a connection for each address, which would outlive the file.
+            create_tables(f"{SQLITE}{database.parent}/./{database.name}", location)
+            return
+        except Exception:
+            if _has_runs(database):
+                raise
+            aside = database.with_name(f"{database.name}.half-made")
+            database.replace(aside)
+            warn(f"{database} was half made and holds no runs: a new one is created, and the old one is {aside}.")
+    with artifacts.writing(database) as temporary:
+        create_tables(f"{SQLITE}{temporary}", location)
+
+
+def _has_runs(database: Path) -> bool:
+    """Return whether a database that MLflow cannot open may hold runs."""
+    with closing(sqlite3.connect(database)) as connection:
+        try:
+            return bool(connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone())
+        except sqlite3.OperationalError as error:
+            return "no such table" not in str(error)
+        except sqlite3.DatabaseError:
+            return True
 
 
 def create_tables(database: str, location: str) -> None:
