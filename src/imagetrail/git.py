@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagetrail.console import warn
 from imagetrail.files import artifacts
 
+PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
+"""Options that make a patch apply whatever the user's git settings are."""
 EXCLUDED = (":(exclude)dvc.lock", ":(exclude)metrics")
 """Files in git that the pipeline writes: a run changes them and does not depend on them."""
 
@@ -31,26 +34,37 @@ class GitState:
 
 
 def read_state(root: Path) -> GitState | None:
-    """Read the state of the repository at `root`; None without a repository or a commit."""
+    """Read the state of the repository at `root`; None without a commit, or if git refuses to read it."""
     try:
         commit = output(root, "rev-parse", "--verify", "HEAD").strip()
         untracked = _names(root, "ls-files", "--others", "--exclude-standard")
-        changed = sorted({*untracked, *_names(root, "diff", "--name-only", "HEAD")})
+        changed = sorted({*untracked, *_names(root, "diff", "--name-only", "--relative", "HEAD")})
         return GitState(
             commit=commit,
             branch=output(root, "rev-parse", "--abbrev-ref", "HEAD").strip(),
-            patch=output(root, "diff", "--binary", "HEAD", "--", ".", *EXCLUDED),
+            patch=output(root, "diff", "--binary", *PLAIN, "HEAD", "--", ".", *EXCLUDED),
             untracked=[Path(name) for name in untracked],
             changed={name: _fingerprint(root / name) for name in changed},
         )
-    except (subprocess.CalledProcessError, FileNotFoundError):
+    except FileNotFoundError:
+        return None
+    except subprocess.CalledProcessError as error:
+        if b"safe.directory" in error.stderr:
+            folder = root.resolve()
+            warn(
+                f"git does not read {folder}, which belongs to another user, so the run does not hold the code; "
+                f"`git config --global --add safe.directory {folder}` allows it."
+            )
         return None
 
 
 def _fingerprint(path: Path) -> str | None:
-    if path.is_symlink():
-        return f"link to {path.readlink()}"
-    return artifacts.file_sha256(path) if path.is_file() else None
+    try:
+        if path.is_symlink():
+            return f"link to {path.readlink()}"
+        return artifacts.file_sha256(path) if path.is_file() else None
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
 
 
 def output(root: Path, *arguments: str) -> str:

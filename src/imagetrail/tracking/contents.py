@@ -104,7 +104,7 @@ def log_environment(run: Run) -> None:
     run.log(LogText(path="environment/requirements.txt", text="\n".join(frozen) + "\n"))
     state = read_state(run.root)
     if state is None:
-        run.log(SetTags(tags={"git.dirty": "unknown: no commit"}))
+        run.log(SetTags(tags={"git.dirty": "unknown: no commit that git reads"}))
         return
     commit = {COMMIT: state.commit, "mlflow.source.git.branch": state.branch}
     run.log(SetTags(tags=commit | {"git.dirty": str(state.dirty).lower()}))
@@ -121,18 +121,28 @@ def _log_changes(run: Run, state: GitState) -> None:
         if state.patch:
             (folder / "changes.patch").write_bytes(state.patch.encode("utf-8", errors="surrogateescape"))
         for path in state.untracked:
-            source = run.root / path
-            if source.is_symlink() or not source.is_file() or size + source.stat().st_size > UNTRACKED_LIMIT:
+            content = _content(run.root / path, UNTRACKED_LIMIT - size)
+            if content is None:
                 left_out.append(path.as_posix())
                 continue
-            size += source.stat().st_size
+            size += len(content)
             target = folder / "untracked" / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.read_bytes())
+            target.write_bytes(content)
         if left_out:
             (folder / "left_out.txt").write_bytes(os.fsencode("\n".join(left_out) + "\n"))
         if any(folder.iterdir()):
             run.log_files("git", [folder])
+
+
+def _content(path: Path, limit: int) -> bytes | None:
+    """Return the bytes of a regular file; None if it is longer than `limit` or cannot be read."""
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > limit:
+            return None
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
