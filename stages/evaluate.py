@@ -17,14 +17,14 @@ from imagetrail.tracking.stages import log_evaluation
 def main(root: Path = Path()) -> None:
     """Measure the model on the test rows, which influenced no choice."""
     params = load_params(root)
+    artifacts.check_tensors(root, "images.npy", "labels.npy", "rows.csv")
     test = arrays.open_subset(root, "test")
     names = artifacts.image_names(root, test.rows.tolist())
     predictions = inference.predict(classifier.load(root / artifacts.MODELS), test, params.evaluate)
     figures = metrics.measure(predictions, params.evaluate.calibration_bins)
-    plots = root / artifacts.PLOTS
-    answers = plots / "predictions.csv"
+    answers = root / artifacts.PLOTS / "predictions.csv"
     inference.write_predictions(answers, predictions, names)
-    pictures.draw(plots, predictions, test, params.evaluate.mistakes)
+    pictures.draw(answers.parent, predictions, test, params.evaluate.mistakes)
     artifacts.write_json(root / artifacts.METRICS / "test.json", figures)
     reasons = gate.check(figures, params.evaluate.gate, answers, lambda: baseline(root, params.evaluate))
     log_evaluation(root, params, test, reasons)

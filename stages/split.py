@@ -16,6 +16,7 @@ from imagetrail.split import splits
 def main(root: Path = Path()) -> None:
     """Choose rows; pixels are not copied."""
     params = load_params(root)
+    artifacts.check_tensors(root, "rows.csv")
     sides, leaks = splits.split_rows(root, params.split)
     for name, rows in sides.items():
         with artifacts.writing(root / artifacts.SPLIT / f"{name}.npy") as path, path.open("wb") as file:

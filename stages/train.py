@@ -15,6 +15,7 @@ from imagetrail.train import checkpoints, loop, normalisation
 def main(root: Path = Path()) -> None:
     """Train on the train rows, select on the validation rows."""
     params = load_params(root)
+    artifacts.check_tensors(root, "images.npy", "labels.npy")
     train, val = arrays.open_subset(root, "train"), arrays.open_subset(root, "val")
     weights = artifacts.read_weights(root)
     card = normalisation.new_card(params.model, weights, params.train.normalisation, train)

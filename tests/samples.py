@@ -26,7 +26,7 @@ CARD = Card(
 
 
 def make_subset(images: np.ndarray, labels: list[int], rows: list[int], classes: list[str]) -> Subset:
-    dataset = Dataset("csv", classes, {}, list(images.shape), None, 0, {}, {}, "x")
+    dataset = Dataset("csv", classes, {}, list(images.shape), None, 0, {}, {}, "x", {})
     return Subset(dataset, images, np.array(labels, np.int64), np.array(rows, np.int64))
 
 

@@ -97,3 +97,36 @@ def test_a_damaged_artifact_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data/tensors/dataset.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"dataset\.json cannot be read .* writes it again"):
         artifacts.read_dataset(tmp_path)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """A temporary folder of a killed stage would be logged as untracked, and copied into later runs."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / f".raw.{gone.pid}.tmp").mkdir()
+    (tmp_path / f".raw.{gone.pid}.tmp/a.png").touch()
+    (tmp_path / f".rawer.{gone.pid}.tmp").touch()
+    (tmp_path / f".raw.{os.getppid()}.tmp").touch()
+    with artifacts.writing_folder(tmp_path / "raw"):
+        pass
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"raw", f".rawer.{gone.pid}.tmp", f".raw.{os.getppid()}.tmp"}, "of a living process, of another name"
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "rows.csv"])
+def test_a_flipped_bit_in_the_tensors_is_an_error(tmp_path: Path, name: str) -> None:
+    """Size and time do not change, so DVC does not see it."""
+    folder = tmp_path / "data/tensors"
+    folder.mkdir(parents=True)
+    for file in ("images.npy", "labels.npy", "rows.csv"):
+        (folder / file).write_bytes(file.encode() * 100)
+    digests = {file: artifacts.file_sha256(folder / file) for file in ("images.npy", "labels.npy", "rows.csv")}
+    rows = digests.pop("rows.csv")
+    dataset = artifacts.Dataset("csv", ["a", "b"], {}, [1, 1, 8, 8], None, 0, {}, {}, rows, digests)
+    artifacts.write_dataset(folder / "dataset.json", dataset)
+    artifacts.check_tensors(tmp_path, "images.npy", "labels.npy", "rows.csv")
+    content = bytearray((folder / name).read_bytes())
+    content[50] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"{name} is not the file that dataset.json describes; `dvc repro --force"):
+        artifacts.check_tensors(tmp_path, "images.npy", "labels.npy", "rows.csv")

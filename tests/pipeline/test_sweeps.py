@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_a_wrong_space_is_rejected(root: Path, parameters: dict, message: str) -
         space.read(root, "min")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.01, 1), st.integers(1, 20))
 def test_stepped_values_are_short_decimals(step: float, count: int) -> None:
     step = round(step, 2)
@@ -117,7 +118,10 @@ def test_folds_cover_all_rows_except_test_and_keep_groups_whole(digits: Path, tm
     root = Path(shutil.copytree(digits, tmp_path / "grouped"))
     rows = list(artifacts.read_tensor_rows(root))
     grouped = [row._replace(group=f"person {number // 7}") for number, row in enumerate(rows)]
-    artifacts.write_rows(root / artifacts.TENSORS / "rows.csv", artifacts.TensorRow._fields, grouped)
+    table = root / artifacts.TENSORS / "rows.csv"
+    artifacts.write_rows(table, artifacts.TensorRow._fields, grouped)
+    dataset = replace(artifacts.read_dataset(root), sha256=artifacts.file_sha256(table))
+    artifacts.write_dataset(root / artifacts.TENSORS / "dataset.json", dataset)
     split.main(root)
     sides = {name: np.load(root / f"data/split/{name}.npy") for name in ("train", "val", "test")}
     everything = np.sort(np.concatenate([sides["train"], sides["val"]]))

@@ -124,7 +124,7 @@ def test_outputs_contain_no_times_or_absolute_paths(root: Path) -> None:
     for path in [*(root / "data/raw").iterdir(), *(root / "data/tensors").glob("*.[cj]s*")]:
         assert str(root) not in path.read_text()
     assert set(json.loads((root / "data/tensors/dataset.json").read_text())) == {
-        "source", "classes", "counts", "shape", "short_side", "rejected", "sizes", "findings", "sha256",
+        "source", "classes", "counts", "shape", "short_side", "rejected", "sizes", "findings", "sha256", "arrays",
     }  # fmt: skip
 
 

@@ -300,7 +300,7 @@ def test_unusable_images_report_the_reason(data: bytes, reason: str) -> None:
         decode.decode(data, Form(3, (8, 8), None))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     base=st.sampled_from([encode(photo(), kind) for kind in decode.FORMATS] + [b""]),
     position=st.integers(0, 2000),

@@ -62,9 +62,11 @@ def test_a_class_with_one_distinct_image_is_named() -> None:
 
 def write_rows(root: Path, rows: list[TensorRow]) -> None:
     classes = sorted({row.label for row in rows})
-    dataset = Dataset("csv", classes, dict.fromkeys(classes, 1), [len(rows), 1, 8, 8], None, 0, {}, {}, "x")
+    table = root / "data/tensors/rows.csv"
+    artifacts.write_rows(table, TensorRow._fields, rows)
+    sha256 = artifacts.file_sha256(table)
+    dataset = Dataset("csv", classes, dict.fromkeys(classes, 1), [len(rows), 1, 8, 8], None, 0, {}, {}, sha256, {})
     artifacts.write_dataset(root / "data/tensors/dataset.json", dataset)
-    artifacts.write_rows(root / "data/tensors/rows.csv", TensorRow._fields, rows)
 
 
 def rows_of(splits: list[str]) -> list[TensorRow]:

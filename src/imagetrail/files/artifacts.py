@@ -5,6 +5,7 @@ absolute paths.
 """
 
 import csv
+import glob
 import hashlib
 import json
 import os
@@ -99,6 +100,8 @@ class Dataset:
     """Number of findings of each kind in findings.csv; None if the check did not run."""
     sha256: str
     """sha256 of rows.csv, which holds the sha256 of every row's pixels: one value for the whole data set."""
+    arrays: dict[str, str]
+    """sha256 of images.npy and labels.npy, by name."""
 
     @property
     def channels(self) -> int:
@@ -152,6 +155,7 @@ def writing(path: Path) -> Iterator[Path]:
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(path)
             yield temporary
             if path.is_dir():
                 shutil.rmtree(path)
@@ -165,6 +169,19 @@ def writing(path: Path) -> Iterator[Path]:
         if error.filename is not None and not _inside(Path(os.fsdecode(error.filename)), path.parent):
             raise
         raise ArtifactError(f"{path} cannot be written ({error.strerror}); free or unlock its folder.") from error
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary siblings of `path` that killed processes left."""
+    for abandoned in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        import psutil  # imported only if a process was killed
+
+        number = abandoned.name.removesuffix(".tmp").rpartition(".")[2]
+        if number.isdigit() and not psutil.pid_exists(int(number)):
+            if abandoned.is_dir():
+                shutil.rmtree(abandoned, ignore_errors=True)
+            else:
+                abandoned.unlink(missing_ok=True)
 
 
 def _inside(path: Path, folder: Path) -> bool:
@@ -253,6 +270,22 @@ def read_dataset(root: Path) -> Dataset:
     """Read data/tensors/dataset.json."""
     with reading(root / TENSORS / "dataset.json", "preprocess") as path:
         return Dataset(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def check_tensors(root: Path, *names: str) -> None:
+    """Check files of data/tensors against the digests in dataset.json: bit rot and files of other rows change them.
+
+    Raises:
+        ArtifactError: a file is missing or differs.
+    """
+    dataset = read_dataset(root)
+    stated = dataset.arrays | {"rows.csv": dataset.sha256}
+    for name in names:
+        with reading(root / TENSORS / name, "preprocess") as path:
+            if file_sha256(path) != stated[name]:
+                raise ArtifactError(
+                    f"{path} is not the file that dataset.json describes; `dvc repro --force preprocess` writes both."
+                )
 
 
 def write_dataset(path: Path, dataset: Dataset) -> None:

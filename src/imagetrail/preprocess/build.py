@@ -115,6 +115,7 @@ def build(root: Path, plan: BuildPlan) -> Indices:
             sizes=survey.sizes(),
             findings=findings,
             sha256=artifacts.file_sha256(folder / "rows.csv"),
+            arrays={name: artifacts.file_sha256(folder / name) for name in ("images.npy", "labels.npy")},
         )
         artifacts.write_dataset(folder / "dataset.json", dataset)
     return survey.shapes
