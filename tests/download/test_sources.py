@@ -303,7 +303,7 @@ def tables(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=tables() | st.binary(max_size=200))
 def test_random_bytes_give_rows_or_our_error(data: bytes, tmp_path_factory) -> None:
     root = tmp_path_factory.mktemp("csv")
@@ -510,7 +510,7 @@ def test_composed_and_decomposed_letters_match(root: Path) -> None:
         download.main(root)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     name=st.lists(
         st.sampled_from(["..", ".", "a", "b", "up", "", "\\", "C:", "~", "e\u0301", "\u00e9"]) | st.text(max_size=3)
@@ -696,7 +696,7 @@ def test_bad_parquet_is_rejected(root: Path) -> None:
         download.main(root)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4))
 def test_damaged_parquet_gives_rows_or_our_error(flips: list[tuple[float, int]], tmp_path_factory) -> None:
     root = tmp_path_factory.mktemp("parquet")

@@ -220,7 +220,7 @@ def damaged() -> list[bytes]:
     return [plain, gzip.compress(plain), bz2.compress(plain), lzma.compress(plain), scratch.getvalue()]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     data=st.sampled_from(damaged()),
     cut=st.floats(0, 1),
@@ -248,7 +248,7 @@ NAMES = st.lists(
 ).map("/".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(members=st.lists(st.tuples(NAMES, st.binary(max_size=4)), max_size=4), zipped=st.booleans())
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_no_archive_writes_outside_its_folder(
