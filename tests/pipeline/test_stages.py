@@ -66,11 +66,11 @@ def test_the_second_make_repro_runs_nothing(first_repro: tuple[Path, str]) -> No
 
 
 def test_make_repro_repairs_what_a_killed_dvc_left(reproduced: Path) -> None:
-    """Empty and half-written files stop every `dvc repro`; so does a half-made database every stage."""
+    """Empty and half-written files stop every `dvc repro`."""
     before = contents(reproduced)
     (reproduced / ".dvc/tmp").mkdir(exist_ok=True)
     (reproduced / ".dvc/tmp/rwlock").write_text("")
-    (reproduced / "dvc.lock").write_bytes(before["dvc.lock"][:700])
+    (reproduced / "dvc.lock").write_bytes(before["dvc.lock"][: before["dvc.lock"].index(b"md5:") + 2])
     again = run(reproduced, *MAKE, "repro")
     assert ran(again.stdout) == []
     assert contents(reproduced) == before
