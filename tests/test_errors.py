@@ -34,6 +34,21 @@ def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in run("raise DataError('x')", IMAGETRAIL_DEBUG="1").stderr
 
 
+def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
+    """As `imagetrail predict … | head -1` does."""
+    body = "[print('x' * 80) for _ in range(100_000)]"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRELUDE.format(body)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "x" * 80 + "\n"
+    process.stdout.close()
+    assert process.wait(60) == 128 + signal.SIGPIPE
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
 def test_internal_errors_keep_their_traceback() -> None:
     done = run("raise ZeroDivisionError")
     assert done.returncode == 1

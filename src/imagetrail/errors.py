@@ -11,6 +11,7 @@ ImagetrailError           one sentence: the name, the value, the fix
 """
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -60,11 +61,18 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"did you mean {names[match[0]]!r}?" if match else f"valid names: {', '.join(names.values())}."
 
 
+def _reader_is_gone() -> bool:
+    """Return whether nobody reads stdout any more, as in `imagetrail predict … | head -1`."""
+    watched = select.poll()
+    watched.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in watched.poll(0))
+
+
 def guard(main: Callable[[], None]) -> None:
     """Run a command's `main` and turn its errors into one line and an exit code.
 
-    Exit codes: 2 for the user's mistakes, 130 after Ctrl-C, 143 after SIGTERM. A traceback is printed only for internal
-    errors, or with IMAGETRAIL_DEBUG=1.
+    Exit codes: 2 for the user's mistakes, 130 after Ctrl-C, 141 if nobody reads the output any more, 143 after SIGTERM.
+    A traceback is printed only for internal errors, or with IMAGETRAIL_DEBUG=1.
     """
 
     def terminate(signum: int, frame: object) -> None:
@@ -73,6 +81,12 @@ def guard(main: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, terminate)
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except ImagetrailError as error:
         if os.environ.get("IMAGETRAIL_DEBUG") == "1":
             raise

@@ -13,6 +13,7 @@ from samples import CARD, PREDICTIONS, make_subset
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 from support import REPOSITORY
 
+from imagetrail.errors import ArtifactError
 from imagetrail.evaluate import inference
 from imagetrail.evaluate.metrics import calibration_error, macro_f1, measure, per_class
 from imagetrail.files import artifacts
@@ -81,6 +82,16 @@ def test_answers_do_not_depend_on_the_batch() -> None:
     with torch.inference_mode():
         expected = model(torch.from_numpy(images[3:40])).softmax(1).numpy()
     assert np.allclose(whole, expected, atol=1e-6)
+
+
+def test_answers_that_are_not_numbers_are_an_error() -> None:
+    images = np.zeros((4, 3, 9, 7), np.uint8)
+    model = Classifier(CARD).eval()
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    subset = make_subset(images, [0] * 4, list(range(4)), CARD.classes)
+    with pytest.raises(ArtifactError, match="the model's answers are not numbers"):
+        inference.predict(model, subset, load_params(REPOSITORY).evaluate)
 
 
 def test_predictions_contain_image_names(tmp_path: Path) -> None:

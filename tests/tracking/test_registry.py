@@ -1,5 +1,6 @@
 """A store that cannot be opened is one sentence, whoever asks."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,3 +38,13 @@ def test_a_corrupt_database_is_reported(root: Path, question: str) -> None:
     (root / "mlflow.db").write_bytes(b"SQLite format 3\0 and nothing that follows from it" * 100)
     with pytest.raises(ArtifactError, match=r"file is not a database.*`mlflow ui` lists the runs"):
         QUESTIONS[question](root)
+
+
+def test_a_password_in_the_address_of_the_store_is_not_printed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:canary@127.0.0.1:{closed.getsockname()[1]}")
+        for question in QUESTIONS.values():
+            with pytest.raises(ArtifactError) as caught:
+                question(root)
+            assert "canary" not in str(caught.value)

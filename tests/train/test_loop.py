@@ -254,6 +254,10 @@ def test_bfloat16_trains(subsets, tmp_path: Path) -> None:
             {"optimizer": {"name": "SGD", "lr": 1e30}},
             r"the loss is (nan|inf) in epoch 1; lower train\.optimizer\.lr = 1e\+30",
         ),
+        (
+            {"optimizer": {"name": "SGD", "lr": 1e30}, "batch_size": 10_000},  # one step, after the loss was measured
+            r"the validation loss is (nan|inf) in epoch 1; lower train\.optimizer\.lr",
+        ),
         ({"optimizer": {"name": "AdamW", "lr": 0.1, "weight_decay": -1.0}}, "was refused by torch: .*weight_decay"),
         ({"device": "cuda"}, "torch sees no CUDA device; set it to auto or cpu"),
     ],

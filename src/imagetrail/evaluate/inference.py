@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from imagetrail.errors import ArtifactError
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Indices, Pixels, Subset
 from imagetrail.model import devices
@@ -59,11 +60,18 @@ def predict(classifier: Classifier, subset: Subset, options: Evaluate) -> Predic
 
 
 def predict_batches(classifier: Classifier, batches: Iterable[Pixels], device: torch.device) -> Probabilities:
-    """Return probabilities, float64 [n,K], of batches of uint8 [b,C,H,W]; always in float32 arithmetic."""
+    """Return probabilities, float64 [n,K], of batches of uint8 [b,C,H,W]; always in float32 arithmetic.
+
+    Raises:
+        ArtifactError: a probability is not a number.
+    """
     classifier = classifier.to(device)
     with torch.inference_mode():
         logits = [classifier(torch.from_numpy(batch).to(device)).cpu().double() for batch in batches]
-    return torch.cat(logits).softmax(dim=1).numpy()
+    probabilities: Probabilities = torch.cat(logits).softmax(dim=1).numpy()
+    if not np.isfinite(probabilities).all():
+        raise ArtifactError("the model's answers are not numbers; its training diverged, so lower the learning rate.")
+    return probabilities
 
 
 def write_predictions(path: Path, predictions: Predictions, names: Mapping[int, str]) -> None:

@@ -202,12 +202,9 @@ class _Training:
             bar.update(len(rows))
         self._optimisation.end_epoch()
         train_loss, train_accuracy = totals.mean(len(self._train))
-        if not math.isfinite(train_loss):
-            raise TrainingError(
-                f"the loss is {train_loss} in epoch {number}; lower train.optimizer.lr = "
-                f"{self._options.optimizer.lr:g}, or set train.clip_grad_norm."
-            )
+        self._check_finite("loss", train_loss, number)
         val_loss, val_accuracy = self._validate() if len(self._val) else (None, None)
+        self._check_finite("validation loss", val_loss, number)
         bar.set_postfix_str(
             f"epoch {number}/{self._options.epochs} loss {train_loss:.4f} accuracy {train_accuracy:.4f}"
             + (f" val {val_accuracy:.4f}" if val_accuracy is not None else "")
@@ -223,6 +220,13 @@ class _Training:
         with _autocast(self._options, self._device):
             logits = self.model(inputs)
         return self._loss(logits.float(), targets), logits, targets
+
+    def _check_finite(self, name: str, loss: float | None, epoch: int) -> None:
+        if loss is not None and not math.isfinite(loss):
+            raise TrainingError(
+                f"the {name} is {loss} in epoch {epoch}; lower train.optimizer.lr = {self._options.optimizer.lr:g}, or "
+                "set train.clip_grad_norm."
+            )
 
     def _validate(self) -> tuple[float, float]:
         return validate(self._optimisation.answering, self._loss, self._val, self._options, self._device)
