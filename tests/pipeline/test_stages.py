@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -308,6 +309,14 @@ def test_predict_names_unreadable_images(first_repro: tuple[Path, str]) -> None:
     assert "README.md: not an image" in done.stderr
     assert "no.png: missing" in done.stderr
     assert "MLflow has no model" in run(clone, "imagetrail", "predict", "--run", "0" * 32, "x.png", code=2).stderr
+
+
+def test_predict_prints_names_that_are_not_utf_8(first_repro: tuple[Path, str], tmp_path: Path) -> None:
+    clone, _ = first_repro
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    shutil.copy(clone / "data/raw/images/digit-0001.png", odd)
+    done = run(clone, "imagetrail", "predict", odd, PYTHONIOENCODING="utf-8:strict")
+    assert "caf\\udce9.png" in done.stdout
 
 
 def test_mlflow_models_predict_answers_as_evaluate(first_repro: tuple[Path, str], tmp_path: Path) -> None:

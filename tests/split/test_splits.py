@@ -140,6 +140,12 @@ def row(number: int, label: str, part: str = "", group: str = "", pixels: int | 
     return TensorRow(f"{number:03d}.png", label, part, group, f"{number if pixels is None else pixels:064x}"[::-1])
 
 
+def test_a_class_of_two_images_is_one_too_few_for_validation(root: Path) -> None:
+    write_rows(root, [*(row(n, "a") for n in range(20)), row(20, "rare"), row(21, "rare")])
+    with pytest.raises(DataError, match="the class 'rare' has one image or group beside its test rows"):
+        split.main(root)
+
+
 def test_a_stated_split_names_classes_that_one_side_lacks(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row(n, "ab"[n % 2], "train" if n < 16 else "test") for n in range(24)]
     write_rows(root, [*rows, row(24, "fox", "test")])

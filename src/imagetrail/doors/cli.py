@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the console script."""
+    """Run the console script; a name that is not UTF-8 is printed with escapes."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     guard(lambda: run(sys.argv[1:]))
 
 

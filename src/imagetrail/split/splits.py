@@ -132,7 +132,10 @@ def _stated(table: Table, classes: list[str]) -> Indices:
     sides = table.stated.astype(np.int64) - 1
     for number, name in ((0, "train"), (2, "test")):
         if not (sides == number).any():
-            raise DataError(f"the split that the data states has no {name} rows; mark some, or leave the column out.")
+            raise DataError(
+                f"the split that the data states has no {name} rows; state some in a folder {name}/ or in "
+                "download.split_column, or state no split at all."
+            )
         absent = np.setdiff1d(np.arange(len(classes)), table.labels[sides == number])
         named = ", ".join(repr(classes[code]) for code in absent[:CLASSES_NAMED])
         if len(absent) and name == "train":
@@ -158,6 +161,12 @@ def _draw(table: Table, rows: Indices, options: Split, part: int, classes: list[
                     "set split.by to stratified."
                 )
     else:
+        for label in np.unique(labels) if part == 1 else ():
+            if len(np.unique(table.units[rows[labels == label]])) < 2:
+                raise DataError(
+                    f"the class {classes[label]!r} has one image or group beside its test rows, and train and val need "
+                    "one each; add images, drop the class, or set split.val to 0."
+                )
         chosen = np.zeros(len(rows), bool)
         chosen[stratified_split(labels, table.units[rows], share, options.seed + part, classes)[1]] = True
     return np.where(chosen, 2, 0)
