@@ -152,7 +152,8 @@ def test_a_class_may_be_called_test(root: Path) -> None:
 def test_folders_named_after_splits_are_the_split(
     root: Path, names: tuple[str, ...], rows: list[tuple[str, str]]
 ) -> None:
-    make_folders(root, *names)
+    source = make_folders(root, *names)
+    (source / "train.dvc").write_text("outs: []")  # as `dvc add` writes it
     download.main(root)
     assert [(row.label, row.split) for row in artifacts.read_labels(root)] == rows
 

@@ -18,8 +18,8 @@ FORGIVING = sys.platform in ("win32", "darwin")
 
 
 def is_hidden(part: str) -> bool:
-    """Return whether a file or folder is ignored by its name: dotfiles, and what macOS adds to its archives."""
-    return part.startswith(".") or part == "__MACOSX"
+    """Return whether a name is ignored: dotfiles, the files of `dvc add`, and what macOS adds to archives."""
+    return part.startswith(".") or part.endswith(".dvc") or part == "__MACOSX"
 
 
 def problem(name: str) -> str | None:
