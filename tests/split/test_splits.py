@@ -55,6 +55,17 @@ def test_the_seed_determines_the_split_and_global_state_is_untouched() -> None:
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rare_class_in_few_groups_gets_its_share_too(seed: int) -> None:
+    """A split that only counts rows would leave the share of the rare class to chance."""
+    groups = np.repeat(np.arange(40, dtype=np.uint64), 10)
+    labels = np.tile(np.repeat([0, 1], 5), 40)
+    labels[groups % 4 != 0] = 0  # the rare class is in ten of the forty groups
+    _, chosen = stratified_split(labels, groups, 0.2, seed, CLASSES)
+    for label in (0, 1):
+        assert (labels[chosen] == label).sum() / (labels == label).sum() == pytest.approx(0.2, abs=0.02)
+
+
 def test_a_class_with_one_distinct_image_is_named() -> None:
     with pytest.raises(DataError, match="the class 'class 1' has one distinct image or group"):
         stratified_split(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 2], np.uint64), 0.5, 0, CLASSES)
