@@ -17,9 +17,11 @@ from PIL import Image
 from ruamel.yaml import YAML
 from support import PATIENCE, REPOSITORY, git, need
 
+from imagetrail.files import artifacts
+
 BIN = Path(sys.executable).parent
 SMALL = ("-S", "train.epochs=1", "-S", "model.widths=[8, 16]")
-OUTPUTS = ("data/raw", "data/tensors", "data/split", "models", "metrics", "plots", "dvc.lock")
+OUTPUTS = (*artifacts.OUTPUTS, artifacts.METRICS, "dvc.lock")
 
 
 def environment(**changes: str) -> dict[str, str]:

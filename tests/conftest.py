@@ -12,6 +12,8 @@ from clones import MAKE, make_clone, run
 from filelock import FileLock
 from support import Web, make_root
 
+from imagetrail.files import artifacts
+
 # The same examples each time, and no limit of time: a busy machine is not a failure.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
@@ -110,7 +112,7 @@ def committed(first_repro: tuple[Path, str], tmp_path_factory: pytest.TempPathFa
         clone, origin = make_clone(folder / "clone"), first_repro[0]
         for name in ("cache", "tmp"):
             shutil.copytree(origin / ".dvc" / name, clone / ".dvc" / name, dirs_exist_ok=True)
-        for name in ("data/raw", "data/pretrained", "data/tensors", "data/split", "models", "plots", "metrics"):
+        for name in (*artifacts.OUTPUTS, artifacts.METRICS):
             shutil.copytree(origin / name, clone / name, dirs_exist_ok=True)
         shutil.copy(origin / "dvc.lock", clone)
         run(clone, "git", "add", "dvc.lock", "metrics")

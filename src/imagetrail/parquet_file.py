@@ -86,7 +86,10 @@ def _texts(column: pa.Array, classes: list[str] | None, path: Path, name: str) -
     """Return values as text; None for empty cells, for not-a-number, and for -1 among classes, which means no label."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return [None if value is None else value.decode("utf-8") for value in column.to_pylist()]
+        try:
+            return [None if value is None else value.decode("utf-8") for value in column.to_pylist()]
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: the column {name!r} holds bytes that are not UTF-8 ({error.reason}).") from None
     if pa.types.is_nested(kind):
         raise DataError(f"{path}: the column {name!r} holds {kind}, and single values are expected; flatten it.")
     values = [None if value is None or value != value else value for value in column.to_pylist()]

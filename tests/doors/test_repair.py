@@ -66,4 +66,4 @@ def test_a_half_written_lock_without_git_makes_every_stage_run(
     (tmp_path / "dvc.lock").write_text(HALF)
     repair.before_dvc(tmp_path)
     assert not (tmp_path / "dvc.lock").exists()
-    assert "by none, so every stage runs" in capsys.readouterr().err
+    assert "it is removed, so every stage runs" in capsys.readouterr().err

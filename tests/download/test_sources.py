@@ -147,6 +147,7 @@ def test_a_class_may_be_called_test(root: Path) -> None:
         (("train/a/1.png", "dev/a/2.png", "test/a/3.png", "__MACOSX/train/a/._1.png"),
          [("a", "val"), ("a", "test"), ("a", "train")]),
         (("test/1.png", "cat/2.png"), [("cat", ""), ("test", "")]),
+        (("crash_test/1.png", "steam_train/2.png"), [("crash_test", ""), ("steam_train", "")]),
     ],
 )  # fmt: skip
 def test_folders_named_after_splits_are_the_split(
@@ -654,6 +655,7 @@ def test_parquet_changed_or_deleted_after_download_is_rejected(root: Path) -> No
     [
         ([0, -1], ["cat", "dog"], "the label of 'photos.parquet, row 1' is empty"),
         ([1.0, float("nan")], None, "the label of 'photos.parquet, row 1' is empty"),
+        ([b"cat", b"\xff"], None, "the column 'label' holds bytes that are not UTF-8"),
         ([[0], [0, 1]], None, "the column 'label' holds list.*, and single values are expected"),
     ],
 )

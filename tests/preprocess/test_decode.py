@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -241,6 +242,16 @@ def test_a_png_without_its_last_rows_is_truncated() -> None:
     for side in range(1, 10):  # all passes of an interlaced image, of which small ones lack some
         image = png((side, side), 8, 0, bytes(3 * side * side + 30), interlace=1)
         assert decode.decode(image, Form(1, (side, side), None)).pixels.max() == 0
+
+
+def test_black_rows_are_not_inflated_without_bound() -> None:
+    """A few kilobytes of PNG may inflate to gigabytes, of which a decoder takes what the image needs."""
+    data = png((8, 8), 8, 2, bytes(2**28))
+    tracemalloc.start()
+    assert decode.decode(data, Form(3, (8, 8), None)).pixels.max() == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22
 
 
 def test_a_jpeg_without_most_of_its_data_is_truncated() -> None:

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 from imagetrail.tracking import store
 
@@ -31,13 +32,11 @@ def test_a_half_made_database_without_runs_is_set_aside(root: Path, capsys: pyte
 
 def test_a_database_with_runs_is_never_set_aside(root: Path) -> None:
     half_made(root / "mlflow.db", runs=1)
-    content = (root / "mlflow.db").read_bytes()
-    with pytest.raises(Exception, match=r"alembic|table|column|syntax"):
+    with pytest.raises(SQLAlchemyError):
         store.prepare(root)
     assert not (root / "mlflow.db.half-made").exists()
     with closing(sqlite3.connect(root / "mlflow.db")) as connection:
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
-    assert len(content) > 0
 
 
 def test_a_kill_while_the_database_is_created_leaves_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,26 +61,26 @@ def _is_shallow(root: Path) -> bool:
 def _in_place(root: Path, changes: Sequence[str]) -> Iterator[None]:
     """Override params.yaml for the block; afterwards restore it and the outputs of earlier runs, byte for byte.
 
-    Without earlier outputs, those of the block are removed: dvc.lock does not describe them.
+    New files and folders of the block are removed, since the restored dvc.lock does not describe them.
     """
     metrics = [artifacts.METRICS / f"{stage}.json" for stage in ("train", "test")]
     names = [Path(PARAMS_FILE), Path("dvc.lock"), *metrics]
     before = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
-    had_outputs = (root / artifacts.MODELS).is_dir()
+    new = [folder for folder in artifacts.OUTPUTS if not (root / folder).is_dir()]
     try:
         overrides.apply(root, changes)
         yield
     finally:
         for name in names:
-            (root / name).unlink(missing_ok=True)
-        for name, content in before.items():
-            with artifacts.writing(root / name) as temporary:
-                temporary.write_bytes(content)
-        if had_outputs:
-            programs.run(root, "dvc", "checkout", "--quiet")
-        else:
-            for folder in artifacts.OUTPUTS:
-                shutil.rmtree(root / folder, ignore_errors=True)
+            if name in before:
+                with artifacts.writing(root / name) as temporary:
+                    temporary.write_bytes(before[name])
+            else:
+                (root / name).unlink(missing_ok=True)
+        if len(new) < len(artifacts.OUTPUTS):
+            programs.run(root, "dvc", "checkout", "--quiet", "--allow-missing")
+        for folder in new:
+            shutil.rmtree(root / folder, ignore_errors=True)
 
 
 def _carried(root: Path, params: Params) -> list[str]:

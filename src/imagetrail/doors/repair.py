@@ -10,6 +10,7 @@ from ruamel.yaml.error import YAMLError
 
 from imagetrail import git
 from imagetrail.console import warn
+from imagetrail.files import artifacts
 
 DVC_LOCK = Path("dvc.lock")
 LAST_LOCK = Path(".imagetrail/dvc.lock")
@@ -34,25 +35,23 @@ def before_dvc(root: Path) -> None:
 
 def after_dvc(root: Path) -> None:
     """Keep a copy of a finished dvc.lock."""
-    content = (root / DVC_LOCK).read_bytes()
-    kept = root / LAST_LOCK
-    if not kept.is_file() or kept.read_bytes() != content:
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_bytes(content)
+    with artifacts.writing(root / LAST_LOCK) as temporary:
+        shutil.copyfile(root / DVC_LOCK, temporary)
 
 
 def _restore(root: Path) -> None:
-    lock, committed = root / DVC_LOCK, git.answer(root, "show", f"HEAD:./{DVC_LOCK}")
-    if _is_lock(root / LAST_LOCK) and (root / LAST_LOCK).is_file():
-        shutil.copyfile(root / LAST_LOCK, lock)
-        source = "the last complete one"
+    lock, kept, committed = root / DVC_LOCK, root / LAST_LOCK, git.answer(root, "show", f"HEAD:./{DVC_LOCK}")
+    if kept.is_file():
+        content, source = kept.read_text(encoding="utf-8"), "replaced by the last complete one"
     elif committed is not None:
-        lock.write_text(committed, encoding="utf-8")
-        source = "the committed one"
+        content, source = committed, "replaced by the committed one"
     else:
         lock.unlink()
-        source = "none, so every stage runs"
-    warn(f"{lock} was half written by a killed process; it is replaced by {source}.")
+        warn(f"{lock} was half written by a killed process; it is removed, so every stage runs.")
+        return
+    with artifacts.writing(lock) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+    warn(f"{lock} was half written by a killed process; it is {source}.")
 
 
 def _is_json(path: Path) -> bool:

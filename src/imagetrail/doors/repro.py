@@ -26,7 +26,7 @@ def main() -> None:
 
     if code := dvc(["repro"]):
         raise SystemExit(code)
-    repair.after_dvc(Path())
+    guard(lambda: repair.after_dvc(Path()))
     guard(report)
 
 

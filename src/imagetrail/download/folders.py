@@ -57,13 +57,17 @@ def _parts(root: Path) -> list[tuple[str, str]]:
                 "away, or name it train, val or test."
             )
         return parts
-    words = [next(filter(None, map(labels.split_of, re.split(r"[\W_]+", name))), None) for name in tops]
-    if not parts and None not in words and len(set(words)) > 1:
+    if not parts and len(tops) > 1 and len({_without_split(name) for name in tops}) == 1:
         raise DataError(
             f"the folders {', '.join(tops)} of {root} look like a split; name them train, val or test, with the class "
             "folders directly inside."
         )
     return parts if parts and not others else [("", "")]
+
+
+def _without_split(name: str) -> str:
+    """Return a name without its words for splits; unchanged without any, so that seg_train and seg_test are equal."""
+    return "_".join(word for word in re.split(r"[\W_]+", name) if labels.split_of(word) is None)
 
 
 def _folders(root: Path, folder: str) -> list[str]:

@@ -138,13 +138,13 @@ def _stated(table: Table, classes: list[str]) -> Indices:
             )
         absent = np.setdiff1d(np.arange(len(classes)), table.labels[sides == number])
         named = ", ".join(repr(classes[code]) for code in absent[:CLASSES_NAMED])
+        named += f" and {len(absent) - CLASSES_NAMED} more" if len(absent) > CLASSES_NAMED else ""
         if len(absent) and name == "train":
             raise DataError(
-                f"the split that the data states has no train rows of {len(absent)} classes, first {named}; add some, "
-                "or leave these classes out."
+                f"the split that the data states has no train rows of {named}; add some, or leave the class out."
             )
         if len(absent):
-            warn(f"the split that the data states has no test rows of {len(absent)} classes, first {named}.")
+            warn(f"the split that the data states has no test rows of {named}.")
     return sides
 
 
