@@ -145,8 +145,15 @@ def server(folder: Path, *command: str, port: int, url: str = "") -> Iterator[No
 
 
 def run_queue(folder: Path, jobs: int) -> None:
-    """Run what is queued; `dvc exp run --run-all` does not return when a worker misses the others' farewell."""
-    run(folder, "dvc", "queue", "start", "--jobs", str(jobs))
+    """Run what is queued; `dvc exp run --run-all` does not return when a worker misses the others' farewell.
+
+    The workers' parents keep the streams of `dvc queue start`, so reading them would wait for the workers, too.
+    """
+    start = ("dvc", "queue", "start", "--jobs", str(jobs))
+    subprocess.run(
+        start, cwd=folder, env=environment(), check=True, timeout=PATIENCE,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     try:
         deadline = time.monotonic() + PATIENCE
         while re.search("Queued|Running", status := run(folder, "dvc", "queue", "status").stdout):
