@@ -30,6 +30,13 @@ def test_user_errors_print_one_line_and_exit_with_2() -> None:
     assert (done.returncode, done.stderr) == (2, "imagetrail: no rows; add some.\n")
 
 
+def test_control_characters_are_shown_and_long_lines_cut() -> None:
+    done = run("raise DataError('\\x1b[31m' + 'x' * 100_000 + '; remove it.')")
+    assert done.stderr.startswith("imagetrail: \\x1b[31mxxx")
+    assert done.stderr.endswith("xxx; remove it.\n")
+    assert len(done.stderr) < 1500
+
+
 def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in run("raise DataError('x')", IMAGETRAIL_DEBUG="1").stderr
 

@@ -6,6 +6,8 @@ from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
+from imagetrail.errors import printable
+
 T = TypeVar("T")
 
 
@@ -40,7 +42,7 @@ def progress(items: Iterable[T], *, total: int | None, description: str, unit: s
 
 def announce(message: str) -> None:
     """Print one line of progress to stderr."""
-    tqdm.write(f"imagetrail: {message}", file=sys.stderr)
+    tqdm.write(f"imagetrail: {printable(message)}", file=sys.stderr)
 
 
 def warn(message: str) -> None:

@@ -17,6 +17,9 @@ import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
+LINE = 1200
+"""Characters of a line of a message; longer ones hold a list of names or a value, and are cut."""
+
 
 class ImagetrailError(Exception):
     """A mistake that the user can fix; its text is for the user."""
@@ -54,11 +57,33 @@ class ServerError(ImagetrailError):
     """The server cannot start or continue."""
 
 
+def quoted(value: object, length: int = 60) -> str:
+    """Return a value for a message: quoted, on one line, without control characters, and cut."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or deep nesting
+        return f"a very long {type(value).__name__}"
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Suggest the right name for a wrong one: the nearest, or all of them."""
     names = {candidate.lower(): candidate for candidate in sorted(valid)}
-    match = get_close_matches(name.lower(), names, n=1)
+    match = get_close_matches(name[:100].lower(), names, n=1)
     return f"did you mean {names[match[0]]!r}?" if match else f"valid names: {', '.join(names.values())}."
+
+
+def printable(text: str) -> str:
+    """Return a message that a terminal can show: control characters escaped, and long lines cut in the middle.
+
+    Names and values come from users' files, and a terminal obeys escape sequences in them.
+    """
+    lines = []
+    for line in text.split("\n"):
+        if len(line) > LINE:
+            line = f"{line[: LINE // 2]} … {line[-LINE // 3 :]}"
+        lines.append("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
+    return "\n".join(lines)
 
 
 def _reader_is_gone() -> bool:
@@ -90,7 +115,7 @@ def guard(main: Callable[[], None]) -> None:
     except ImagetrailError as error:
         if os.environ.get("IMAGETRAIL_DEBUG") == "1":
             raise
-        print(f"imagetrail: {error}", file=sys.stderr)
+        print(f"imagetrail: {printable(str(error))}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         if os.environ.get("IMAGETRAIL_DEBUG") == "1":

@@ -1,5 +1,6 @@
 """Outputs are written whole or not at all."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -130,3 +131,50 @@ def test_a_flipped_bit_in_the_tensors_is_an_error(tmp_path: Path, name: str) -> 
     (folder / name).write_bytes(content)
     with pytest.raises(ArtifactError, match=f"{name} is not the file that dataset.json describes; `dvc repro --force"):
         artifacts.check_tensors(tmp_path, "images.npy", "labels.npy", "rows.csv")
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def make_dataset(root: Path) -> None:
+    """Five images and train rows."""
+    for folder in (artifacts.TENSORS, artifacts.SPLIT):
+        (root / folder).mkdir(parents=True)
+    np.save(root / "data/tensors/images.npy", np.zeros((5, 1, 2, 2), np.uint8))
+    np.save(root / "data/tensors/labels.npy", np.zeros(5, np.int64))
+    np.save(root / "data/split/train.npy", np.array([0, 2, 4]))
+    dataset = artifacts.Dataset("csv", ["a", "b"], {}, [5, 1, 2, 2], None, 0, {}, {}, "x", {})
+    artifacts.write_dataset(root / "data/tensors/dataset.json", dataset)
+
+
+INDICES = [3, 1], [0, 5], [-1, 0], [1, 1]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"PK\3\4",
+        *(npy_bytes(np.array(rows)) for rows in INDICES),
+        npy_bytes(np.array([[0]])),
+        npy_bytes(np.array([0.5])),
+        npy_bytes(np.arange(9))[:-8],
+    ],
+)
+def test_a_file_that_is_not_a_list_of_rows_names_its_stage(tmp_path: Path, damage: bytes) -> None:
+    make_dataset(tmp_path)
+    arrays.open_subset(tmp_path, "train")
+    (tmp_path / "data/split/train.npy").write_bytes(damage)
+    with pytest.raises(ArtifactError, match=r"train\.npy cannot be read .*`dvc repro --force split` writes it again"):
+        arrays.open_subset(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy"])
+def test_tensors_of_another_shape_are_rejected(tmp_path: Path, name: str) -> None:
+    make_dataset(tmp_path)
+    np.save(tmp_path / "data/tensors" / name, np.zeros((4, 1, 2, 2), np.uint8))
+    with pytest.raises(ArtifactError, match=f"{name} cannot be read .it holds uint8"):
+        arrays.open_subset(tmp_path, "train")

@@ -1,7 +1,7 @@
 """Models: what goes in, what comes out, and that files are what they say."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,32 @@ def test_one_flipped_bit_is_detected(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(ArtifactError, match=r"has sha256 .* and model\.json names .*; restore both with"):
         classifier.load(tmp_path / "models")
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 0, 1e400, "x", "", [], {}, [None], ["a", "a"], {"a": 1}, 10**30])
+@pytest.mark.parametrize("name", [field.name for field in fields(CARD)])
+def test_a_card_of_other_types_is_one_sentence(tmp_path: Path, name: str, value: object) -> None:
+    classifier.save(Classifier(CARD), tmp_path / "models")
+    path = tmp_path / "models/model.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(card | {name: value}))
+    try:
+        loaded = classifier.load(tmp_path / "models")
+    except ArtifactError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    else:
+        assert loaded.card == replace(
+            CARD, **{"sha256": card["sha256"], name: value, "parameters": loaded.card.parameters}
+        )
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{" * 9, '{"name": "SmallCNN"}', "NaN", '"' + "x" * 10_000 + '"'])
+def test_a_card_that_is_not_one_is_one_sentence(tmp_path: Path, text: str) -> None:
+    classifier.save(Classifier(CARD), tmp_path / "models")
+    (tmp_path / "models/model.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"model\.json cannot be read") as error:
+        classifier.load(tmp_path / "models")
+    assert len(str(error.value)) < 400
 
 
 def test_the_card_is_plain_json(tmp_path: Path) -> None:

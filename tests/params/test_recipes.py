@@ -83,7 +83,7 @@ def test_apply_starts_from_the_default_and_keeps_comments(root: Path) -> None:
     [
         ("train: {epocs: 3}", "recipes/mine.yaml: 'epocs' is not in the default; did you mean 'epochs'?"),
         ("train: {epochs: 0}", "recipes/mine.yaml: train.epochs = 0 must be greater than or equal to 1"),
-        ("train: [", "recipes/mine.yaml is not a recipe"),
+        ("train: [", "recipes/mine.yaml is not valid YAML"),
         ("", "recipes/mine.yaml is not a recipe"),
     ],
 )

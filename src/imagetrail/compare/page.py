@@ -14,6 +14,7 @@ from imagetrail.compare.runs import INTERVALS, Report, dash, shown
 from imagetrail.errors import ArtifactError
 from imagetrail.evaluate.paired import FIGURES, Comparison
 from imagetrail.files import artifacts
+from imagetrail.files.arrays import open_tensors
 
 PICTURES = 60
 """Largest number of disagreements that a page shows."""
@@ -46,13 +47,12 @@ def write(report: Report, path: Path, root: Path) -> None:
 def _pictures(report: Report, root: Path) -> dict[str, str]:
     """Return images by name as data URLs; empty if data/tensors holds other data."""
     try:
-        dataset = artifacts.read_dataset(root)
+        dataset, images, _ = open_tensors(root)
     except ArtifactError:
         return {}
     if dataset.sha256[:8] != report.digest:
         return {}
     wanted = {d.image for found in report.comparisons for d in found.disagreements[:PICTURES]}
-    images = np.load(root / artifacts.TENSORS / "images.npy", mmap_mode="r")
     rows = {row.image: number for number, row in enumerate(artifacts.read_tensor_rows(root)) if row.image in wanted}
     return {name: _data_address(drawing.for_display(images[[number]])[0]) for name, number in rows.items()}
 

@@ -1,5 +1,6 @@
 """The arrays among the artifacts: written row by row and read as memory maps, so that memory use is constant."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -66,11 +67,40 @@ class NpyWriter:
             self._write_header()
 
 
+def open_array(path: Path, made_by: str, dtype: npt.DTypeLike, shape: Sequence[int | None] | None) -> npt.NDArray[Any]:
+    """Open a .npy file as a memory map.
+
+    Args:
+        path: the file.
+        made_by: the stage that writes it, for the message.
+        dtype: that it must have.
+        shape: that it must have; None is any length, or any shape.
+
+    Raises:
+        ArtifactError: the file is missing, is damaged, or holds another kind of array.
+    """
+    with reading(path, made_by):
+        array = npy.open_memmap(path, mode="r")
+        wanted = array.shape if shape is None else tuple(shape)
+        fits = len(array.shape) == len(wanted) and all(n in (None, m) for n, m in zip(wanted, array.shape, strict=True))
+        if array.dtype != dtype or not fits:
+            raise ValueError(f"it holds {array.dtype} {list(array.shape)}, not {np.dtype(dtype)} {list(wanted)}")
+        return array
+
+
+def open_tensors(root: Path) -> tuple[Dataset, Pixels, Indices]:
+    """Open data/tensors: the data set, uint8 [N,C,H,W] images and int64 [N] labels."""
+    dataset, folder = artifacts.read_dataset(root), root / artifacts.TENSORS
+    images = open_array(folder / "images.npy", "preprocess", np.uint8, dataset.shape)
+    return dataset, images, open_array(folder / "labels.npy", "preprocess", np.int64, dataset.shape[:1])
+
+
 def open_subset(root: Path, rows: Rows) -> Subset:
     """Open the rows that `split` chose, with images and labels as memory maps."""
-    with reading(root / artifacts.TENSORS, "preprocess") as folder:
-        images = np.load(folder / "images.npy", mmap_mode="r")
-        labels = np.load(folder / "labels.npy", mmap_mode="r")
-    with reading(root / artifacts.SPLIT / f"{rows}.npy", "split") as path:
-        indices = np.load(path)
-    return Subset(artifacts.read_dataset(root), images, labels, indices)
+    dataset, images, labels = open_tensors(root)
+    path = root / artifacts.SPLIT / f"{rows}.npy"
+    indices = np.array(open_array(path, "split", np.int64, [None]))
+    with reading(path, "split"):
+        if (np.diff(indices) <= 0).any() or (len(indices) and not 0 <= indices[0] <= indices[-1] < len(images)):
+            raise ValueError(f"its rows are not in order, or not those of {len(images)} images")
+    return Subset(dataset, images, labels, indices)

@@ -14,9 +14,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from imagetrail.errors import ArtifactError
+from imagetrail.errors import ArtifactError, quoted
+
+T = TypeVar("T")
 
 RAW = Path("data/raw")
 TENSORS = Path("data/tensors")
@@ -232,6 +234,23 @@ def reading(path: Path, made_by: str) -> Iterator[Path]:
         ) from error
 
 
+def parsed(kind: type[T], text: str) -> T:
+    """Build a dataclass from JSON, as strictly as params.yaml is read.
+
+    Raises:
+        ValueError: a field is missing, unknown, or of another type.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    kind.__pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)  # type: ignore[attr-defined]
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{name or kind.__name__} = {quoted(first['input'])}: {first['msg'].lower()}") from None
+
+
 def read_labels(root: Path) -> Iterator[LabelRow]:
     """Yield the lines of data/raw/labels.csv, sorted by image."""
     yield from (LabelRow(*line) for line in _read_rows(root / RAW / "labels.csv", "download", LabelRow._fields))
@@ -269,7 +288,7 @@ def read_findings(root: Path) -> Iterator[Finding]:
 def read_dataset(root: Path) -> Dataset:
     """Read data/tensors/dataset.json."""
     with reading(root / TENSORS / "dataset.json", "preprocess") as path:
-        return Dataset(**json.loads(path.read_text(encoding="utf-8")))
+        return parsed(Dataset, path.read_text(encoding="utf-8"))
 
 
 def check_tensors(root: Path, *names: str) -> None:
@@ -301,14 +320,16 @@ def write_weights(folder: Path, weights: Weights | None) -> None:
 def read_weights(root: Path) -> Weights | None:
     """Read data/pretrained/weights.json; None if training starts from random weights."""
     with reading(root / PRETRAINED / "weights.json", "download") as path:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return None if values is None else Weights(**values)
+        text = path.read_text(encoding="utf-8")
+        return None if text.strip() == "null" else parsed(Weights, text)
 
 
 def read_json(path: Path, made_by: str) -> dict[str, Any]:
     """Read a JSON file that a stage wrote."""
     with reading(path, made_by):
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError(f"it holds {quoted(values)} instead of names and values")
         return values
 
 

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+MAX_SIDE = 4096
+"""Largest side of the tensors' images, in pixels."""
+
 
 @dataclass(frozen=True)
 class Form:

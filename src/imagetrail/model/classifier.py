@@ -4,18 +4,19 @@ models/model.safetensors holds the weights, models/model.json the rest.
 """
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from imagetrail.errors import ArtifactError
+from imagetrail.errors import ArtifactError, TrainingError, quoted
 from imagetrail.files import artifacts
-from imagetrail.files.form import Form
+from imagetrail.files.form import MAX_SIDE, Form
 from imagetrail.model import networks
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "model.json"
@@ -43,6 +44,24 @@ class Card:
     """Number of parameters, including frozen ones."""
     sha256: str
     """sha256 of model.safetensors."""
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Build a card from JSON.
+
+        Raises:
+            ValueError: a field is missing, unknown, of another type, or contradicts another.
+        """
+        card = artifacts.parsed(cls, text)
+        if card.channels not in (1, 3) or not len(card.mean) == len(card.std) == card.channels or min(card.std) <= 0:
+            raise ValueError(f"channels = {card.channels}, mean = {card.mean} and std = {card.std} do not fit")
+        if len(card.image_size) != 2 or not all(0 < side <= MAX_SIDE for side in card.image_size):
+            raise ValueError(f"image_size = {quoted(card.image_size)} is not [height, width] in pixels")
+        if card.short_side is not None and not max(card.image_size) <= card.short_side <= MAX_SIDE:
+            raise ValueError(f"short_side = {card.short_side} is not from image_size to {MAX_SIDE}")
+        if not card.classes or len(set(card.classes)) < len(card.classes) or "" in card.classes:
+            raise ValueError(f"classes = {quoted(card.classes)} are not different names")
+        return card
 
     @property
     def form(self) -> Form:
@@ -134,7 +153,10 @@ def load(folder: Path) -> Classifier:
             f"{path} has sha256 {found[:12]}… and {CARD_FILE} names {card.sha256[:12]}…; restore both with "
             "`dvc checkout`."
         )
-    return _restored(card, load_file(path))
+    try:
+        return _restored(card, load_file(path))
+    except SafetensorError as error:
+        raise ArtifactError(f"{path} is not a safetensors file ({error}); restore it with `dvc checkout`.") from None
 
 
 def of_weights(card: Card, weights: dict[str, Tensor]) -> Classifier:
@@ -148,20 +170,21 @@ def of_weights(card: Card, weights: dict[str, Tensor]) -> Classifier:
             f"the weights of {card.name} have sha256 {found[:12]}… and its card names {card.sha256[:12]}…; log the "
             "model again."
         )
-    try:
-        return _restored(card, weights)
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise ArtifactError(f"the weights do not fit the network {card.name} ({error}); log the model again.") from None
+    return _restored(card, weights)
 
 
 def _restored(card: Card, weights: dict[str, Tensor]) -> Classifier:
-    with torch.random.fork_rng(devices=[]):  # random weights are drawn and overwritten
-        classifier = Classifier(card)
-    classifier.load_state_dict(weights)
+    try:
+        with torch.random.fork_rng(devices=[]):  # random weights are drawn and overwritten
+            classifier = Classifier(card)
+        classifier.load_state_dict(weights)
+    except (RuntimeError, TrainingError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ArtifactError(f"the weights do not fit the network {card.name} ({reason}); train it again.") from None
     return classifier.eval()
 
 
 def read_card(folder: Path) -> Card:
     """Read model.json."""
     with artifacts.reading(folder / CARD_FILE, "train") as path:
-        return Card(**json.loads(path.read_text(encoding="utf-8")))
+        return Card.of(path.read_text(encoding="utf-8"))

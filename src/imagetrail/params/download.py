@@ -56,9 +56,9 @@ class Download(Section):
     """csv: extension for image names that have none in the table, such as .jpg."""
     label_column: NonEmpty
     """csv: column of labels; always read as text."""
-    split_column: str | None
+    split_column: NonEmpty | None
     """csv: column with train, val or test for each row."""
-    group_column: str | None
+    group_column: NonEmpty | None
     """csv: column of groups (a patient, a session); a group stays on one side of the split."""
     weights: NonEmpty
     """Folder of pretrained weights, from the repository root; searched before the network. See model.weights."""

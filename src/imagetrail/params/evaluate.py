@@ -1,10 +1,10 @@
 """Section `evaluate`: the evaluation on the test rows, and the limits that a model must meet."""
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from imagetrail.params.section import Device, NonEmpty, Positive, Section, Share
+from imagetrail.params.section import Device, NonEmpty, Positive, Section, Share, Threads
 
 
 class Gate(Section):
@@ -26,10 +26,10 @@ class Evaluate(Section):
     batch_size: Positive
     """Images per batch."""
     device: Device
-    threads: Positive
-    calibration_bins: Positive
+    threads: Threads
+    calibration_bins: Annotated[int, Field(ge=1, le=10_000)]
     """Equal-width bins of confidence for the expected calibration error."""
-    mistakes: Positive
+    mistakes: Annotated[int, Field(ge=1, le=1000)]
     """Number of the most confident mistakes to draw."""
     gate: Gate | None
     registry: NonEmpty | None

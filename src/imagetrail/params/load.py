@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from imagetrail.errors import ParamsError
-from imagetrail.params import messages
+from imagetrail.params import messages, yaml_text
 from imagetrail.params.download import Download
 from imagetrail.params.evaluate import Evaluate
 from imagetrail.params.machine import Machine
@@ -72,11 +70,12 @@ def load_params(root: Path) -> Params:
     """
     path = root / PARAMS_FILE
     try:
-        tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run from the repository's root, or restore it with git.") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{PARAMS_FILE} is not valid YAML: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{PARAMS_FILE} is not UTF-8 ({error}); save it as UTF-8.") from None
+    tree = yaml_text.parse(text, PARAMS_FILE)
     if not isinstance(tree, dict):
         raise ParamsError(f"{PARAMS_FILE} holds {type(tree).__name__} instead of sections; restore it with git.")
     return parse_params(tree, PARAMS_FILE)

@@ -1,8 +1,8 @@
 """Section `machine`: settings that cannot change an output's bytes."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from imagetrail.params.section import NonEmpty, Section
 
@@ -10,7 +10,7 @@ from imagetrail.params.section import NonEmpty, Section
 class Machine(Section):
     """Settings that cannot change an output's bytes; no stage lists them among its parameters."""
 
-    jobs: int
+    jobs: Annotated[int, Field(ge=-1, le=1024)]
     """Workers that decode images; -1 means one per core."""
     backend: Literal["loky", "dask"]
     """loky runs them on this machine; dask on a cluster, which has its own number of workers."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from imagetrail.errors import nearest
+from imagetrail.errors import nearest, quoted
 
 
 def sentences(whole: type[BaseModel], problem: dict[str, object]) -> Iterator[str]:
@@ -17,7 +17,7 @@ def sentences(whole: type[BaseModel], problem: dict[str, object]) -> Iterator[st
     assert isinstance(context, dict)
     match kind:
         case "extra_forbidden":
-            yield f"{name} = {value!r} is not a parameter; {nearest(keys[-1], _siblings(whole, keys))}"
+            yield f"{name} = {quoted(value)} is not a parameter; {nearest(keys[-1], _siblings(whole, keys))}"
         case "missing":
             yield f"{name} is missing; recipes/default.yaml holds its default."
         case "value_error":
@@ -25,13 +25,15 @@ def sentences(whole: type[BaseModel], problem: dict[str, object]) -> Iterator[st
                 yield f"{name}: {line}" if name else line
         case "literal_error":
             words = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-            yield f"{name} = {value!r} is not valid; {nearest(str(value), words)}"
+            yield f"{name} = {quoted(value)} is not valid; {nearest(str(value), words)}"
         case "model_type":
-            yield f"{name} = {value!r} must be a mapping with the keys of {context['class_name']}"
+            yield f"{name} = {quoted(value)} must be a mapping with the keys of {context['class_name']}"
         case "too_short":
-            yield f"{name} = {value!r} is empty; set it to null"
+            yield f"{name} = {quoted(value)} is empty; set it to null"
+        case "string_too_long":
+            yield f"{name} = {quoted(value)} is longer than {context['max_length']} characters; shorten it"
         case "finite_number":
-            yield f"{name} = {value!r} must be a finite number"
+            yield f"{name} = {quoted(value)} must be a finite number"
         case _:
             message = str(problem["msg"])
             expected = message.removeprefix("Input should be ").removeprefix("a valid ")
@@ -41,7 +43,7 @@ def sentences(whole: type[BaseModel], problem: dict[str, object]) -> Iterator[st
 def _shown(value: object) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:g}"
-    return repr(value)
+    return quoted(value)
 
 
 def _section(whole: type[BaseModel], keys: list[str]) -> type[BaseModel] | None:

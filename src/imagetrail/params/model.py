@@ -4,15 +4,16 @@ from typing import Self
 
 from pydantic import model_validator
 
-from imagetrail.errors import nearest
+from imagetrail.errors import nearest, quoted
 from imagetrail.params import signatures
 from imagetrail.params.named import Named
+from imagetrail.params.section import NonEmpty
 
 
 class Model(Named):
     """The network and its arguments: a class of src/imagetrail/model/networks/, or a classifier of torchvision."""
 
-    weights: str | None
+    weights: NonEmpty | None
     """The weights that training starts from: torchvision's name (ResNet50_Weights.IMAGENET1K_V2), or a file in
     download.weights; null draws random weights."""
 
@@ -26,7 +27,7 @@ class Model(Named):
         if self.name not in (builders := signatures.CLASSIFIERS.names()):
             names = signatures.NETWORKS_HERE.names() | (builders if self.name.islower() else set())
             if self.name not in names:
-                raise ValueError(f"{self.name!r} is not known here; {nearest(self.name, names)}")
+                raise ValueError(f"{quoted(self.name)} is not known here; {nearest(self.name, names)}")
             return self._check(signatures.NETWORKS_HERE)
         if problems := signatures.NETWORKS_HERE.problems("Backbone", self.arguments):
             raise ValueError("\n".join(problem.replace("Backbone", self.name) for problem in problems))

@@ -4,17 +4,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PlainValidator, model_validator
 
+from imagetrail.errors import quoted
+from imagetrail.files.form import MAX_SIDE
 from imagetrail.params.section import Section
 
 
 def _image_size(value: object) -> object:
     sides = value if isinstance(value, list) and len(value) == 2 else [value]
     if not all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides):
-        raise ValueError(f"{value!r} must be one number of pixels, or [height, width], each from 1 to {MAX_SIDE}")
+        raise ValueError(f"{quoted(value)} must be one number of pixels, or [height, width], each from 1 to {MAX_SIDE}")
     return value
 
 
-MAX_SIDE = 4096
 ImageSize = Annotated[int | list[int], PlainValidator(_image_size)]
 Limit = Annotated[int, Field(ge=0)] | None
 

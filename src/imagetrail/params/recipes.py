@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from imagetrail.errors import ParamsError, nearest
 from imagetrail.files import artifacts
+from imagetrail.params import yaml_text
 from imagetrail.params.load import PARAMS_FILE, Params, parse_params
 from imagetrail.params.section import Leaf, leaves
 
@@ -69,9 +69,9 @@ def read(root: Path, name: str) -> Recipe:
         raise ParamsError(f"{name!r} is not a recipe; {nearest(name, names(root))}")
     text = path.read_text(encoding="utf-8")
     try:
-        overlay = dict(YAML(typ="safe").load(text))
+        overlay = dict(yaml_text.parse(text, _file(name)))  # type: ignore[call-overload]  # whatever is not a mapping fails
         about = About.model_validate(overlay.pop(ABOUT, {}))
-    except (YAMLError, ValidationError, TypeError) as error:
+    except (ValidationError, TypeError, ValueError) as error:
         raise ParamsError(f"{path.relative_to(root)} is not a recipe: {' '.join(str(error).split())}") from None
     return Recipe(name, about, text, overlay)
 
@@ -169,12 +169,12 @@ _Representer.add_representer(type(None), _Representer._null)
 
 def loaded(text: str) -> dict[str, Any]:
     """Parse a YAML text."""
-    tree: dict[str, Any] = YAML(typ="safe").load(text)
+    tree: dict[str, Any] = yaml_text.parse(text, PARAMS_FILE)  # type: ignore[assignment]
     return tree
 
 
 def _flat(text: str) -> dict[str, Leaf]:
     try:
         return dict(leaves(loaded(text)))
-    except (YAMLError, AttributeError):
+    except (ParamsError, AttributeError):
         return {}  # a params.yaml that cannot be read is replaced

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from imagetrail.errors import quoted
+
 Scalar = str | int | float | bool | None
 Leaf = Scalar | list[Scalar]
 """The value of a dotted name."""
@@ -20,13 +22,23 @@ class Section(BaseModel):
 def inside(value: str) -> str:
     """Check that a path does not leave its folder."""
     if PurePosixPath(value).is_absolute() or ".." in PurePosixPath(value).parts:
-        raise ValueError(f"{value!r} is outside download.path, which is what DVC watches; move it in")
+        raise ValueError(f"{quoted(value)} is outside download.path, which is what DVC watches; move it in")
     return value
 
 
-NonEmpty = Annotated[str, Field(min_length=1)]
-Inside = Annotated[str, Field(min_length=1), AfterValidator(inside)]
-Positive = Annotated[int, Field(ge=1)]
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError(f"{quoted(value)} holds a control character; remove it")
+    return value
+
+
+NonEmpty = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_printable)]
+"""Also a file's name, which most systems end at 255 bytes."""
+Inside = Annotated[NonEmpty, AfterValidator(inside)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
+"""CPU threads of torch."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Device = Literal["auto", "cpu", "cuda"]
 Share = Annotated[float, Field(ge=0, le=1)]

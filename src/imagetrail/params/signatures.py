@@ -12,10 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from imagetrail.errors import nearest
+from imagetrail.errors import nearest, quoted
 
 FILE = Path(__file__).with_name("signatures.json")
 NETWORKS_FOLDER = Path(__file__).parents[1] / "model" / "networks"
+INT32, FLOAT32 = 2**31 - 1, 3.4028234663852886e38
+"""Largest numbers that torch's kernels take; no NaN is below them."""
+WORDS = {"DropoutRate": "float in [0, 1)", "Count": "int ≥ 1"}
+"""The types of our own networks, in words."""
 Value = object
 """A YAML value: number, text, boolean, null, list or mapping."""
 Parameters = Mapping[str, tuple[str, bool]]
@@ -49,14 +53,16 @@ class Family:
         """
         members = self._members()
         if name not in members:
-            return [f"{name!r} is not known here; {nearest(name, members)}"]
+            return [f"{quoted(name)} is not known here; {nearest(name, members)}"]
         parameters = {key: value for key, value in members[name].items() if key not in self.given}
         wrong = []
         for key, value in arguments.items():
             if key not in parameters:
-                wrong.append(f"{key!r} is not a parameter of {name}; {nearest(key, parameters)}")
+                wrong.append(f"{quoted(key)} is not a parameter of {name}; {nearest(key, parameters)}")
             elif _fits(ast.parse(parameters[key][0], mode="eval").body, value) is False:
-                wrong.append(f"{key} = {value!r} does not fit {name}, which takes {parameters[key][0]}")
+                wrong.append(
+                    f"{key} = {quoted(value)} does not fit {name}, which takes {_in_words(parameters[key][0])}"
+                )
         missing = {key for key, (_, required) in parameters.items() if required} - arguments.keys() - self.fillable
         wrong += [f"{name} needs {key!r}; give it a value" for key in sorted(missing)]
         return wrong
@@ -91,6 +97,12 @@ def _parameters(function: ast.FunctionDef) -> Parameters:
     }
 
 
+def _in_words(annotation: str) -> str:
+    for name, words in WORDS.items():
+        annotation = annotation.replace(name, words)
+    return annotation
+
+
 def _fits(annotation: ast.expr, value: Value) -> bool | None:
     """Return whether a YAML value fits an annotation; None if the annotation does not concern YAML values."""
     match annotation:
@@ -99,9 +111,13 @@ def _fits(annotation: ast.expr, value: Value) -> bool | None:
         case ast.Name(id="bool"):
             return isinstance(value, bool)
         case ast.Name(id="int"):
-            return isinstance(value, int) and not isinstance(value, bool)
+            return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= INT32
+        case ast.Name(id="Count"):
+            return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= INT32
         case ast.Name(id="float"):
-            return isinstance(value, int | float) and not isinstance(value, bool)
+            return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= FLOAT32
+        case ast.Name(id="DropoutRate"):
+            return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
         case ast.Name(id="str"):
             return isinstance(value, str)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):

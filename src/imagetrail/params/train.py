@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from imagetrail.params import signatures
 from imagetrail.params.named import Named
-from imagetrail.params.section import Device, Positive, Section, Seed
+from imagetrail.params.section import Device, Finite, Positive, Section, Seed, Threads
 
 MIXING = frozenset({"RandomMixUpV2", "RandomCutMixV2"})
 """Augmentations that mix two images, and so two labels."""
@@ -15,7 +15,7 @@ MIXING = frozenset({"RandomMixUpV2", "RandomCutMixV2"})
 class Optimizer(Named):
     """A class of torch.optim and its arguments."""
 
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    lr: Annotated[Finite, Field(gt=0)]
     """Learning rate."""
 
     @model_validator(mode="after")
@@ -55,8 +55,8 @@ class Averaging(Section):
 class Normalisation(Section):
     """Mean and standard deviation of each channel, for pixels scaled to [0, 1]."""
 
-    mean: list[float]
-    std: list[Annotated[float, Field(gt=0)]]
+    mean: list[Finite]
+    std: list[Annotated[Finite, Field(gt=0)]]
 
 
 class Augment(Named):
@@ -82,7 +82,7 @@ class Train(Section):
     class_weights: Literal["balanced"] | None
     """balanced weighs each class in the loss by the inverse of its share of the train rows; null weighs all classes
     equally."""
-    clip_grad_norm: Annotated[float, Field(gt=0)] | None
+    clip_grad_norm: Annotated[Finite, Field(gt=0)] | None
     """Largest norm of the gradient, which is clipped to it."""
     averaging: Averaging | None
     augment: Annotated[list[Augment], Field(min_length=1)] | None
@@ -98,7 +98,7 @@ class Train(Section):
     precision: Literal["float32", "bfloat16"]
     device: Device
     """auto is CUDA if available."""
-    threads: Positive
+    threads: Threads
     """CPU threads of torch; another number can change the last bits of the weights."""
 
     @property

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from imagetrail import drawing
 from imagetrail.files import artifacts
-from imagetrail.files.arrays import Indices, Pixels
+from imagetrail.files.arrays import Indices, Pixels, open_tensors
 from imagetrail.files.artifacts import Dataset, Finding
 
 CLASSES = 12
@@ -35,9 +35,7 @@ def draw(path: Path, root: Path, sizes: Indices) -> None:
         root: the repository's root; data/tensors is read.
         sizes: int64 [N,2], height and width of each image before resizing.
     """
-    dataset = artifacts.read_dataset(root)
-    with artifacts.reading(root / artifacts.TENSORS, "preprocess") as folder:
-        images, labels = (np.load(folder / name, mmap_mode="r") for name in ("images.npy", "labels.npy"))
+    dataset, images, labels = open_tensors(root)
     findings: dict[str, list[Finding]] = {}
     for finding in artifacts.read_findings(root):
         findings.setdefault(finding.kind, []).append(finding)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from imagetrail.errors import DataError
 from imagetrail.files import artifacts
-from imagetrail.files.arrays import Pixels
+from imagetrail.files.arrays import Pixels, open_array
 from imagetrail.files.artifacts import LabelRow
 from imagetrail.files.form import Form
 from imagetrail.preprocess import decode
@@ -55,9 +55,10 @@ def open_reader(root: Path, source: str, path: str, image_column: str) -> Reader
 
 
 def _array_rows(path: Path, rows: Iterable[LabelRow]) -> Iterator[tuple[LabelRow, Payload]]:
-    array = np.load(path, mmap_mode="r")
-    for row, pixels in zip(rows, array, strict=True):
-        yield row, np.array(pixels)
+    array = open_array(path, "download", np.uint8, None)
+    with artifacts.reading(path, "download"):
+        for row, pixels in zip(rows, array, strict=True):
+            yield row, np.array(pixels)
 
 
 def _cells(folder: Path, column: str, rows: Iterable[LabelRow]) -> Iterator[tuple[LabelRow, Payload]]:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from imagetrail.errors import ParamsError, nearest
+from imagetrail.params import yaml_text
 from imagetrail.params.section import Leaf
 
 if TYPE_CHECKING:
@@ -109,9 +108,7 @@ def read(root: Path, name: str) -> Space:
         raise ParamsError(f"{name!r} is not a file of {SPACES}; {nearest(name, names)}")
     path = SPACES / f"{name}.yaml"
     try:
-        return Space.model_validate(YAML(typ="safe").load((root / path).read_text(encoding="utf-8")))
-    except YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        return Space.model_validate(yaml_text.parse((root / path).read_text(encoding="utf-8"), path.as_posix()))
     except ValidationError as error:
         lines = [
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}".removeprefix(": ")

@@ -5,6 +5,7 @@ change its device.
 """
 
 import dataclasses
+import json
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -114,5 +115,8 @@ def load(root: Path, reference: str) -> Classifier:
             lacks = f"its metadata lacks {fields[0]!r}" if fields else f"it holds {len(programs)} .pt2 files"
             raise ArtifactError(f"the model {uri!r} was not logged by this imagetrail ({lacks}); train it again.")
         weights = exported.read_weights(programs[0])
-    card = Card(**{field.name: metadata[field.name] for field in dataclasses.fields(Card)})
+    try:
+        card = Card.of(json.dumps({field.name: metadata[field.name] for field in dataclasses.fields(Card)}))
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(f"the model {uri!r} has a damaged card ({error}); train it again.") from None
     return classifier.of_weights(card, {name.removeprefix("classifier."): tensor for name, tensor in weights.items()})

@@ -1,6 +1,7 @@
 """Augmentation of whole batches on the device, with random numbers for every image, by kornia."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,9 @@ from torch.nn import functional
 
 from imagetrail.errors import TrainingError
 from imagetrail.params.train import MIXING, Augment
+
+REFUSALS = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)
+"""What kornia raises for arguments that it does not take."""
 
 
 class Augmentation:
@@ -44,10 +48,10 @@ class Augmentation:
         for transform in self._transforms:
             before = images.shape
             if type(transform).__name__ in MIXING:
-                images, pairs = transform(images, labels)
+                images, pairs = _applied(transform, images, labels)
                 targets = self._shares(pairs.reshape(-1, 3), is_cut=type(transform).__name__ == "RandomCutMixV2")
             else:
-                images = transform(images)
+                images = _applied(transform, images)
             if images.shape != before:
                 raise TrainingError(
                     f"train.augment.{type(transform).__name__} turns images of {tuple(before[2:])} pixels into "
@@ -71,6 +75,13 @@ def _build(name: str, arguments: Mapping[str, object]) -> nn.Module:
         extra["use_correct_lambda"] = True
     try:
         transform: nn.Module = getattr(kornia.augmentation, name)(**given, **extra)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except REFUSALS as error:
         raise TrainingError(f"train.augment.{name} was refused by kornia: {error}") from None
     return transform
+
+
+def _applied(transform: nn.Module, *batch: Tensor) -> Any:
+    try:
+        return transform(*batch)
+    except REFUSALS as error:  # kornia checks some arguments only against images
+        raise TrainingError(f"train.augment.{type(transform).__name__} was refused by kornia: {error}") from None

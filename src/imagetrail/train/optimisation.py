@@ -175,5 +175,5 @@ def averaged(options: Train, model: nn.Module) -> AveragedModel | None:
 def _built(module: object, name: str, parameter: str, *args: object, **arguments: object) -> Any:
     try:
         return getattr(module, name)(*args, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise TrainingError(f"{parameter}.name = {name!r} was refused by torch: {error}") from None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
+from imagetrail.errors import TrainingError
 from imagetrail.model.networks.mlp import MLP
 from imagetrail.model.networks.plain_cnn import PlainCNN
 from imagetrail.model.networks.residual_cnn import ResidualCNN
@@ -37,10 +38,14 @@ def build(
         arguments: the network's own.
 
     Raises:
-        TrainingError: the network cannot be built for these images.
+        TrainingError: the network cannot be built from these arguments, or for these images.
     """
-    if name in NETWORKS:
-        return NETWORKS[name](in_channels, image_size, num_classes, **arguments)
-    from imagetrail.model.networks.backbone import Backbone  # importing torchvision's models takes a second
+    try:
+        if name in NETWORKS:
+            return NETWORKS[name](in_channels, image_size, num_classes, **arguments)
+        from imagetrail.model.networks.backbone import Backbone  # importing torchvision's models takes a second
 
-    return Backbone(in_channels, image_size, num_classes, architecture=name, **arguments)  # type: ignore[arg-type]
+        return Backbone(in_channels, image_size, num_classes, architecture=name, **arguments)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError) as error:
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(f"model.name = {name!r} was refused by torch with these arguments: {reason}") from None

@@ -5,6 +5,7 @@ from torch.nn import functional
 from torchvision import models
 
 from imagetrail.errors import TrainingError
+from imagetrail.model.networks.layers import Count
 
 WITHOUT_AUXILIARY_HEADS = {
     "googlenet": {"aux_logits": False, "transform_input": True, "init_weights": True},
@@ -24,7 +25,7 @@ class Backbone(nn.Module):
         *,
         architecture: str,
         freeze: bool,
-        input_size: int | None = None,
+        input_size: Count | None = None,
     ) -> None:
         """Build with random weights.
 

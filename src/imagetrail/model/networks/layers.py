@@ -4,6 +4,11 @@ from itertools import pairwise
 
 from torch import nn
 
+DropoutRate = float
+"""In [0, 1)."""
+Count = int
+"""At least 1."""
+
 
 def convolution(inputs: int, outputs: int) -> list[nn.Module]:
     """Return a 3x3 convolution that keeps the image's size, batch normalisation, and ReLU."""
@@ -14,7 +19,7 @@ def convolution(inputs: int, outputs: int) -> list[nn.Module]:
     ]
 
 
-def dense(widths: list[int], dropout: float, num_classes: int) -> list[nn.Module]:
+def dense(widths: list[Count], dropout: DropoutRate, num_classes: int) -> list[nn.Module]:
     """Return linear layers from each width to the next, with ReLU and dropout between, and one more to the classes."""
     hidden = [layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout))]
     return [*hidden, nn.Linear(widths[-1], num_classes)]

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from imagetrail.model.networks.layers import dense
+from imagetrail.model.networks.layers import Count, DropoutRate, dense
 
 
 class MLP(nn.Sequential):
@@ -12,7 +12,13 @@ class MLP(nn.Sequential):
     """
 
     def __init__(
-        self, in_channels: int, image_size: tuple[int, int], num_classes: int, *, hidden: list[int], dropout: float
+        self,
+        in_channels: int,
+        image_size: tuple[int, int],
+        num_classes: int,
+        *,
+        hidden: list[Count],
+        dropout: DropoutRate,
     ) -> None:
         """Build with random weights.
 

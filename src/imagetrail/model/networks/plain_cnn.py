@@ -5,7 +5,7 @@ from itertools import pairwise
 from torch import nn
 
 from imagetrail.errors import TrainingError
-from imagetrail.model.networks.layers import dense
+from imagetrail.model.networks.layers import Count, DropoutRate, dense
 
 
 class PlainCNN(nn.Sequential):
@@ -20,12 +20,12 @@ class PlainCNN(nn.Sequential):
         image_size: tuple[int, int],
         num_classes: int,
         *,
-        widths: list[int],
+        widths: list[Count],
         padding: int,
         pool_after: list[int],
         batch_norm: bool,
-        hidden: list[int],
-        dropout: float,
+        hidden: list[Count],
+        dropout: DropoutRate,
     ) -> None:
         """Build with random weights.
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from imagetrail.errors import TrainingError
-from imagetrail.model.networks.layers import convolution
+from imagetrail.model.networks.layers import Count, DropoutRate, convolution
 
 
 class ResidualCNN(nn.Module):
@@ -21,10 +21,10 @@ class ResidualCNN(nn.Module):
         image_size: tuple[int, int],
         num_classes: int,
         *,
-        stem: int,
-        widths: list[int],
+        stem: Count,
+        widths: list[Count],
         blocks: list[int],
-        dropout: float,
+        dropout: DropoutRate,
     ) -> None:
         """Build with random weights.
 

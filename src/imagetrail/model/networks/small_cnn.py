@@ -5,7 +5,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from imagetrail.errors import TrainingError
-from imagetrail.model.networks.layers import convolution
+from imagetrail.model.networks.layers import Count, DropoutRate, convolution
 
 
 class SmallCNN(nn.Module):
@@ -16,7 +16,13 @@ class SmallCNN(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, image_size: tuple[int, int], num_classes: int, *, widths: list[int], dropout: float
+        self,
+        in_channels: int,
+        image_size: tuple[int, int],
+        num_classes: int,
+        *,
+        widths: list[Count],
+        dropout: DropoutRate,
     ) -> None:
         """Build with random weights.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from imagetrail.errors import TrainingError
-from imagetrail.model.networks.layers import convolution
+from imagetrail.model.networks.layers import Count, convolution
 
 
 class TinyCNN(nn.Module):
@@ -24,9 +24,9 @@ class TinyCNN(nn.Module):
         image_size: tuple[int, int],
         num_classes: int,
         *,
-        stem: int,
-        widths: list[int],
-        kernel_size: int,
+        stem: Count,
+        widths: list[Count],
+        kernel_size: Count,
         pool_before: list[int],
     ) -> None:
         """Build with random weights.
