@@ -297,6 +297,8 @@ def shortened() -> dict[str, bytes]:
         "gzip cut in its header": b"\x1f\x8b\x08\x04",
         "bzip2 without its end": bz2.compress(raw)[:-10],
         "xz without its end": lzma.compress(raw)[:-10],
+        "two in one file, as cat joins them": raw + raw,
+        "two compressed ones": whole + whole,
     }
 
 
@@ -319,6 +321,23 @@ def test_a_tar_in_several_gzip_members_is_whole(place: Path) -> None:
     (place / "a").write_bytes(extra + body + trailer + gzip.compress(raw[offsets[20] :]))
     unpack(place / "a", place / "out", "the archive")
     assert len(left(place)) == 40
+
+
+def test_names_in_utf_8_without_the_zips_flag_are_read_as_written(place: Path) -> None:
+    """As macOS packs them; names that are not UTF-8 stay in code page 437, as the standard has it."""
+    make_zip(place / "a", [("café/x.png", b"1"), ("été.png", b"2")])
+    packed = (place / "a").read_bytes()
+    for name, spelling in (("café/x.png", "café/x.png".encode()), ("été.png", "été.png".encode("cp437"))):
+        stored = name.encode()
+        packed = packed.replace(stored, spelling + b"_" * (len(stored) - len(spelling)))
+    flags = bytearray(packed)
+    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        position = -1
+        while (position := packed.find(signature, position + 1)) >= 0:
+            flags[position + offset + 1] &= ~8
+    (place / "a").write_bytes(flags)
+    unpack(place / "a", place / "out", "the archive")
+    assert left(place) == {"out/café/x.png", "out/été.png__"}
 
 
 def test_folders_and_small_files_count_as_blocks_of_the_disk(place: Path) -> None:

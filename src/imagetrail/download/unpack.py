@@ -26,6 +26,8 @@ MOST_MEMBERS = 10_000_000
 SPARE = 2**28
 """Bytes of the disk that stay free."""
 UNPACK_PIECE = 2**20
+ZIP_UTF8 = 1 << 11
+"""Flag of a zip's member: its name is in UTF-8 (APPNOTE.TXT 4.4.4)."""
 TAR_END = 1024
 """Zero bytes that end a tar: two blocks."""
 COMPRESSIONS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
@@ -114,7 +116,7 @@ def _zip_members(archive: Path, called: str) -> Iterator[_Member]:
         members = opened.infolist()
         _check_count(len(members), called)
         for info in members:
-            name = info.orig_filename  # zipfile turns \ into / and cuts at NUL in `filename`
+            name = _zip_name(info)
             if name.endswith("/"):
                 reason = names.problem(name.rstrip("/"))
                 if reason:
@@ -128,6 +130,21 @@ def _zip_members(archive: Path, called: str) -> Iterator[_Member]:
             if not _hidden(name):
                 with opened.open(info) as reader:
                     yield _Member(name, reader)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Return a member's name as it is stored; zipfile itself changes backslashes, and cuts it at NUL.
+
+    Without the flag for UTF-8, names are in code page 437 by the standard, but many programs, macOS's among them, write
+    UTF-8 all the same; other text is hardly ever valid UTF-8 by chance.
+    """
+    name = info.orig_filename
+    if info.flag_bits & ZIP_UTF8:
+        return name
+    try:
+        return name.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return name
 
 
 class _Header(tarfile.TarInfo):
@@ -149,18 +166,22 @@ class _Whole:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._tail = b""
+        self._position = self._content = 0  # bytes up to here, and up to the last that is not zero
 
     def read(self, size: int) -> bytes:
         piece = self._file.read(size)
-        self._tail = (self._tail + piece)[-TAR_END:]
+        if content := len(piece.rstrip(b"\0")):
+            self._content = self._position + content
+        self._position += len(piece)
         return piece
 
-    def finish(self) -> None:
-        """Read the rest; raise ReadError unless the tar ends as it should."""
+    def finish(self, end: int) -> None:
+        """Read the rest; raise ReadError unless the tar, whose members are before `end`, ends as it should."""
         while self.read(UNPACK_PIECE):
             pass
-        if self._tail.count(0) < TAR_END:
+        if self._content > end:
+            raise tarfile.ReadError("more follows its end mark, so it may be several archives in one file")
+        if self._position - end < TAR_END:
             raise tarfile.ReadError("it ends before its end mark, so files may be missing")
 
 
@@ -169,7 +190,8 @@ def _tar_members(archive: Path, called: str) -> Iterator[_Member]:
         whole = _Whole(file)
         with tarfile.open(fileobj=whole, mode="r|", tarinfo=_Header) as opened:  # type: ignore[call-overload]
             yield from _files(opened, called)
-        whole.finish()
+            end = opened.offset
+        whole.finish(end)
 
 
 def _decompressed(archive: Path) -> IO[bytes]:
