@@ -1,17 +1,30 @@
 """Functions that all pictures share. Equal inputs give equal PNG bytes."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
+import matplotlib as mpl
+import notojp_matplotlib  # noqa: F401  # adds its font, and would make it the only one
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from matplotlib.ft2font import FT2Font
 from skimage.util import montage
 
+from imagetrail.console import warn
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Pixels
+
+FONTS = ["DejaVu Sans", "Noto Sans CJK JP"]
+"""matplotlib's own, and for its missing glyphs one that a package brings: equal pictures on every machine."""
+mpl.rcParams["font.family"] = FONTS
+mpl.rcParams["text.parse_math"] = False  # a dollar in a name is a dollar
+STEEPEST = 4
+"""Largest ratio of height to width that an image's place in a picture has."""
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -19,6 +32,34 @@ def save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     with artifacts.writing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+
+
+def label(name: str, length: int = 40) -> str:
+    """Return a name from the data as pictures show it.
+
+    Characters that the fonts lack become code points, and what is longer than `length` characters is cut.
+    """
+    shown = "".join(c if ord(c) in _glyphs() else f"<U+{ord(c):04X}>" for c in name[: length + 1])
+    if shown != name[: length + 1]:
+        _warn_once()
+    return shown if len(shown) <= length else f"{shown[: length - 1]}…"
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    characters = (FT2Font(findfont(font)).get_charmap() for font in FONTS)
+    return frozenset(code for found in characters for code in found if chr(code).isprintable())
+
+
+@cache
+def _warn_once() -> None:
+    warn("the fonts of the pictures lack some characters of names, which are drawn as code points, such as <U+0E44>.")
+
+
+def steepness(size: tuple[int, int]) -> float:
+    """Return height over width of the place for images of (height, width), within what a picture can hold."""
+    height, width = size
+    return min(height / width, STEEPEST)
 
 
 def plain(axes: Axes) -> None:
@@ -47,7 +88,7 @@ def gallery(axes: Axes, lines: Sequence[Pixels], names: Sequence[str], columns: 
         tiles += [*images, *np.full((columns - len(images), *images.shape[1:]), 255, np.uint8)]
     sheet = montage(tiles, grid_shape=(len(lines), columns), padding_width=1, fill=(255, 255, 255), channel_axis=-1)
     axes.imshow(sheet, interpolation="nearest")
-    axes.set_yticks([(row + 0.5) * (tiles[0].shape[0] + 1) for row in range(len(lines))], names)
+    axes.set_yticks([(row + 0.5) * (tiles[0].shape[0] + 1) for row in range(len(lines))], [*map(label, names)])
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

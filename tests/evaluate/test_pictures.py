@@ -11,7 +11,9 @@ from samples import PREDICTIONS, make_subset
 
 from imagetrail import drawing
 from imagetrail.evaluate import pictures
+from imagetrail.evaluate.inference import Predictions
 from imagetrail.files import artifacts
+from imagetrail.files.arrays import Subset
 from imagetrail.params.train import Augment
 from imagetrail.train import preview
 from imagetrail.train.loop import Epoch
@@ -97,3 +99,58 @@ def test_mistakes_are_drawn_even_if_there_are_none(tmp_path: Path, figures: list
     pictures.mistakes(tmp_path / "m.png", perfect, SUBSET, 24)
     assert figures[0].get_suptitle() == "0 mistakes in 4 test images"
     assert not any(axes.images for axes in figures[0].axes)
+
+
+HOSTILE = [
+    "$^$",
+    "$10_$",
+    "\\frac{1}{0}$x$",
+    "猫 にゃん 고양이",
+    "ไทย",
+    "</script><b>",
+    "a" * 300,
+    "\x1b[31m",
+    "עברית",
+    "😀",
+]
+
+
+@pytest.fixture
+def hostile() -> tuple[Predictions, Subset]:
+    count = len(HOSTILE)
+    images = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 6), dtype=np.uint8)
+    chances = np.random.default_rng(1).dirichlet(np.ones(count), count)
+    rows = np.arange(count)
+    return Predictions(HOSTILE, rows, rows, chances), make_subset(images, rows, rows, HOSTILE)
+
+
+def test_names_are_drawn_as_text_whatever_they_hold(
+    tmp_path: Path, figures: list[Figure], hostile: tuple[Predictions, Subset], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Warnings are errors in tests, and matplotlib warns of each missing glyph."""
+    drawing._warn_once.cache_clear()
+    predictions, subset = hostile
+    pictures.confusion_matrix(tmp_path / "c.png", predictions)
+    pictures.samples(tmp_path / "s.png", subset)
+    pictures.mistakes(tmp_path / "m.png", predictions, subset, 10)
+    shown = [label.get_text() for label in figures[0].axes[0].get_yticklabels()]
+    assert shown[:4] == HOSTILE[:4]
+    assert shown[4] == "<U+0E44><U+0E17><U+0E22>"
+    assert shown[5] == HOSTILE[5]
+    assert shown[6] == "a" * 39 + "…"
+    assert shown[7] == "<U+001B>[31m"
+    assert not any(text.get_parse_math() for text in figures[0].axes[0].get_yticklabels())
+    assert capsys.readouterr().err.count("\n") == 1, "one warning"
+
+
+def test_cut_and_missing_characters_do_not_hide_each_other() -> None:
+    assert drawing.label("ab", 2) == "ab"
+    assert drawing.label("abc", 2) == "a…"
+    assert drawing.label("ไ", 8) == "<U+0E44>"
+    assert drawing.label("ไไ", 8) == "<U+0E44…"
+
+
+def test_images_of_any_proportions_fit_a_picture(tmp_path: Path) -> None:
+    images = np.zeros((3, 1, 4096, 1), np.uint8)
+    pictures.samples(tmp_path / "s.png", make_subset(images, [0, 1, 2], [0, 1, 2], ["a", "b", "c"]))
+    assert (tmp_path / "s.png").stat().st_size > 1000

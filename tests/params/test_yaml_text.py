@@ -1,4 +1,4 @@
-"""Whatever stands in a YAML file, the answer is plain values or one sentence."""
+"""Whatever a YAML file holds, the answer is plain values or one sentence."""
 
 import pytest
 from hypothesis import given

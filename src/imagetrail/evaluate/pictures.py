@@ -17,6 +17,8 @@ TRAIN_COLOUR, VAL_COLOUR = "#4878a8", "#e07b39"
 SAMPLES = 10
 """Images of each class in the sample gallery."""
 CLASSES_SHOWN = 20
+NAME_WIDTH = 18
+"""Characters above a mistake."""
 TEXT_UP_TO = 25
 """Largest number of classes for which the confusion matrix shows counts."""
 
@@ -65,8 +67,9 @@ def confusion_matrix(path: Path, predictions: Predictions) -> None:
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     size = 9 if len(classes) <= TEXT_UP_TO else 5
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
-    axes.set_yticks(range(len(classes)), classes, fontsize=size)
+    names = [*map(drawing.label, classes)]
+    axes.set_xticks(range(len(classes)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(range(len(classes)), names, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true", title=f"{np.trace(counts)} of {counts.sum()} test images correct")
     if len(classes) <= TEXT_UP_TO:
         for (row, column), count in np.ndenumerate(counts):
@@ -81,8 +84,8 @@ def samples(path: Path, subset: Subset) -> None:
     labels = subset.labels[subset.rows]
     shown = subset.dataset.classes[:CLASSES_SHOWN]
     lines = [subset.images[subset.rows[labels == label][:SAMPLES]] for label in range(len(shown))]
-    height, width = subset.dataset.image_size
-    figure = Figure(figsize=(9, 0.8 * len(shown) * height / width + 0.6), layout="constrained")
+    steepness = drawing.steepness(subset.dataset.image_size)
+    figure = Figure(figsize=(9, 0.8 * len(shown) * steepness + 0.6), layout="constrained")
     axes = figure.subplots()
     drawing.gallery(axes, lines, shown, SAMPLES)
     more = len(subset.dataset.classes) - len(shown)
@@ -108,8 +111,9 @@ def mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -
     for axes, position, image in zip(grid, chosen, images, strict=False):
         axes.imshow(image, interpolation="nearest")
         true, guess = (
-            predictions.classes[predictions.labels[position]],
-            predictions.classes[predictions.predicted[position]],
+            drawing.label(predictions.classes[codes[position]], NAME_WIDTH)
+            for codes in (predictions.labels, predictions.predicted)
         )
-        axes.set_title(f"{true} → {guess}\n{predictions.confidence[position]:.2f}", fontsize=8)
+        arrow = " → " if len(true) + len(guess) < NAME_WIDTH else "\n→ "
+        axes.set_title(f"{true}{arrow}{guess}\n{predictions.confidence[position]:.2f}", fontsize=8)
     drawing.save(figure, path)

@@ -10,7 +10,7 @@ from ruamel.yaml.error import YAMLError
 from imagetrail.errors import ParamsError, quoted
 
 DEPTH, VALUES = 20, 10_000
-"""Largest nesting and number of values; aliases count each time, so a few lines can stand for billions of values."""
+"""Largest nesting and number of values; aliases count each time, so a few lines can expand to billions."""
 
 
 def parse(text: str, file: str) -> object:
@@ -26,7 +26,7 @@ def parse(text: str, file: str) -> object:
     except RecursionError:
         raise _too_large(file) from None
     except YAMLError as error:
-        raise ParamsError(f"{file} is not valid YAML: {_said(error)}") from None
+        raise ParamsError(f"{file} is not valid YAML: {_one_line(error)}") from None
     if _exceeds_limits(tree):
         raise _too_large(file)
     return tree
@@ -43,7 +43,7 @@ class _Constructor(SafeConstructor):
             raise ConstructorError(None, None, f"{quoted(node.value)} is not a valid {kind}", node.start_mark) from None
 
 
-def _said(error: YAMLError) -> str:
+def _one_line(error: YAMLError) -> str:
     return " ".join(str(error).replace('"<unicode string>", ', "").split())
 
 

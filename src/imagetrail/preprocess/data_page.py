@@ -46,8 +46,8 @@ def draw(path: Path, root: Path, sizes: Indices) -> None:
         counts[row.label, row.split] += 1
         if row.image in shown:
             numbers[row.image] = number
-    _, _, height, width = dataset.shape
-    heights = [3.4, 0.85 * min(len(dataset.classes), CLASSES) * height / width + 0.5, *([1.6] * len(findings))]
+    classes = min(len(dataset.classes), CLASSES)
+    heights = [3.4, 0.85 * classes * drawing.steepness(dataset.image_size) + 0.5, *([1.6] * len(findings))]
     figure = Figure(figsize=(12, sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     parts = [figure.add_subfigure(grid[index]) for index in range(len(heights))]
@@ -67,7 +67,8 @@ def _overview(part: SubFigure, dataset: Dataset, found: Mapping[tuple[str, str],
         if counts.any():
             left.bar(range(len(names)), counts, bottom=base, color=colour, label=label)
             base += counts
-    left.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+    labels = [*map(drawing.label, names)]
+    left.set_xticks(range(len(names)), labels, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
     more = len(dataset.classes) - len(names)
     title = f"{dataset.shape[0]:,} images of {len(dataset.classes)} classes"
     left.set_title(title + (f", {more} not shown" if more else ""))
@@ -110,5 +111,5 @@ def _findings(
     for axes, number in zip(grid, [number for pair in shown for number in pair], strict=False):
         axes.imshow(drawing.for_display(images[[number]])[0], interpolation="nearest")
     for index, finding in enumerate(findings[:PAIRS]):
-        grid[index * width].set_title(finding.image[-28:], fontsize=6, loc="left")
-        grid[index * width].set_xlabel(finding.detail[:44], fontsize=6, loc="left")
+        grid[index * width].set_title(drawing.label(finding.image[-28:]), fontsize=6, loc="left")
+        grid[index * width].set_xlabel(drawing.label(finding.detail), fontsize=6, loc="left")
