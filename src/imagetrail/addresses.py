@@ -62,6 +62,12 @@ def shown(text: str) -> str:
     return re.sub(r"(://)(?:[^/?#\s]*@)?([^?#\s]*)(?:[?#]\S*)?", r"\1\2", text)
 
 
+def reason(error: Exception, length: int = 300) -> str:
+    """Describe an exception of MLflow or SQLAlchemy in a line, without secrets and without the SQL."""
+    text = re.sub(r"\(Background on this error at: \S*\)|\[(SQL|parameters): .*", "", " ".join(str(error).split()))
+    return shown(text).strip()[:length] or type(error).__name__
+
+
 def _split(address: str) -> SplitResult | None:
     try:
         parts = urlsplit(address)

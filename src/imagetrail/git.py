@@ -86,6 +86,11 @@ def answer(root: Path, *arguments: str) -> str | None:
         return None
 
 
+def prefix(root: Path) -> str:
+    """Return the path of a folder from the top of its repository, such as `ml/`; empty at the top or without git."""
+    return (answer(root, "rev-parse", "--show-prefix") or "").removesuffix("\n")
+
+
 def ignores(root: Path, folder: str) -> bool:
     """Return whether git ignores the contents of a folder of the repository."""
     return answer(root, "check-ignore", "--quiet", f"{folder}/x") is not None

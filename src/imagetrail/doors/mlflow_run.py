@@ -1,8 +1,7 @@
 """`mlflow run`: the same pipeline with overrides, in a copy, so that the workspace does not change.
 
-In a checkout with a commit this is `dvc exp run --temp`. Without one, and in a shallow clone, the pipeline runs in
-place and the earlier files are restored: MLflow makes a shallow clone of a git URI, and DVC loses its experiments
-there.
+In a checkout with a commit this is `dvc exp run --temp`. Where DVC cannot do that, the pipeline runs in place and the
+earlier files are restored.
 """
 
 import os
@@ -40,7 +39,7 @@ def main(root: Path, arguments: Sequence[str]) -> None:
 def _run(root: Path, changes: Sequence[str]) -> None:
     params = overrides.check(root, changes)
     repair.before_dvc(root)
-    if git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD") is None or _is_shallow(root):
+    if not _can_copy(root):
         with _in_place(root, changes):
             programs.run(root, "dvc", "repro")
             _settle(root, root, params)
@@ -53,8 +52,15 @@ def _run(root: Path, changes: Sequence[str]) -> None:
             _settle(root, folder, params)
 
 
-def _is_shallow(root: Path) -> bool:
-    return (git.answer(root, "rev-parse", "--is-shallow-repository") or "").strip() == "true"
+def _can_copy(root: Path) -> bool:
+    """Return whether DVC can run the pipeline in a temporary copy of the checkout.
+
+    It needs a commit; it loses its experiments in a shallow clone, as MLflow makes of a git URI; and it writes the
+    path of its cache into the copy's settings in ASCII.
+    """
+    has_commit = git.answer(root, "rev-parse", "--verify", "--quiet", "HEAD") is not None
+    is_shallow = (git.answer(root, "rev-parse", "--is-shallow-repository") or "").strip() == "true"
+    return has_commit and not is_shallow and str(root.resolve()).isascii()
 
 
 @contextmanager
@@ -115,9 +121,10 @@ def _files_of(root: Path, experiment: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         # An experiment that changes nothing leaves no ref: its files are those of the commit.
         commit = git.answer(root, "for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}") or "HEAD"
-        files = DVCFileSystem(str(root), rev=commit.strip())
+        prefix = git.prefix(root)  # of a commit, DVC shows the whole repository
+        files = DVCFileSystem(str(root), rev=commit.strip(), subrepos=bool(prefix))
         for name in names:
-            files.get(name.as_posix(), str(Path(folder) / name), recursive=True)
+            files.get(prefix + name.as_posix(), str(Path(folder) / name), recursive=True)
         yield Path(folder)
 
 

@@ -62,6 +62,7 @@ def _has_run(root: Path, model_sha256: str) -> bool:
     database = artifacts.workspace(root) / store.DATABASE
     if not database.is_file():
         return False
+    store.follow(database.resolve())
     connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
     try:
         query = (

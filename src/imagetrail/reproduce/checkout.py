@@ -20,22 +20,29 @@ from imagetrail.tracking.record import Record
 from imagetrail.tracking.tags import COMMIT, PARAMS_SHA256
 
 
-def make(root: Path, record: Record, folder: Path) -> None:
+def make(root: Path, record: Record, worktree: Path) -> Path:
     """Check out the inputs of a run, and verify them against the logged values.
 
     Args:
         root: the user's checkout, whose repository has the commit.
         record: of the run.
-        folder: of the worktree; an earlier one is replaced.
+        worktree: an earlier one is replaced.
+
+    Returns:
+        The project in the worktree: the same folder, or below it as `root` is below the top of its repository.
 
     Raises:
         ReproductionError: commit, patch, an untracked file or the parameters are missing or have changed.
     """
-    _check_out(root, record, folder)
+    _check_out(root, record, worktree)
+    folder = worktree / git.prefix(root)
+    if not folder.is_dir():
+        raise ReproductionError(f"the commit of run {record.id} has no folder {git.prefix(root)!r}, where it was made.")
     _apply_patch(record, folder)
     _bring_untracked(root, record, folder)
     _check_files(record, folder)
     _write_params(root, record, folder)
+    return folder
 
 
 def remove(root: Path, folder: Path) -> None:

@@ -69,11 +69,11 @@ def reproduce(root: Path, reference: str) -> Answer:
         before = record.read(root, reference, Path(name) / "before")
         rerun.check(before)
         logged = verdict.logged_data(before)
-        folder = artifacts.workspace(root) / REPRODUCTIONS / before.id
+        worktree = artifacts.workspace(root) / REPRODUCTIONS / before.id
         announce(f"checking out what {before.name} ({before.id[:8]}) was made of")
-        checkout.make(root, before, folder)
+        folder = checkout.make(root, before, worktree)
         python = environment.python(root, folder, before)
-        with _checkpoints(folder):
+        with _checkpoints(folder, worktree.with_name(f"{worktree.name}.checkpoints")):
             found = _repeat(before, logged, folder, python, Path(name) / "after")
     answer = Answer(before, found, folder)
     try:
@@ -81,14 +81,13 @@ def reproduce(root: Path, reference: str) -> Answer:
     except ArtifactError as error:  # the answer is what counts
         warn(str(error))
     if found.word == "bit-identical":
-        checkout.remove(root, folder)
+        checkout.remove(root, worktree)
     return answer
 
 
 @contextmanager
-def _checkpoints(folder: Path) -> Iterator[None]:
-    """Keep the checkout's checkpoints beside it until the end, so that an interrupted repetition resumes."""
-    kept = folder.with_name(f"{folder.name}.checkpoints")
+def _checkpoints(folder: Path, kept: Path) -> Iterator[None]:
+    """Keep the checkout's checkpoints in another folder until the end, so that an interrupted repetition resumes."""
     kept.mkdir(exist_ok=True)
     place = folder / artifacts.CHECKPOINTS
     place.parent.mkdir(exist_ok=True)

@@ -27,7 +27,7 @@ from imagetrail.params.section import Leaf
 from imagetrail.sweeps import space as spaces
 from imagetrail.sweeps.space import Space
 from imagetrail.sweeps.worker import FAILURE, FOLD_INDEX, RUN, TRIAL_PROCESS, Plan, open_study, taken
-from imagetrail.tracking import contents
+from imagetrail.tracking import contents, store
 from imagetrail.tracking.calls import LinkParts, LogText, SetTags
 from imagetrail.tracking.run import Run, alive
 from imagetrail.tracking.tags import SWEEP
@@ -122,7 +122,7 @@ def _plan(root: Path, request: Request, changes: Sequence[str], params: Params) 
     return Plan(
         root=str(root.resolve()),
         study=f"{request.space if space else f'{request.folds}-folds'}-{digest}",
-        storage=f"sqlite:///{workspace / STUDIES}",
+        storage=store.sqlite_address(workspace / STUDIES),
         parent=None,
         changes=list(changes),
         space=described,

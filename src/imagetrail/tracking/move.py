@@ -50,7 +50,7 @@ def move(root: Path, database: str) -> int:
         tables = sqlalchemy.MetaData()
         tables.reflect(target)
         _check(source, target, tables, database)
-        mlruns = str((workspace / store.ARTIFACTS).resolve())
+        mlruns = store.artifacts_address(workspace.resolve())
         ordered = [table for table in tables.sorted_tables if table.name != VERSIONS]
         for table in reversed(ordered):
             target.execute(table.delete())  # the experiment Default, and the like
@@ -69,12 +69,12 @@ def _named(database: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    from imagetrail.addresses import shown
+    from imagetrail.addresses import reason, shown
 
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        raise ServerError(f"{shown(database)} cannot take the store ({' '.join(str(error).split())[:300]}).") from error
+        raise ServerError(f"{shown(database)} cannot take the store ({reason(error)}).") from error
 
 
 @contextmanager

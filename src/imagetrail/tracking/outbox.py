@@ -7,6 +7,7 @@ sends what a dead one left, and each call is made once, however often sending is
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock, Timeout
 
+from imagetrail.addresses import reason
 from imagetrail.console import warn
 from imagetrail.files import artifacts
 from imagetrail.tracking.tags import ENTRY, MODEL_SHA256
 
 if TYPE_CHECKING:
     import mlflow
+    from mlflow.exceptions import MlflowException
 
     from imagetrail.tracking.calls import Call
 
@@ -61,8 +64,13 @@ class Entry:
         folder = artifacts.workspace(root).resolve() / OUTBOX / f"{time.time_ns():020d}-{os.getpid()}"
         folder.mkdir(parents=True)
         entry = cls(folder)
-        entry._lock.acquire()
-        artifacts.write_json(folder / "header.json", asdict(header))
+        try:
+            entry._lock.acquire()
+            with artifacts.writing(folder / "header.json") as temporary:
+                temporary.write_text(json.dumps(asdict(header)), encoding="utf-8")
+        except BaseException:
+            entry.remove()
+            raise
         return entry
 
     def add(self, call: "Call") -> None:
@@ -77,11 +85,16 @@ class Entry:
             else:
                 shutil.copy(path, target)
             files.append(target.relative_to(self.folder).as_posix())
-        line = json.dumps({"call": call.model_dump(), "files": files})
-        with (self.folder / "calls.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        line = json.dumps({"call": call.model_dump(), "files": files}) + "\n"
+        with (self.folder / "calls.jsonl").open("ab") as file:
+            end = file.tell()
+            try:
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)  # the next call must not continue half a line
+                raise
 
     def send(self, client: "mlflow.MlflowClient", experiment_id: str) -> str:
         """Make every call that waits and return the run's id; raises what MLflow raises."""
@@ -166,9 +179,9 @@ def send_waiting(root: Path, uri: str, client: "mlflow.MlflowClient", experiment
                 entry.remove()
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             # Not the store's fault: an entry of another version, say, which must not block the store for ever.
-            reason = " ".join(str(error).split())[:200]
             warn(
-                f"{path.parent} cannot be sent ({type(error).__name__}: {reason}); remove it if it is no longer needed."
+                f"{path.parent} cannot be sent ({type(error).__name__}: {reason(error)}); remove it if it is no longer "
+                "needed."
             )
         finally:
             entry.release()
@@ -181,7 +194,16 @@ def perform(client: "mlflow.MlflowClient", run_id: str, call: "Call") -> None:
     try:
         call.make(client, run_id)
     except MlflowException as error:
-        if error.get_http_status_code() not in (400, 404):
+        if not _is_refusal(error):
             raise
-        reason = " ".join(str(error).split())[:300]
-        warn(f"MLflow refused the {call.kind} of run {run_id} ({reason}); continuing without.")
+        warn(f"MLflow refused the {call.kind} of run {run_id} ({reason(error)}); continuing without.")
+
+
+def _is_refusal(error: "MlflowException") -> bool:
+    """Return whether the store judged a call wrong; whatever else fails may work later.
+
+    MLflow calls every error of SQLAlchemy BAD_REQUEST: values that do not fit, but also a damaged or read-only file.
+    """
+    if error.error_code == "BAD_REQUEST":
+        return re.search(r"\b(DataError|IntegrityError)\b|\.errors\.StringDataRightTruncation", str(error)) is not None
+    return error.get_http_status_code() in (400, 404)

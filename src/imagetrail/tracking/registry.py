@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagetrail.addresses import shown
+from imagetrail.addresses import reason
 from imagetrail.compare.runs import LoggedRun
 from imagetrail.errors import ArtifactError, ImagetrailError
 from imagetrail.evaluate import paired
@@ -129,7 +129,7 @@ def asked(root: Path, problem: str) -> "Iterator[mlflow.MlflowClient]":
     from sqlalchemy.exc import SQLAlchemyError
 
     def named(error: Exception) -> ArtifactError:
-        return ArtifactError(f"{problem} ({' '.join(shown(str(error)).split())[:200]}); `mlflow ui` lists the runs.")
+        return ArtifactError(f"{problem} ({reason(error)}); `mlflow ui` lists the runs.")
 
     try:
         store.prepare(root)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import psutil
 
-from imagetrail.addresses import shown
+from imagetrail.addresses import reason, shown
 from imagetrail.console import warn
 from imagetrail.errors import Stopped
 from imagetrail.tracking import outbox, store
@@ -106,9 +106,8 @@ class Run:
             self._retry_at = time.monotonic() + max(PAUSE, BACKOFF * (time.monotonic() - begin))
             if not self._warned:
                 self._warned = True
-                reason = " ".join(str(error).split())[:300] or type(error).__name__
                 warn(
-                    f"MLflow at {shown(self._uri)} failed ({shown(reason)}); continuing without it. What it "
+                    f"MLflow at {shown(self._uri)} failed ({reason(error)}); continuing without it. What it "
                     "should hold waits in .imagetrail/outbox until the next stage or `make repro` reaches it."
                 )
             return None

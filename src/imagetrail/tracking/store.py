@@ -7,7 +7,7 @@ folders and `mlflow run` meet in one table. MLFLOW_TRACKING_URI, when set, wins.
 import os
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from imagetrail.console import warn
@@ -17,11 +17,23 @@ from imagetrail.files import artifacts
 SQLITE = "sqlite:///"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
+PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Where MLflow's tables keep paths of artifacts."""
+
+ATTEMPTS = 3
+"""To open a database."""
 
 # An unreachable server must cost a training seconds, not the minutes of MLflow's defaults; and MLflow's progress
 # reports would bury the pipeline's. The user's settings win.
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "7",
+    "PGCONNECT_TIMEOUT": "4",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -36,19 +48,44 @@ def configure() -> None:
         os.environ.setdefault(name, value)
 
 
+def adapt_mlflow() -> None:
+    """Let MLflow give up on a database after seconds instead of two minutes, and hide its tracebacks.
+
+    It also makes the parent of a database, but does not decode its address: a folder `a%b` would get a sibling `a%25b`.
+    """
+    import logging
+
+    from mlflow.store.db import utils
+
+    utils.MAX_RETRY_COUNT = ATTEMPTS
+    utils._make_parent_dirs_if_sqlite = lambda db_uri: None
+    logging.getLogger(utils.__name__).setLevel(logging.CRITICAL)  # what it logs, it also raises
+
+
 def uri(root: Path) -> str:
     """Return the tracking URI for a checkout at `root`, which may be DVC's temporary copy of the repository."""
     workspace = artifacts.workspace(root)
     stated = os.environ.get("MLFLOW_TRACKING_URI") or local(workspace)
     if stated.startswith(SQLITE) and not Path(stated.removeprefix(SQLITE)).is_absolute():
         # MLflow would take it from the working folder, which is a temporary one for a queued experiment.
-        return f"{SQLITE}{workspace.resolve() / stated.removeprefix(SQLITE)}"
+        return f"{sqlite_address(workspace.resolve())}/{stated.removeprefix(SQLITE)}"
     return stated
 
 
 def local(root: Path) -> str:
     """Return the tracking URI of a checkout's own store."""
-    return f"{SQLITE}{root.resolve() / DATABASE}"
+    return sqlite_address(root.resolve() / DATABASE)
+
+
+def artifacts_address(workspace: Path) -> str:
+    """Return the place of a local store's artifacts: a path, or an address if MLflow would decode the path as one."""
+    place = workspace / ARTIFACTS
+    return place.as_uri() if set("%?#") & set(str(place)) else str(place)
+
+
+def sqlite_address(path: Path) -> str:
+    """Write a path as the address of an SQLite database; SQLAlchemy decodes it, and ends it at a question mark."""
+    return SQLITE + str(path).replace("%", "%25").replace("?", "%3F")
 
 
 def prepare(root: Path) -> tuple[str, str]:
@@ -64,17 +101,19 @@ def prepare(root: Path) -> tuple[str, str]:
 
     tracking_uri = uri(root)
     mlflow.set_tracking_uri(tracking_uri)
+    if not tracking_uri.startswith("http"):
+        adapt_mlflow()
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "Default"
     if not tracking_uri.startswith(SQLITE):
         return tracking_uri, _experiment(tracking_uri, name, None)
 
     workspace = artifacts.workspace(root).resolve()
-    location = workspace / ARTIFACTS
+    location = artifacts_address(workspace)
     lock = workspace / ".imagetrail" / "store.lock"
     lock.parent.mkdir(exist_ok=True)
     with FileLock(lock):
         if tracking_uri == local(workspace):
-            _create_database(workspace / DATABASE, str(location))  # before a client, which has another location
+            _create_database(workspace / DATABASE, location)  # before a client, which has another location
         return tracking_uri, _experiment(tracking_uri, name, location)
 
 
@@ -85,9 +124,10 @@ def _create_database(database: Path, location: str) -> None:
     another name, and one that such a kill left is set aside if it holds no runs.
     """
     if database.is_file():
+        follow(database)
         try:
             # By another spelling of its path: MLflow keeps a connection for each address, which would outlive the file.
-            create_tables(f"{SQLITE}{database.parent}/./{database.name}", location)
+            create_tables(f"{sqlite_address(database.parent)}/./{database.name}", location)
             return
         except Exception:
             if _has_runs(database):
@@ -96,7 +136,26 @@ def _create_database(database: Path, location: str) -> None:
             database.replace(aside)
             warn(f"{database} was half made and holds no runs: a new one is created, and the old one is {aside}.")
     with artifacts.writing(database) as temporary:
-        create_tables(f"{SQLITE}{temporary}", location)
+        create_tables(sqlite_address(temporary), location)
+
+
+def follow(database: Path) -> None:
+    """Point the default store to the artifacts beside it, after its folder was renamed, moved or copied.
+
+    MLflow keeps the absolute path of every artifact: those of earlier runs would be lost, and new ones would go to the
+    old place.
+    """
+    now = artifacts_address(database.parent)
+    with closing(sqlite3.connect(database)) as connection, connection, suppress(sqlite3.DatabaseError):
+        (first,) = connection.execute("SELECT artifact_location FROM experiments WHERE experiment_id = 0").fetchone()
+        before, found, _ = str(first).rpartition(f"/{ARTIFACTS}/")
+        before += found.rstrip("/")
+        if before == now or not before.startswith(("/", "file:///")):
+            return
+        for table, column in PLACES:
+            moved = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?"  # noqa: S608
+            connection.execute(moved, (now, len(before) + 1, len(before) + 1, f"{before}/"))
+        warn(f"{database} was made beside {before}; its runs now have their artifacts in {now}.")
 
 
 def _has_runs(database: Path) -> bool:
@@ -117,7 +176,7 @@ def create_tables(database: str, location: str) -> None:
     SqlAlchemyStore(database, location)
 
 
-def _experiment(tracking_uri: str, name: str, location: Path | None) -> str:
+def _experiment(tracking_uri: str, name: str, location: str | None) -> str:
     import mlflow
 
     if experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID"):
@@ -130,5 +189,5 @@ def _experiment(tracking_uri: str, name: str, location: Path | None) -> str:
                 "set MLFLOW_TRACKING_URI=http://127.0.0.1:5000, or set MLFLOW_EXPERIMENT_NAME to a new name."
             )
         return str(found.experiment_id)
-    folder = None if location is None else str(location / re.sub(r"[^\w.-]", "_", name))
+    folder = None if location is None else f"{location}/{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)}"
     return str(client.create_experiment(name, artifact_location=folder))
