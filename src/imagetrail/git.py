@@ -25,7 +25,8 @@ class GitState:
     untracked: list[Path]
     """Paths of untracked files, from the root."""
     changed: Mapping[str, str | None]
-    """For each file that differs from the commit, by path: its sha256, or the target of a link; None if deleted."""
+    """For each file that differs from the commit, by path: its sha256, the target of a link, or the commit of an
+    untracked repository; None if deleted."""
 
     @property
     def dirty(self) -> bool:
@@ -62,6 +63,8 @@ def _fingerprint(path: Path) -> str | None:
     try:
         if path.is_symlink():
             return f"link to {path.readlink()}"
+        if path.is_dir():  # git lists a repository inside this one as one name
+            return f"repository at {(answer(path, 'rev-parse', '--verify', 'HEAD') or 'no commit').strip()}"
         return artifacts.file_sha256(path) if path.is_file() else None
     except OSError as error:
         return f"unreadable: {error.strerror}"

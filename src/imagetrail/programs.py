@@ -9,7 +9,12 @@ from imagetrail.errors import ImagetrailError
 
 
 def run(
-    root: Path, module: str, *arguments: str, python: str = sys.executable, environment: Mapping[str, str] | None = None
+    root: Path,
+    module: str,
+    *arguments: str,
+    python: str = sys.executable,
+    environment: Mapping[str, str] | None = None,
+    quiet: bool = False,
 ) -> None:
     """Run `python -m MODULE ARGUMENTS`; its output passes through.
 
@@ -19,11 +24,13 @@ def run(
         arguments: of the program.
         python: the interpreter.
         environment: variables of the process; None inherits ours.
+        quiet: whether to hide its stdout. DVC's own --quiet would also hide its errors.
 
     Raises:
         ImagetrailError: it ended with a code other than 0.
     """
-    process = subprocess.Popen([python, "-m", module, *arguments], cwd=root, env=environment)
+    output = subprocess.DEVNULL if quiet else None
+    process = subprocess.Popen([python, "-m", module, *arguments], cwd=root, env=environment, stdout=output)
     try:
         code = process.wait()
     except KeyboardInterrupt:

@@ -84,7 +84,7 @@ def _in_place(root: Path, changes: Sequence[str]) -> Iterator[None]:
             else:
                 (root / name).unlink(missing_ok=True)
         if len(new) < len(artifacts.OUTPUTS):
-            programs.run(root, "dvc", "checkout", "--quiet", "--allow-missing")
+            programs.run(root, "dvc", "checkout", "--allow-missing", quiet=True)
         for folder in new:
             shutil.rmtree(root / folder, ignore_errors=True)
 

@@ -19,6 +19,9 @@ from imagetrail.tracking.contents import text
 from imagetrail.tracking.record import Record
 from imagetrail.tracking.tags import COMMIT, PARAMS_SHA256
 
+WITHOUT_GIT = "[core]\n    no_scm = true\n"
+"""Settings of DVC in the worktree: it takes the worktree of a submodule for a folder outside the repository."""
+
 
 def make(root: Path, record: Record, worktree: Path) -> Path:
     """Check out the inputs of a run, and verify them against the logged values.
@@ -42,6 +45,7 @@ def make(root: Path, record: Record, worktree: Path) -> Path:
     _bring_untracked(root, record, folder)
     _check_files(record, folder)
     _write_params(root, record, folder)
+    (folder / ".dvc/config.local").write_text(WITHOUT_GIT, encoding="utf-8")
     return folder
 
 
@@ -89,9 +93,11 @@ def _bring_untracked(root: Path, record: Record, folder: Path) -> None:
         shutil.copytree(kept, folder, dirs_exist_ok=True)
     left_out = record.files / "git/left_out.txt"
     for name in os.fsdecode(left_out.read_bytes()).splitlines() if left_out.is_file() else ():
-        if (root / name).is_file() or (root / name).is_symlink():
+        if (root / name).is_symlink() or (root / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, folder / name, follow_symlinks=False)
+        elif (root / name).is_dir():  # a repository inside this one
+            shutil.copytree(root / name, folder / name, symlinks=True)
 
 
 def _check_files(record: Record, folder: Path) -> None:

@@ -8,8 +8,8 @@ from imagetrail.errors import ReproductionError
 from imagetrail.tracking.record import Record
 from imagetrail.tracking.tags import EVALUATION, FOLD, MODEL_SHA256, SWEEP, TRIAL
 
-REPRO = ("repro", "--quiet", "--force", "--no-commit")
-"""Run every stage without reading or filling a cache; show the stages' output but not DVC's hints."""
+REPRO = ("repro", "--force", "--no-commit")
+"""Run every stage without reading or filling a cache."""
 
 
 def check(record: Record) -> None:
@@ -51,7 +51,14 @@ def _is_sweep(record: Record) -> bool:
 
 
 def _run(checkout: Path, python: Path, module: str, *arguments: str) -> None:
-    programs.run(checkout, module, *arguments, python=str(python), environment=_environment(checkout, python))
+    programs.run(
+        checkout,
+        module,
+        *arguments,
+        python=str(python),
+        environment=_environment(checkout, python),
+        quiet=module == "dvc",
+    )
 
 
 def _environment(checkout: Path, python: Path) -> dict[str, str]:
