@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from support import PATIENCE, REPOSITORY, git, need
 
 from imagetrail.files import artifacts
+from imagetrail.tracking import store
 
 BIN = Path(sys.executable).parent
 SMALL = ("-S", "train.epochs=1", "-S", "model.widths=[8, 16]")
@@ -75,7 +76,8 @@ def ran(output: str) -> list[str]:
 def mlflow_runs(folder: Path) -> list:
     import mlflow
 
-    client = mlflow.MlflowClient(f"sqlite:///{folder.resolve()}/mlflow.db")
+    store.adapt_mlflow()
+    client = mlflow.MlflowClient(store.local(folder))
     return client.search_runs(["0"], order_by=["attributes.start_time ASC"])
 
 

@@ -62,3 +62,12 @@ def test_an_unreadable_file_does_not_stop_a_training(checkout: Path, monkeypatch
     state = read_state(checkout)
     assert state is not None
     assert state.changed == {"secret.bin": "unreadable: Permission denied"}
+
+
+def test_a_repository_inside_is_known_by_its_commit(checkout: Path) -> None:
+    """git lists it as one name, and not its files."""
+    git(checkout, "init", "--quiet", "inner")
+    assert read_state(checkout).changed == {"inner/": "repository at no commit"}
+    git(checkout / "inner", "-c", "user.name=a", "-c", "user.email=a@test", "commit", "--allow-empty", "-qm", "first")
+    commit = git(checkout / "inner", "rev-parse", "HEAD").strip()
+    assert read_state(checkout).changed == {"inner/": f"repository at {commit}"}

@@ -3,6 +3,7 @@
 models/model.safetensors holds the weights, models/model.json the rest.
 """
 
+import errno
 import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -131,9 +132,11 @@ class ProbabilityModel(nn.Module):
 def save(classifier: Classifier, folder: Path) -> None:
     """Write the two files into `folder`, which replaces an earlier one as a whole."""
     with artifacts.writing_folder(folder) as temporary:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}, temporary / WEIGHTS_FILE
-        )
+        weights = {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}
+        try:
+            save_file(weights, temporary / WEIGHTS_FILE)
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(errno.EIO, str(error), str(temporary / WEIGHTS_FILE)) from None
         (temporary / WEIGHTS_FILE).chmod(0o644)
         classifier.card = replace(classifier.card, sha256=artifacts.file_sha256(temporary / WEIGHTS_FILE))
         artifacts.write_json(temporary / CARD_FILE, asdict(classifier.card))

@@ -56,6 +56,7 @@ class Entry:
         """Take an entry that exists; `create` makes one."""
         self.folder = folder
         self.abandoned = False  # whether the process that filled it is gone
+        self._path = folder / "calls.jsonl"
         self._lock = FileLock(folder / "lock")
 
     @classmethod
@@ -79,6 +80,7 @@ class Entry:
         files = []
         for position, path in enumerate(call.files):
             target = self.folder / f"{number:06d}-{position}" / path.name
+            shutil.rmtree(target.parent, ignore_errors=True)  # of a call that could not be saved
             target.parent.mkdir()
             if path.is_dir():
                 shutil.copytree(path, target)
@@ -86,8 +88,9 @@ class Entry:
                 shutil.copy(path, target)
             files.append(target.relative_to(self.folder).as_posix())
         line = json.dumps({"call": call.model_dump(), "files": files}) + "\n"
-        with (self.folder / "calls.jsonl").open("ab") as file:
-            end = file.tell()
+        with self._path.open("ab") as file:
+            end = self._path.read_bytes().rfind(b"\n") + 1  # a killed process may have left half a line
+            file.truncate(end)
             try:
                 file.write(line.encode())
                 file.flush()
@@ -140,10 +143,8 @@ class Entry:
         return str(opened.info.run_id)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        path = self.folder / "calls.jsonl"
-        if path.is_file():
-            with path.open(encoding="utf-8") as file:
-                # A process killed while it wrote leaves a last line without its end.
+        if self._path.is_file():
+            with self._path.open(encoding="utf-8") as file:
                 yield from (json.loads(line) for line in file if line.endswith("\n"))
 
     def _calls(self) -> "Iterator[Call]":

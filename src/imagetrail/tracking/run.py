@@ -14,7 +14,7 @@ import psutil
 
 from imagetrail.addresses import reason, shown
 from imagetrail.console import warn
-from imagetrail.errors import Stopped
+from imagetrail.errors import ArtifactError, Stopped
 from imagetrail.tracking import outbox, store
 from imagetrail.tracking.calls import Call, End, LogFiles, LogMetrics, SetTags
 from imagetrail.tracking.tags import CACHED, MODEL_SHA256, PROCESS
@@ -123,8 +123,8 @@ class Run:
                 )  # fmt: skip
                 self._entry = outbox.Entry.create(self.root, header)
             self._entry.add(call)
-        except OSError as error:
-            warn(f"the {call.kind} of the run are lost: {outbox.OUTBOX} cannot be written ({error.strerror}).")
+        except (OSError, ArtifactError) as error:
+            warn(f"the {call.kind} of the run are lost: {outbox.OUTBOX} cannot be written ({reason(error)}).")
 
     def _send(self) -> None:
         """Try to send the saved calls; if that works, later calls are made at once."""

@@ -9,6 +9,7 @@ import re
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 from imagetrail.console import warn
 from imagetrail.errors import ArtifactError
@@ -66,10 +67,12 @@ def uri(root: Path) -> str:
     """Return the tracking URI for a checkout at `root`, which may be DVC's temporary copy of the repository."""
     workspace = artifacts.workspace(root)
     stated = os.environ.get("MLFLOW_TRACKING_URI") or local(workspace)
-    if stated.startswith(SQLITE) and not Path(stated.removeprefix(SQLITE)).is_absolute():
-        # MLflow would take it from the working folder, which is a temporary one for a queued experiment.
-        return f"{sqlite_address(workspace.resolve())}/{stated.removeprefix(SQLITE)}"
-    return stated
+    if not stated.startswith(SQLITE):
+        return stated
+    # MLflow would take a relative path from the working folder, which is a temporary one for a queued experiment; and
+    # `mlflow run` states the path of the default store with more characters encoded than needed.
+    path, mark, options = stated.removeprefix(SQLITE).partition("?")
+    return sqlite_address(workspace.resolve() / unquote(path)) + mark + options
 
 
 def local(root: Path) -> str:
