@@ -6,7 +6,7 @@ Run from the repository root: python -m stages.evaluate
 from pathlib import Path
 
 from imagetrail.errors import guard
-from imagetrail.evaluate import gate, inference, metrics, pictures
+from imagetrail.evaluate import answers, gate, inference, metrics, pictures
 from imagetrail.files import arrays, artifacts
 from imagetrail.model import classifier
 from imagetrail.params.load import load_params
@@ -22,11 +22,11 @@ def main(root: Path = Path()) -> None:
     names = artifacts.image_names(root, test.rows.tolist())
     predictions = inference.predict(classifier.load(root / artifacts.MODELS), test, params.evaluate)
     figures = metrics.measure(predictions, params.evaluate.calibration_bins)
-    answers = root / artifacts.PLOTS / "predictions.csv"
-    inference.write_predictions(answers, predictions, names)
-    pictures.draw(answers.parent, predictions, test, params.evaluate.mistakes)
+    plots = root / artifacts.PLOTS
+    answers.write(plots, predictions, names)
+    pictures.draw(plots, predictions, test, params.evaluate.mistakes)
     artifacts.write_json(root / artifacts.METRICS / "test.json", figures)
-    reasons = gate.check(figures, params.evaluate.gate, answers, lambda: baseline(root, params.evaluate))
+    reasons = gate.check(figures, params.evaluate.gate, plots / answers.EXACT, lambda: baseline(root, params.evaluate))
     log_evaluation(root, params, test, reasons)
     gate.enforce(reasons)
 

@@ -1,8 +1,6 @@
 """Figures against values worked out by hand, and independence of the batch."""
 
-import csv
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +14,6 @@ from support import REPOSITORY
 from imagetrail.errors import ArtifactError
 from imagetrail.evaluate import inference
 from imagetrail.evaluate.metrics import calibration_error, macro_f1, measure, per_class
-from imagetrail.files import artifacts
-from imagetrail.files.artifacts import TensorRow
 from imagetrail.model.classifier import Classifier
 from imagetrail.params.load import load_params
 
@@ -92,17 +88,3 @@ def test_answers_that_are_not_numbers_are_an_error() -> None:
     subset = make_subset(images, [0] * 4, list(range(4)), CARD.classes)
     with pytest.raises(ArtifactError, match="the model's answers are not numbers"):
         inference.predict(model, subset, load_params(REPOSITORY).evaluate)
-
-
-def test_predictions_contain_image_names(tmp_path: Path) -> None:
-    rows = [TensorRow(f"{n}.png", "a", "", "", "0") for n in range(10)]
-    artifacts.write_rows(tmp_path / "data/tensors/rows.csv", TensorRow._fields, rows)
-    names = artifacts.image_names(tmp_path, PREDICTIONS.rows.tolist())
-    inference.write_predictions(tmp_path / "p.csv", PREDICTIONS, names)
-    with (tmp_path / "p.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert [line["image"] for line in lines] == ["2.png", "5.png", "7.png", "9.png"]
-    assert lines[1] == {
-        "image": "5.png", "label": "a", "predicted": "b", "confidence": "0.800000",
-        "p(a)": "0.200000", "p(b)": "0.800000", "p(c)": "0.000000",
-    }  # fmt: skip

@@ -1,17 +1,15 @@
 """Comparison against figures worked out by hand, and the gate as a table."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from imagetrail.errors import ArtifactError, DataError
-from imagetrail.evaluate import gate, paired
-from imagetrail.evaluate.paired import LEVEL, Answers, compare, mcnemar, paired_difference
-from imagetrail.files import artifacts
+from imagetrail.errors import DataError
+from imagetrail.evaluate import gate
+from imagetrail.evaluate.answers import Answers
+from imagetrail.evaluate.paired import LEVEL, _accuracy, compare, mcnemar, paired_difference
 from imagetrail.params.evaluate import Gate
 
 
@@ -89,7 +87,7 @@ def test_intervals_have_the_stated_coverage() -> None:
     assert 0.94 <= held / 2000 <= 0.965
     held = 0
     for _ in range(2000):
-        found = paired._accuracy(answers("".join(random.choice(["1", "0"], p=[0.8, 0.2], size=200))))
+        found = _accuracy(answers("".join(random.choice(["1", "0"], p=[0.8, 0.2], size=200))))
         held += found.low <= 0.8 <= found.high
     assert 0.94 <= held / 2000 <= 0.965
 
@@ -108,19 +106,6 @@ def test_only_common_images_are_compared() -> None:
     other = Answers(first.images, ["a", "c"], first.labels, first.predicted, first.confidence, first.truth)
     with pytest.raises(DataError, match="the first model knows the classes a, b and the second a, c"):
         compare(first, other)
-
-
-def test_tables_are_sorted_and_damaged_ones_reported(tmp_path: Path) -> None:
-    header = ["image", "label", "predicted", "confidence", "p(cat)", "p(a, b)"]
-    rows = [["2.png", "cat", "cat", "0.8", "0.8", "0.2"], ["1.png", "a, b", "cat", "0.6", "0.6", "0.4"]]
-    artifacts.write_rows(tmp_path / "predictions.csv", header, rows)
-    found = paired.read(tmp_path / "predictions.csv")
-    assert (found.images, found.classes) == (["1.png", "2.png"], ["cat", "a, b"])
-    assert found.labels.tolist() == [1, 0]
-    assert found.truth.tolist() == [0.4, 0.8]
-    (tmp_path / "predictions.csv").write_text("image,label\n1.png,cat\n")
-    with pytest.raises(ArtifactError, match="cannot be read"):
-        paired.read(tmp_path / "predictions.csv")
 
 
 METRICS = {

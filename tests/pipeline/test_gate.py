@@ -92,7 +92,7 @@ def test_an_unknown_baseline_fails_the_stage(history: Path) -> None:
     with pytest.raises(GateError, match=r"the run 'f+' has no evaluation/predictions\.csv"):
         evaluate.main(history)
     last = mlflow_runs(history)[-1]
-    assert "has no evaluation/predictions.csv" in last.data.tags["imagetrail.gate"]
+    assert "has no evaluation/predictions.parquet" in last.data.tags["imagetrail.gate"]
     assert "test/accuracy" in last.data.metrics, "the figures are logged all the same"
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from support import REPOSITORY, need, set_params
 
-from imagetrail.evaluate import paired
+from imagetrail.evaluate import answers
 from imagetrail.files import artifacts
 from imagetrail.params import recipes
 from stages import download, evaluate, preprocess, split, train
@@ -145,10 +145,10 @@ def test_recipes_run(
     for stage in (download, preprocess, split, train, evaluate):
         stage.main(root)
     metrics = json.loads((root / "metrics/test.json").read_text())
-    answers = paired.read(root / "plots/predictions.csv")
-    assert len(answers.images) == metrics["n"] == len(np.load(root / "data/split/test.npy")) > 0
-    assert answers.correct.mean() == metrics["accuracy"]
-    assert metrics["loss"] == pytest.approx(-np.log(np.maximum(answers.truth, 1e-7)).mean(), abs=1e-3)
+    found = answers.read(root / "plots/predictions.parquet")
+    assert len(found.images) == metrics["n"] == len(np.load(root / "data/split/test.npy")) > 0
+    assert found.correct.mean() == metrics["accuracy"]
+    assert metrics["loss"] == pytest.approx(-np.log(np.maximum(found.truth, 1e-7)).mean(), abs=1e-3)
     (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
     logged = run.data.metrics
     assert run.info.run_name.startswith(name) or "model__name" in changes

@@ -295,8 +295,9 @@ def test_predict_answers_as_evaluate_did(first_repro: tuple[Path, str]) -> None:
     answers = json.loads(run(clone, "imagetrail", "predict", "--json", *files).stdout)
     for answer, row in zip(answers, expected, strict=True):
         assert answer["label"] == row["predicted"]
-        for name, probability in answer["probabilities"].items():
-            assert probability == pytest.approx(float(row[f"p({name})"]), abs=1.5e-6)
+        for name in ("predicted", "second", "third"):
+            written = float(row["confidence" if name == "predicted" else f"{name}_confidence"])
+            assert answer["probabilities"][row[name]] == pytest.approx(written, abs=1.5e-6)
     (logged,) = mlflow_runs(clone)
     from_run = json.loads(
         run(clone, "imagetrail", "predict", "--json", "--run", logged.info.run_id, *files[:20]).stdout

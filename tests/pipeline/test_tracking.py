@@ -94,7 +94,8 @@ def test_one_run_holds_everything(trained: Path) -> None:
     assert paths >= {
         "params.yaml", "model_summary.txt", "training/history.csv", "training/train.json", "evaluation/test.json",
         "evaluation/confusion_matrix.png", "evaluation/learning_curves.png", "evaluation/mistakes.png",
-        "evaluation/samples.png", "evaluation/predictions.csv", "environment/requirements.txt",
+        "evaluation/samples.png", "evaluation/predictions.csv", "evaluation/predictions.parquet",
+        "environment/requirements.txt",
         "data/data.png", "data/dataset.json", "data/findings.csv", "data/rejected.csv",
     }  # fmt: skip
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from imagetrail.evaluate import paired
-from imagetrail.evaluate.paired import FIGURES, LEVEL, Answers, Comparison, Interval
+from imagetrail.evaluate.answers import Answers
+from imagetrail.evaluate.paired import FIGURES, LEVEL, Comparison, Interval
 
 INTERVALS = (
     f"Intervals of {LEVEL:.0%}: Wilson's for an accuracy, Tango's for the difference of two (it agrees with McNemar's "

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from imagetrail.errors import GateError, ImagetrailError
-from imagetrail.evaluate import paired
-from imagetrail.evaluate.paired import Answers, Comparison
+from imagetrail.evaluate import answers, paired
+from imagetrail.evaluate.answers import Answers
+from imagetrail.evaluate.paired import Comparison
 from imagetrail.params.evaluate import Gate
 
 
@@ -18,7 +19,7 @@ def check(
     Args:
         metrics: metrics/test.json.
         gate: evaluate.gate of params.yaml; None sets no limits.
-        predictions: the model's plots/predictions.csv.
+        predictions: the model's plots/predictions.parquet.
         baseline: returns the predictions of the run that gate.baseline names, or None if there is none yet. The gate
             fails if it raises an ImagetrailError.
 
@@ -29,7 +30,7 @@ def check(
         return None
     try:
         other = baseline()
-        return problems(metrics, gate, None if other is None else paired.compare(other, paired.read(predictions)))
+        return problems(metrics, gate, None if other is None else paired.compare(other, answers.read(predictions)))
     except ImagetrailError as error:
         return [str(error).rstrip(".")]
 

@@ -1,23 +1,19 @@
 """Predict the test rows, which influenced no choice."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from imagetrail.errors import ArtifactError
-from imagetrail.files import artifacts
 from imagetrail.files.arrays import Indices, Pixels, Subset
 from imagetrail.model import devices
 from imagetrail.model.classifier import Classifier
 from imagetrail.params.evaluate import Evaluate
 
 Probabilities = npt.NDArray[np.float64]
-DIGITS = 6
-"""Decimals of a written probability: float32 sums differ in the seventh with the batch that an image is in."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +68,3 @@ def predict_batches(classifier: Classifier, batches: Iterable[Pixels], device: t
     if not np.isfinite(probabilities).all():
         raise ArtifactError("the model's answers are not numbers; its training diverged, so lower the learning rate.")
     return probabilities
-
-
-def write_predictions(path: Path, predictions: Predictions, names: Mapping[int, str]) -> None:
-    """Write plots/predictions.csv: a line for each test row, with the name of its image and all probabilities."""
-    header = ["image", "label", "predicted", "confidence", *(f"p({name})" for name in predictions.classes)]
-    classes, rows = predictions.classes, predictions.rows.tolist()
-    columns = zip(rows, predictions.labels, predictions.predicted, predictions.probabilities, strict=True)
-    lines = (
-        [names[row], classes[label], classes[guess], *(f"{p:.{DIGITS}f}" for p in (answer[guess], *answer))]
-        for row, label, guess, answer in columns
-    )
-    artifacts.write_rows(path, header, lines)

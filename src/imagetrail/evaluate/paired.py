@@ -1,10 +1,8 @@
 """Compare two models on the same images: the differences, and whether they are significant."""
 
-import csv
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -12,36 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from imagetrail.errors import DataError
+from imagetrail.evaluate.answers import Answers
 from imagetrail.evaluate.metrics import macro_f1
-from imagetrail.files import artifacts
-from imagetrail.files.arrays import Indices
 
 RESAMPLES = 2000
 LEVEL = 0.95
 """Confidence level of the intervals; tests use one minus this as their significance level."""
 FIGURES = ("accuracy", "loss", "macro_f1")
-
-
-@dataclass(frozen=True)
-class Answers:
-    """plots/predictions.csv, sorted by image."""
-
-    images: list[str]
-    classes: list[str]
-    labels: Indices
-    """int64 [n], true class indices."""
-    predicted: Indices
-    """int64 [n]."""
-    confidence: npt.NDArray[np.float64]
-    """float64 [n], of the predicted class."""
-    truth: npt.NDArray[np.float64]
-    """float64 [n], the probability of the true class."""
-
-    @property
-    def correct(self) -> npt.NDArray[np.bool_]:
-        """Bool [n]."""
-        right: npt.NDArray[np.bool_] = self.predicted == self.labels
-        return right
 
 
 class Interval(NamedTuple):
@@ -96,27 +71,6 @@ class Comparison:
             return f"the difference in accuracy is not significant (McNemar's test, p = {self.p_value:.2g})"
         word = "less" if self.is_worse else "more"
         return f"the second is significantly {word} accurate (McNemar's test, p = {self.p_value:.2g})"
-
-
-def read(path: Path) -> Answers:
-    """Read predictions.csv.
-
-    Raises:
-        ArtifactError: the file is missing or is not a predictions.csv.
-    """
-    with artifacts.reading(path, "evaluate"), path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
-        classes = [name[2:-1] for name in lines[0] if name.startswith("p(")]
-        codes = {name: code for code, name in enumerate(classes)}
-        lines.sort(key=lambda line: line["image"])
-        return Answers(
-            images=[line["image"] for line in lines],
-            classes=classes,
-            labels=np.array([codes[line["label"]] for line in lines], np.int64),
-            predicted=np.array([codes[line["predicted"]] for line in lines], np.int64),
-            confidence=np.array([float(line["confidence"]) for line in lines]),
-            truth=np.array([float(line[f"p({line['label']})"]) for line in lines]),
-        )
 
 
 def compare(first: Answers, second: Answers) -> Comparison:

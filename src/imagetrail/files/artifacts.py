@@ -228,7 +228,7 @@ def reading(path: Path, made_by: str) -> Iterator[Path]:
         yield path
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing; `dvc repro {made_by}` makes it.") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, LookupError, TypeError, OSError) as error:
         raise ArtifactError(
             f"{path} cannot be read ({error}); `dvc repro --force {made_by}` writes it again."
         ) from error

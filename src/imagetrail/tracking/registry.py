@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from imagetrail.addresses import reason
 from imagetrail.compare.runs import LoggedRun
 from imagetrail.errors import ArtifactError, ImagetrailError
-from imagetrail.evaluate import paired
-from imagetrail.evaluate.paired import Answers
+from imagetrail.evaluate import answers as answer_files
+from imagetrail.evaluate.answers import Answers
 from imagetrail.params.evaluate import Evaluate
 from imagetrail.tracking import store
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 """Alias of the registered model that passed the gate last."""
-PREDICTIONS = "evaluation/predictions.csv"
+PREDICTIONS = "evaluation/predictions.parquet"
 
 
 def baseline(root: Path, options: Evaluate) -> Answers | None:
@@ -60,7 +60,7 @@ def answers(root: Path, run_id: str) -> Answers:
         ArtifactError: the store has no such run, or it holds no answers.
     """
     with asked(root, f"the run {run_id!r} has no {PREDICTIONS}") as client, tempfile.TemporaryDirectory() as folder:
-        return paired.read(Path(client.download_artifacts(run_id, PREDICTIONS, folder)))
+        return answer_files.read(Path(client.download_artifacts(run_id, PREDICTIONS, folder)))
 
 
 def find(root: Path, reference: str) -> "mlflow.entities.Run":
