@@ -48,6 +48,10 @@ ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 """First column, first row, and steps across and down of the passes of an interlaced PNG."""
 MOST_SCANS = 500
 """Scans of a progressive JPEG; each is decoded over the whole image, and encoders write about ten."""
+LARGE = 2**24
+"""Pixels of an image that takes hundreds of megabytes to decode."""
+STRIP = 2**20
+"""Pixels that are converted at a time."""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -95,10 +99,11 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
     if (plain := _plain_jpeg(data, markers)) is not None:
         size, mode = plain
         check_size(size, expected)
-        part, _ = _turbo(data, size, mode, _scale(size, form))
-        if part is not None:
-            return Decoded(resize(part, form), size, "JPEG", 1)
-    with opened(data) as image:
+        with _in_turn(size):
+            part, _ = _turbo(data, size, mode, _scale(size, form))
+            if part is not None:
+                return Decoded(resize(part, form), size, "JPEG", 1)
+    with opened(data) as image, _in_turn(image.size):
         frame = image.tile[0].extents if image.format == "GIF" and image.tile else None
         orientation = _orientation(image)
         size = _upright(image.size, orientation)
@@ -122,6 +127,19 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
         if image.format == "MPO":  # a JPEG followed by a second one, as phones write them
             return Decoded(pixels, size, "JPEG", 1)
         return Decoded(pixels, size, image.format or "", getattr(image, "n_frames", 1), complaint)
+
+
+@contextmanager
+def _in_turn(size: tuple[int, int]) -> Iterator[None]:
+    """Let one process of this machine at a time decode a large image, so that memory bounds no number of workers."""
+    if size[0] * size[1] <= LARGE:
+        yield
+        return
+    import fcntl  # not on Windows, where loky's workers decode large images side by side
+
+    with Path(__file__).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def check_size(size: tuple[int, int], expected: tuple[int, int] | None) -> None:
@@ -155,6 +173,22 @@ def _jpeg_markers(data: bytes) -> list[int]:
             return markers
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return []
+
+
+def _unsupported_jpeg(data: bytes) -> str | None:
+    """Explain why a JPEG is none that libjpeg decodes, by its frame's header; None if that is not the reason."""
+    position = 2
+    while data.startswith(bytes([0xFF, SOI])) and position + 5 <= len(data) and data[position] == 0xFF:
+        marker, bits = data[position + 1], data[position + 4]
+        if marker in FRAMES and marker not in NOT_FRAMES:
+            kind = "" if marker in DCT_FRAMES else f" of the kind SOF{marker - FRAMES.start}"
+            return (
+                f"not supported: a JPEG{kind} of {bits} bits a sample; convert it to 8 bits"
+                if bits != 8 or kind
+                else None
+            )
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return None
 
 
 def _is_dct(markers: list[int]) -> bool:
@@ -214,7 +248,7 @@ def _check_rows(image: Image.Image, data: bytes) -> None:
 
     Only a PNG whose last row is black is inflated again to see.
     """
-    if np.asarray(image)[-1].any():
+    if np.asarray(image.crop((0, image.height - 1, *image.size))).any():
         return
     bits = data[PNG_DEPTH] * PNG_SAMPLES[data[PNG_DEPTH + 1]]
     passes = ADAM7 if data[PNG_DEPTH + 4] else ((0, 0, 1, 1),)
@@ -257,13 +291,18 @@ def opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise DataError("more pixels than is safe to open") from None
     except UnidentifiedImageError:
-        raise DataError(f"not an image, or its format is not one of {', '.join(FORMATS)}") from None
+        raise DataError(
+            _unsupported_jpeg(data) or f"not an image, or its format is not one of {', '.join(FORMATS)}"
+        ) from None
+    except MemoryError:
+        raise DataError("too large for the memory that is free") from None
     except (
         OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError, struct.error,
         zlib.error,
     ) as error:  # fmt: skip
         # Pillow's decoders raise all of these on damaged files.
-        raise DataError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{'not supported' if 'unsupported' in text.lower() else 'damaged'}: {text}") from None
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
@@ -288,7 +327,10 @@ def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 def resize(image: Image.Image, form: Form) -> Pixels:
     """Convert to grey or RGB, then resize with Pillow's antialiased bilinear filter to uint8 [C,H,W]."""
-    converted = _grey(_colour(image)) if form.channels == 1 else _colour(image).convert("RGB")
+    converted = _colour(image)
+    wanted = "L" if form.channels == 1 else "RGB"
+    if converted.mode != wanted:  # convert() copies even if it need not
+        converted = converted.convert("L", REC_709) if wanted == "L" else converted.convert("RGB")
     height, width = form.size
     box = None if form.short_side is None else _centre(converted.size, form)
     if converted.size != (width, height) or box is not None:
@@ -308,7 +350,22 @@ def _centre(size: tuple[int, int], form: Form) -> tuple[float, float, float, flo
 
 
 def _colour(image: Image.Image) -> Image.Image:
-    """Convert any mode to L or RGB."""
+    """Convert any mode to L or RGB, in strips: a few kilobytes of PNG may hold a gigabyte in between."""
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image
+    width, height = image.size
+    step = max(1, STRIP // max(1, width))
+    strips = (
+        (top, _plain_colour(image.crop((0, top, width, min(top + step, height))))) for top in range(0, height, step)
+    )
+    whole: Image.Image | None = None
+    for top, strip in strips:
+        whole = whole or Image.new(strip.mode, image.size)
+        whole.paste(strip, (0, top))
+    return whole or image
+
+
+def _plain_colour(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # 16 bits and more: convert() would clip them to white
         values = np.asarray(image)
         opaque = values != image.info.get("transparency", -1)
@@ -317,18 +374,12 @@ def _colour(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         background = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
         return Image.alpha_composite(background, rgba).convert("RGB")
-    if image.mode in ("L", "RGB"):
-        return image
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _to_bytes(values: npt.NDArray[np.generic]) -> Pixels:
     """Scale 16-bit grey, 0 to 65535, to 0 to 255."""
     return (np.clip(values.astype(np.float64), 0, 65535) / 257).round().astype(np.uint8)
-
-
-def _grey(image: Image.Image) -> Image.Image:
-    return image if image.mode == "L" else image.convert("L", REC_709)
 
 
 def read(path: Path) -> bytes:
