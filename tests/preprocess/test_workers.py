@@ -11,8 +11,9 @@ from PIL import Image
 from support import set_params
 
 from imagetrail.errors import DataError, ParamsError
+from imagetrail.files import artifacts
 from imagetrail.params.load import load_params
-from imagetrail.preprocess import workers
+from imagetrail.preprocess import readers, workers
 from stages import download, preprocess
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workers")]
@@ -37,6 +38,37 @@ def make_photos(root: Path, count: int, side: int) -> None:
     download.main(root)
 
 
+class Deadly:
+    """A payload that ends the process that unpickles it, as a decoder's segmentation fault does."""
+
+    def __reduce__(self) -> tuple:
+        return os._exit, (1,)
+
+
+@pytest.mark.parametrize("place", [0, 100, 249])
+def test_a_file_that_kills_its_worker_is_named_and_the_others_kept(
+    root: Path, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_photos(root, 250, 16)
+    preprocess.main(root)
+    images, rows = (np.load(root / "data/tensors/images.npy"), list(artifacts.read_tensor_rows(root)))
+    open_reader = readers.open_reader
+
+    def deadly(*arguments: object) -> readers.Reader:
+        read = open_reader(*arguments)
+        return lambda lines: (
+            (row, Deadly() if number == place else payload) for number, (row, payload) in enumerate(read(lines))
+        )
+
+    monkeypatch.setattr(readers, "open_reader", deadly)
+    set_params(root, preprocess__max_rejected=1, machine__jobs=2)
+    preprocess.main(root)
+    (rejected,) = (root / "data/tensors/rejected.csv").read_text().splitlines()[1:]
+    assert rejected.startswith(f'{rows[place].image},{place + 2},"decoding it kills the process')
+    assert np.array_equal(np.load(root / "data/tensors/images.npy"), np.delete(images, place, axis=0))
+    assert list(artifacts.read_tensor_rows(root)) == rows[:place] + rows[place + 1 :]
+
+
 def outputs(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (root / "data/tensors").iterdir()}
 
@@ -54,8 +86,8 @@ def test_a_cluster_gives_the_same_bytes_even_if_a_worker_dies(root: Path, cluste
     with Client(cluster.scheduler_address, set_as_default=False) as client:
         victim = next(iter(client.run(os.getpid).values()))
 
-        def spread(function, tasks, machine):
-            results = workers.spread(function, tasks, machine)
+        def spread(function, tasks, machine, rescue):
+            results = workers.spread(function, tasks, machine, rescue)
             yield next(results)
             os.kill(victim, signal.SIGKILL)
             yield from results

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -22,8 +22,8 @@ from imagetrail.params.preprocess import Limits, Preprocess
 from imagetrail.preprocess import health, readers
 from imagetrail.preprocess.decode import Decoded
 from imagetrail.preprocess.health import Facts, Survey
-from imagetrail.preprocess.readers import Payload, Reader
-from imagetrail.preprocess.workers import spread
+from imagetrail.preprocess.readers import Payload, Reader, Unreadable
+from imagetrail.preprocess.workers import Alone, spread
 
 IMAGES_PER_TASK = 64
 """Images in a worker's task: enough to hide the cost of the hand-over, few enough for memory."""
@@ -229,8 +229,13 @@ def _write(
     return rejected, counts, survey
 
 
+Task = list[tuple[LabelRow, Payload]]
+"""The images that a worker decodes at a time."""
+DEADLY = Unreadable("decoding it kills the process; the file is damaged, or made to do harm")
+
+
 class Chunk(NamedTuple):
-    """A worker's result for one image."""
+    """A worker's result for one task."""
 
     pixels: Pixels
     """uint8 [n,C,H,W] of the n rows that can be used."""
@@ -241,15 +246,28 @@ class Chunk(NamedTuple):
 def _decode(rows: Iterable[LabelRow], plan: BuildPlan) -> Iterator[Chunk]:
     """Decode all rows in parallel, and yield them in order."""
     decode = partial(_decode_chunk, form=plan.form, expected=plan.expected)
-    yield from spread(decode, _chunks(plan.reader(rows)), plan.machine)
+    yield from spread(decode, _chunks(plan.reader(rows)), plan.machine, partial(_rescue, decode))
 
 
-def _chunks(rows: Iterator[tuple[LabelRow, Payload]]) -> Iterator[list[tuple[LabelRow, Payload]]]:
+def _rescue(decode: Callable[[Task], Chunk], task: Task) -> Chunk:
+    """Decode a task's images one by one in a process of their own, and reject those that kill it."""
+    alone = Alone()
+    try:
+        results = [alone.run(decode, [image]) for image in task]
+    finally:
+        alone.close()
+    decoded = [chunk or decode([(row, DEADLY)]) for chunk, (row, _) in zip(results, task, strict=True)]
+    return Chunk(
+        np.concatenate([chunk.pixels for chunk in decoded]), [image for chunk in decoded for image in chunk.images]
+    )
+
+
+def _chunks(rows: Iterator[tuple[LabelRow, Payload]]) -> Iterator[Task]:
     while chunk := list(islice(rows, IMAGES_PER_TASK)):
         yield chunk
 
 
-def _decode_chunk(chunk: list[tuple[LabelRow, Payload]], form: Form, expected: tuple[int, int] | None) -> Chunk:
+def _decode_chunk(chunk: Task, form: Form, expected: tuple[int, int] | None) -> Chunk:
     decoded: list[Decoded] = []
     reasons: dict[str, str] = {}
     for row, payload in chunk:

@@ -1,14 +1,19 @@
 """Decode on the cores of this machine, or on a Dask cluster that has the same files under the same paths."""
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
 
+from imagetrail.console import warn
 from imagetrail.errors import DataError
 from imagetrail.params.machine import Machine
 
@@ -17,21 +22,75 @@ if TYPE_CHECKING:
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
+DEATHS = ("TerminatedWorkerError", "KilledWorker")
+"""What loky and Dask raise if a task kills its worker."""
 CLUSTER_TIMEOUT = 15
 """Seconds for a scheduler to answer and for a first worker to be there."""
 
 
-def spread(function: Callable[[Given], Result], tasks: Iterable[Given], machine: Machine) -> Iterator[Result]:
+def spread(
+    function: Callable[[Given], Result], tasks: Iterable[Given], machine: Machine, rescue: Callable[[Given], Result]
+) -> Iterator[Result]:
     """Yield the results of a function in the order of its tasks, computed in parallel; few are held at a time.
 
     If a worker of a cluster dies, another repeats its task.
+
+    Args:
+        function: of a task.
+        tasks: read as workers become free.
+        machine: section `machine` of params.yaml.
+        rescue: computes in this process, with care, the result of a task that may have killed a worker.
 
     Raises:
         DataError: the cluster cannot be reached, has no workers, or its workers have other code or libraries than this
             process, so that their pixels might differ.
     """
+    waiting: deque[Given] = deque()  # handed to the workers, and without a result yet
+
+    def handed() -> Iterator[Given]:
+        for task in remaining:
+            waiting.append(task)
+            yield task
+
     with _backend(machine):
-        yield from Parallel(n_jobs=machine.jobs, return_as="generator")(delayed(function)(task) for task in tasks)
+        remaining, is_done = iter(tasks), False
+        while not is_done:
+            try:
+                parallel = Parallel(n_jobs=machine.jobs, return_as="generator")
+                for result in parallel(delayed(function)(task) for task in handed()):
+                    waiting.popleft()
+                    yield result
+                is_done = True
+            except Exception as error:
+                if type(error).__name__ not in DEATHS:
+                    raise
+                warn("a process that decodes images died; its images are decoded one by one, to find the cause.")
+                while waiting:
+                    yield rescue(waiting.popleft())
+
+
+class Alone:
+    """A process for tasks that may kill it."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._executor: ProcessPoolExecutor | None = None
+
+    def run(self, function: Callable[[Given], Result], task: Given) -> Result | None:
+        """Return the function's result; None if it killed the process."""
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        try:
+            return self._executor.submit(function, task).result()
+        except BrokenProcessPool:
+            self.close()
+            return None
+
+    def close(self) -> None:
+        """End the process."""
+        if self._executor is not None:
+            self._executor.shutdown()
+        self._executor = None
 
 
 @contextmanager
