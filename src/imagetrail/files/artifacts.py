@@ -160,8 +160,9 @@ def writing(path: Path) -> Iterator[Path]:
             _remove_abandoned(path)
             yield temporary
             if path.is_dir():
-                shutil.rmtree(path)
-            temporary.replace(path)
+                _replace_folder(temporary, path)
+            else:
+                temporary.replace(path)
         finally:
             if temporary.is_dir():
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -171,6 +172,18 @@ def writing(path: Path) -> Iterator[Path]:
         if error.filename is not None and not _inside(Path(os.fsdecode(error.filename)), path.parent):
             raise
         raise ArtifactError(f"{path} cannot be written ({error.strerror}); free or unlock its folder.") from error
+
+
+def _replace_folder(new: Path, old: Path) -> None:
+    """Put a folder in the place of another, which comes back if that fails."""
+    aside = old.with_name(f".{old.name}.old.{os.getpid()}.tmp")
+    old.replace(aside)
+    try:
+        new.replace(old)
+    except BaseException:
+        aside.replace(old)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _remove_abandoned(path: Path) -> None:
