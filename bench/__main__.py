@@ -5,7 +5,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import augment, listing, memory, preprocess, repro, startup
+from bench import augment, fuzz, listing, memory, preprocess, repro, startup
 from bench.table import Row, show
 
 BENCHMARKS = {
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "listing": listing.measure,
     "augment": augment.measure,
     "preprocess": preprocess.measure,
+    "fuzz": fuzz.measure,
 }
 
 

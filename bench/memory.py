@@ -13,7 +13,7 @@ import hashlib, shutil, sys
 import numpy as np
 from pathlib import Path
 from stages import download  # puts src on the path
-from imagetrail import arrays, artifacts
+from imagetrail.files import arrays, artifacts
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 shutil.copy("params.yaml", root)
 raw = root / "data/raw"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage.color import rgb2gray
 
+from bench import fuzz
 from imagetrail.errors import DataError
 from imagetrail.files.form import Form
 from imagetrail.preprocess import decode
@@ -375,3 +376,8 @@ def test_size_limits_apply_to_the_upright_image() -> None:
     assert decode.decode(data, Form(3, (3, 2), None), expected=(30, 20)).pixels.shape == (3, 3, 2)
     with pytest.raises(DataError, match=r"30 x 20 pixels, and preprocess\.divisor needs 20 x 30"):
         decode.decode(data, Form(3, (3, 2), None), expected=(20, 30))
+
+
+def test_mutated_files_give_pixels_or_a_sentence() -> None:
+    """`python -m bench fuzz` decodes 100,000."""
+    assert {fuzz.outcome(seed=7, number=number) for number in range(400)} == {"pixels", "sentence"}

@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
+from imagetrail.addresses import shown
 from imagetrail.console import warn
 from imagetrail.errors import ArtifactError
 from imagetrail.files import artifacts
@@ -104,6 +105,8 @@ def prepare(root: Path) -> tuple[str, str]:
 
     tracking_uri = uri(root)
     mlflow.set_tracking_uri(tracking_uri)
+    if shown(tracking_uri) != tracking_uri:  # MLflow prints the address of a run that ends, with its password
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     if not tracking_uri.startswith("http"):
         adapt_mlflow()
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "Default"
