@@ -24,11 +24,11 @@ def test_a_planted_password_is_nowhere(tmp_path: Path) -> None:
     clone, port = make_clone(tmp_path / "clone"), free_port()
     address = f"http://reader:{SECRET}@127.0.0.1:{port}"
     (tmp_path / "store").mkdir()
-    said = []
+    printed = []
 
     def imagetrail(*arguments: str, uri: str = address) -> str:
         done = run(clone, *arguments, code=None, MLFLOW_TRACKING_URI=uri, OMP_WAIT_POLICY="passive")
-        said.append(f"{arguments[:2]}: {done.stdout}{done.stderr}")
+        printed.append(f"{arguments[:2]}: {done.stdout}{done.stderr}")
         return done.stdout + done.stderr
 
     with server(
@@ -46,8 +46,8 @@ def test_a_planted_password_is_nowhere(tmp_path: Path) -> None:
         imagetrail("imagetrail", "move-store", uri, uri=uri)
         imagetrail("python", "-m", "stages", uri=uri)
     imagetrail("dvc", "repro", "--force", "--single-item", "evaluate")
-    assert "continuing without it" in said[-1], "the store does not answer"
-    for text in said:
+    assert "continuing without it" in printed[-1], "the store does not answer"
+    for text in printed:
         assert SECRET not in text
         assert "Traceback" not in text
     assert holders(tmp_path) == []

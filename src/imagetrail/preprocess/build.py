@@ -229,7 +229,7 @@ def _write(
     return rejected, counts, survey
 
 
-Task = list[tuple[LabelRow, Payload]]
+Batch = list[tuple[LabelRow, Payload]]
 """The images that a worker decodes at a time."""
 DEADLY = Unreadable("decoding it kills the process; the file is damaged, or made to do harm")
 
@@ -249,7 +249,7 @@ def _decode(rows: Iterable[LabelRow], plan: BuildPlan) -> Iterator[Chunk]:
     yield from spread(decode, _chunks(plan.reader(rows)), plan.machine, partial(_rescue, decode))
 
 
-def _rescue(decode: Callable[[Task], Chunk], task: Task) -> Chunk:
+def _rescue(decode: Callable[[Batch], Chunk], task: Batch) -> Chunk:
     """Decode a task's images one by one in a process of their own, and reject those that kill it."""
     alone = Alone()
     try:
@@ -262,12 +262,12 @@ def _rescue(decode: Callable[[Task], Chunk], task: Task) -> Chunk:
     )
 
 
-def _chunks(rows: Iterator[tuple[LabelRow, Payload]]) -> Iterator[Task]:
+def _chunks(rows: Iterator[tuple[LabelRow, Payload]]) -> Iterator[Batch]:
     while chunk := list(islice(rows, IMAGES_PER_TASK)):
         yield chunk
 
 
-def _decode_chunk(chunk: Task, form: Form, expected: tuple[int, int] | None) -> Chunk:
+def _decode_chunk(chunk: Batch, form: Form, expected: tuple[int, int] | None) -> Chunk:
     decoded: list[Decoded] = []
     reasons: dict[str, str] = {}
     for row, payload in chunk:
