@@ -18,6 +18,7 @@ setup: .venv/installed mlflow.db
 
 # uv installs ten times faster than pip, which installs uv itself by the hash in the lock.
 .venv/installed: requirements.lock pyproject.toml
+	@test ! -L .venv || { echo ".venv is a link to another environment, which make would change; remove the link." >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -357,3 +358,14 @@ def test_a_new_command_is_a_decision() -> None:
         "server": ["--host", "--port", "--allowed-hosts"],
         "move-store": ["database"],
     }
+
+
+def test_make_does_not_change_an_environment_behind_a_link(tmp_path: Path) -> None:
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".venv").symlink_to("elsewhere")
+    done = subprocess.run(["make", "setup"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert ".venv is a link to another environment" in done.stderr
+    assert list((tmp_path / "elsewhere").iterdir()) == []

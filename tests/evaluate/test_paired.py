@@ -139,3 +139,13 @@ def test_the_gate_compares_with_a_baseline() -> None:
     assert "accuracy 0.7500 is less than the baseline's 1.0000 on the same 40 images" in problem
     assert gate.problems(METRICS, asked, compare(good, fair)) == [], "three of three is not significant"
     assert gate.problems(METRICS, asked, compare(bad, good)) == []
+
+
+def test_a_gate_of_many_classes_names_the_worst_few() -> None:
+    """1,200 classes gave a line of 63 kB."""
+    classes = {f"class {number}": {"recall": number / 2000, "n": 3} for number in range(1200)}
+    asked = Gate(**(dict.fromkeys(Gate.model_fields) | {"recall": 0.9}))
+    found = gate.problems(METRICS | {"per_class": classes}, asked, None)
+    assert len(found) == 6
+    assert found[0] == "recall 0.0000 of 'class 0' is below 0.9"
+    assert found[-1] == "so is that of 1195 more classes"

@@ -284,7 +284,9 @@ def test_runs_of_dead_processes_are_ended(root: Path) -> None:
     store.prepare(root)
     dead = client(root).create_run("0", tags={"imagetrail.process": f"{socket.gethostname()}|999999|1"})
     elsewhere = client(root).create_run("0", tags={"imagetrail.process": "another-host|1|1"})
+    models = [client(root).create_logged_model("0", "model", run.info.run_id) for run in (dead, elsewhere)]
     train.main(root)
+    assert [client(root).get_logged_model(model.model_id).status for model in models] == ["FAILED", "PENDING"]
     status = {run.info.run_id: run.info.status for run in runs(root)}
     assert (status[dead.info.run_id], status[elsewhere.info.run_id]) == ("KILLED", "RUNNING")
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagetrail.errors import DataError, ParamsError, guard
+from imagetrail.errors import DataError, ParamsError, guard, printable
 
 if TYPE_CHECKING:
     from imagetrail.predict.image_files import Prediction
@@ -223,9 +223,9 @@ def _apply_recipe(arguments: argparse.Namespace) -> None:
 def _print_table(predictions: "list[Prediction]") -> None:
     if not predictions:
         return
-    width = max(len(p.image) for p in predictions)
-    label_width = max(len(p.label) for p in predictions)
-    for p in predictions:
-        ranked = sorted(p.probabilities.items(), key=lambda item: -item[1])[:3]
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in ranked)
-        print(f"{p.image:<{width}}  {p.label:<{label_width}}  {shown}", file=sys.stdout)
+    lines = [(printable(p.image), printable(p.label), p.probabilities) for p in predictions]
+    width, label_width = (max(len(line[column]) for line in lines) for column in (0, 1))
+    for image, label, probabilities in lines:
+        ranked = sorted(probabilities.items(), key=lambda item: -item[1])[:3]
+        shown = "  ".join(f"{printable(name)} {value:.4f}" for name, value in ranked)
+        print(f"{image:<{width}}  {label:<{label_width}}  {shown}", file=sys.stdout)

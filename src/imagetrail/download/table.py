@@ -102,22 +102,32 @@ def read_table(table: Path, options: Download) -> Iterator[Line]:
 def _rows(file: BinaryIO, table: Path, options: Download) -> Iterator[Line]:
     text = _text(file, table)
     delimiter, header, columns = _header(next(text, ""), table, options)
-    lines = csv.reader(text, Cells, delimiter=delimiter)
     empty = True
-    for cells in lines:
-        if not cells:
-            continue
-        number = lines.line_num + 1
+    for number, cells in _numbered(text, delimiter, table):
         if len(cells) != len(header):
-            raise DataError(
-                f"{table}, line {number}: {len(cells)} cells under {len(header)} columns; "
-                f"quote cells that hold {delimiter!r}."
-            )
+            fix = f"quote cells that hold {delimiter!r}" if len(cells) > len(header) else "give the missing ones"
+            raise DataError(f"{table}, line {number}: {len(cells)} cells under {len(header)} columns; {fix}.")
         empty = False
         image, *others = ("" if c is None else cells[c].strip() for c in columns)
         yield Line(number, image + (options.extension or "" if image else ""), *others)
     if empty:
         raise DataError(f"{table} has no rows; list one image a line under the header.")
+
+
+def _numbered(text: Iterator[str], delimiter: str, table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (number of its last line, cells) of each row below the header that is not empty."""
+    lines = csv.reader(text, Cells, delimiter=delimiter)
+    while True:
+        begin = lines.line_num + 2
+        try:
+            cells = next(lines, None)
+        except csv.Error as error:
+            reason = "a quote has no end" if "unexpected end" in str(error) else str(error)
+            raise DataError(f"{table}, line {begin}: {reason}; correct the quotes of this row.") from None
+        if cells is None:
+            return
+        if cells:
+            yield lines.line_num + 1, cells
 
 
 def _text(file: BinaryIO, table: Path) -> Iterator[str]:

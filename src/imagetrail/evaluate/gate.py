@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from imagetrail.errors import GateError, ImagetrailError
+from imagetrail.errors import GateError, ImagetrailError, quoted
 from imagetrail.evaluate import answers, paired
 from imagetrail.evaluate.answers import Answers
 from imagetrail.evaluate.paired import Comparison
 from imagetrail.params.evaluate import Gate
+
+SHOWN = 5
+"""Classes of low recall that are named, the worst."""
 
 
 def check(
@@ -47,9 +50,11 @@ def problems(metrics: Mapping[str, Any], gate: Gate, against: Comparison | None)
     if gate.accuracy is not None and metrics["accuracy"] < gate.accuracy:
         found.append(f"accuracy {metrics['accuracy']:.4f} is below {gate.accuracy:g}")
     if gate.recall is not None:
-        for name, figures in metrics["per_class"].items():
-            if figures["n"] and figures["recall"] < gate.recall:
-                found.append(f"recall {figures['recall']:.4f} of {name!r} is below {gate.recall:g}")
+        recalls = {name: figures["recall"] for name, figures in metrics["per_class"].items() if figures["n"]}
+        low = sorted((recall, name) for name, recall in recalls.items() if recall < gate.recall)
+        found += [f"recall {recall:.4f} of {quoted(name)} is below {gate.recall:g}" for recall, name in low[:SHOWN]]
+        if low[SHOWN:]:
+            found.append(f"so is that of {len(low) - SHOWN} more classes")
     if gate.ece is not None and metrics["ece"] > gate.ece:
         found.append(f"calibration error {metrics['ece']:.4f} is above {gate.ece:g}")
     if against is not None and against.is_worse:

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -238,12 +239,21 @@ class Run:
         return next((r for r in found or () if r.info.run_id != other_than and CACHED not in r.data.tags), None)
 
     def close_dead_runs(self) -> None:
-        """End, as KILLED, the runs of this machine whose process is gone: kill -9 and power cuts leave them RUNNING."""
+        """End, as KILLED, the runs of this machine whose process is gone: kill -9 and power cuts leave them RUNNING.
+
+        A model whose logging was cut off becomes FAILED.
+        """
         runs = self.ask(lambda client: client.search_runs([self.experiment_id], "attributes.status = 'RUNNING'"))
         for run in runs or ():
             host, _, rest = run.data.tags.get(PROCESS, "").partition("|")
             if host == socket.gethostname() and rest and not alive(rest):
-                self.ask(lambda client, run=run: client.set_terminated(run.info.run_id, "KILLED"))  # type: ignore[misc]
+                self.ask(partial(self._end_dead, run_id=run.info.run_id))
+
+    def _end_dead(self, client: "mlflow.MlflowClient", run_id: str) -> None:
+        for model in client.search_logged_models([self.experiment_id], f"source_run_id = '{run_id}'"):
+            if model.status == "PENDING":
+                client.finalize_logged_model(model.model_id, "FAILED")
+        client.set_terminated(run_id, "KILLED")
 
 
 def _with_context(tags: Mapping[str, str]) -> dict[str, str]:
