@@ -1,5 +1,6 @@
 """A run that never stops the training it describes: calls that the store does not accept are saved and sent later."""
 
+import logging
 import os
 import re
 import socket
@@ -210,6 +211,7 @@ class Run:
     def _watch(self) -> None:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+        logging.getLogger(SystemMetricsMonitor.__module__).setLevel(logging.ERROR)  # its warnings are pages of SQL
         self._monitor = SystemMetricsMonitor(self.id, sampling_interval=1, resume_logging=True, tracking_uri=self._uri)
         self._monitor.start()
 
