@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import shutil
 import stat
 import struct
 import tarfile
@@ -103,6 +104,35 @@ def test_a_bad_member_name_is_rejected_and_named(
         unpack(make(place / "a", [("ok/1.png", b"1"), (name, b"bad")]), place / "out", "the archive")
     assert left(place) == set()
     assert not (place / "out").exists()
+
+
+def with_folders(path: Path, names: Sequence[str], *, is_zip: bool) -> Path:
+    """An archive with entries for its folders, as most programs write them; `./` is that of the archive itself."""
+    if is_zip:
+        return make_zip(path, [(name, b"" if name.endswith("/") else b"x") for name in names])
+    with tarfile.open(path, "w:gz") as opened:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.type, info.size = (tarfile.DIRTYPE, 0) if name.endswith("/") else (tarfile.REGTYPE, 1)
+            opened.addfile(info, io.BytesIO(b"x"))
+    return path
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_entries_for_folders_are_skipped(place: Path, is_zip: bool) -> None:
+    names = ["cat/", "cat/1.png", "dog/", "dog/2.png", "empty/"]
+    unpack(with_folders(place / "a", names, is_zip=is_zip), place / "out", "the archive")
+    assert left(place) == {"out/cat/1.png", "out/dog/2.png"}
+    shutil.rmtree(place / "out")
+    with pytest.raises(DataError, match=r"the archive: member '\.\./up' "):
+        unpack(with_folders(place / "a", ["cat/1.png", "../up/"], is_zip=is_zip), place / "out", "the archive")
+    assert left(place) == set()
+
+
+def test_names_in_a_tar_may_begin_with_a_dot_and_a_slash(place: Path) -> None:
+    """As `tar -c .` writes them."""
+    unpack(with_folders(place / "a", ["./", "./cat/", "./cat/1.png"], is_zip=False), place / "out", "the archive")
+    assert left(place) == {"out/cat/1.png"}
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
