@@ -269,6 +269,14 @@ def test_untrainable_settings_are_reported(subsets, tmp_path: Path, changes: dic
         fit(subsets, tmp_path, **changes)
 
 
+def test_a_batch_that_is_too_small_for_batch_normalisation_is_reported(subsets, tmp_path: Path) -> None:
+    """Four blocks leave one pixel of an image of 8 x 8, so each channel of a single image has one value."""
+    train, val = subsets
+    task = Task(small(train, widths=[4, 4, 4, 4]), None, train, val, tmp_path)
+    with pytest.raises(TrainingError, match=r"^train\.batch_size = 1 is too small \(Expected more than 1 value"):
+        loop.fit(task, options(batch_size=1), Checkpoints(tmp_path), lambda epoch, speed: None)
+
+
 @given(count=st.integers(2, 300), batch_size=st.integers(1, 64), epoch=st.integers(0, 5))
 def test_every_row_appears_once_and_no_batch_has_one_row(count: int, batch_size: int, epoch: int) -> None:
     rows = np.arange(1000, 1000 + count)

@@ -217,8 +217,13 @@ class _Training:
         targets = labels
         if self._augment is not None:
             inputs, targets = self._augment(inputs / 255, labels)
-        with _autocast(self._options, self._device):
-            logits = self.model(inputs)
+        try:
+            with _autocast(self._options, self._device):
+                logits = self.model(inputs)
+        except ValueError as error:  # batch normalisation of one value a channel
+            raise TrainingError(
+                f"train.batch_size = {self._options.batch_size} is too small ({error}); raise it."
+            ) from None
         return self._loss(logits.float(), targets), logits, targets
 
     def _check_finite(self, name: str, loss: float | None, epoch: int) -> None:
