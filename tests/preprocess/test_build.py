@@ -161,6 +161,40 @@ def test_divisor_applies_to_arrays(root: Path) -> None:
     assert artifacts.read_dataset(root).shape == [4, 1, 14, 14]
 
 
+def test_what_the_source_states_reaches_the_rows_and_the_data_set(root: Path) -> None:
+    source = make_images(root, ["a", "b", "a"])
+    (source / "labels.csv").write_text(
+        "image,label,split,group\n000.png,a,train,x\n001.png,b,val,y\n002.png,a,test,z\n"
+    )
+    set_params(root, download__split_column="split", download__group_column="group", preprocess__short_side=9)
+    download.main(root)
+    preprocess.main(root)
+    rows = list(artifacts.read_tensor_rows(root))
+    assert [(row.split, row.group) for row in rows] == [("train", "x"), ("val", "y"), ("test", "z")]
+    assert artifacts.read_dataset(root).short_side == 9
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (7, 24), (12, 13), (28, 29)])
+def test_two_labels_of_an_image_are_found_at_any_place(root: Path, pair: tuple[int, int]) -> None:
+    source = make_images(root, ["a", "b"] * 15)
+    first, second = (f"{number:03d}.png" for number in pair)
+    (source / second).write_bytes((source / first).read_bytes())
+    download.main(root)
+    with pytest.raises(DataError, match=f"^1 images .*\n  '{first}' .* '{second}' "):
+        preprocess.main(root)
+
+
+def test_a_task_without_one_usable_image_is_all_rejections(root: Path) -> None:
+    source = make_images(root, ["a", "b"] * 70)
+    for number in range(70):
+        (source / f"{number:03d}.png").write_bytes(b"not an image, %d" % number)
+    set_params(root, preprocess__max_rejected=70)
+    download.main(root)
+    preprocess.main(root)
+    assert [row["image"] for row in rejected(root / "data/tensors/rejected.csv")] == [f"{n:03d}.png" for n in range(70)]
+    assert artifacts.read_dataset(root).shape[0] == 70
+
+
 # --- suspicious images ------------------------------------------------------------------------------------------------
 
 
