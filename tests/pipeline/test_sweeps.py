@@ -3,16 +3,19 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import optuna
+import psutil
 import pytest
 from clones import mlflow_runs, project_run, run, write_small_space
 from hypothesis import given, settings
@@ -214,8 +217,19 @@ def test_a_killed_sweep_resumes(reproduced: Path) -> None:
     environment = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW_", "DVC_"))}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     store.prepare(reproduced)  # so that the test does not begin it beside the sweep
-    process = subprocess.Popen(command, cwd=reproduced, env=environment, start_new_session=True)
+    begin = partial(subprocess.Popen, command, cwd=reproduced, env=environment, start_new_session=True)
     deadline = time.monotonic() + PATIENCE
+
+    process = begin(stderr=subprocess.PIPE, text=True)
+    while not any("imagetrail.trial" in run.data.tags for run in mlflow_runs(reproduced)):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.kill(psutil.Process(process.pid).children()[0].pid, signal.SIGKILL)
+    _, words = process.communicate()
+    assert process.returncode == 2
+    assert re.search(r"a worker of the sweep was killed by signal 9( in trial \d)?; the same command resumes", words)
+
+    process = begin()
 
     def finished() -> int:
         runs = mlflow_runs(reproduced)

@@ -171,9 +171,18 @@ def _work(root: Path, plan: Plan, study: "optuna.Study") -> None:
         for process in processes:
             process.wait()
     for process, log in zip(processes, logs, strict=True):
-        if process.returncode:
-            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise ImagetrailError(f"a worker of the sweep ended with {process.returncode} ({lines[-1:]}); see {log}.")
+        if code := process.returncode:
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+            raise ImagetrailError(
+                f"a worker of the sweep {how}{_in_trial(study, process.pid)}; the same command resumes the sweep; "
+                f"the worker's own words are in {log}."
+            )
+
+
+def _in_trial(study: "optuna.Study", pid: int) -> str:
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    trials = [trial.number for trial in running if f"|{pid}|" in trial.user_attrs.get(TRIAL_PROCESS, "")]
+    return f" in trial {trials[0]}" if trials else ""
 
 
 def _done(study: "optuna.Study") -> int:
