@@ -4,6 +4,7 @@ A failure names what moved and the place that relies on it. Where a public way a
 """
 
 import inspect
+import io
 import re
 import sqlite3
 import subprocess
@@ -89,6 +90,22 @@ def test_generated_run_names_are_recognised(database: Path) -> None:
     for _ in range(5):
         name = client.create_run("0").info.run_name
         assert GENERATED_NAME.fullmatch(name), f"tracking/run.py renames runs that nobody named, and {name!r} looks new"
+
+
+def test_mlflow_still_has_the_internals_that_we_adapt() -> None:
+    from mlflow.store.db import utils
+
+    assert isinstance(utils.MAX_RETRY_COUNT, int)
+    assert "_make_parent_dirs_if_sqlite(db_uri)" in inspect.getsource(utils.create_sqlalchemy_engine_with_retry)
+    assert "MAX_RETRY_COUNT" in inspect.getsource(utils.create_sqlalchemy_engine_with_retry)
+
+
+def test_dvc_still_writes_the_settings_of_a_copy_in_ascii() -> None:
+    """If not, `mlflow run` can use a copy below any path; see mlflow_run._can_copy."""
+    from configobj import ConfigObj
+
+    with pytest.raises(UnicodeEncodeError):
+        ConfigObj({"cache": {"dir": "josé"}}).write(io.BytesIO())
 
 
 def test_mlflow_still_has_the_settings_we_use() -> None:

@@ -89,7 +89,7 @@ def test_predict_uses_the_champion_by_default(history: Path, imagetrail: Callabl
 
 def test_an_unknown_baseline_fails_the_stage(history: Path) -> None:
     set_params(history, evaluate__gate=NOTHING | {"baseline": "f" * 32})
-    with pytest.raises(GateError, match=r"the run 'f+' has no evaluation/predictions\.csv"):
+    with pytest.raises(GateError, match=r"the run 'f+' has no evaluation/predictions\.parquet"):
         evaluate.main(history)
     last = mlflow_runs(history)[-1]
     assert "has no evaluation/predictions.parquet" in last.data.tags["imagetrail.gate"]

@@ -104,7 +104,7 @@ def test_a_run_of_every_door_is_bit_identical(workplace: Path, door: str) -> Non
     assert list((workplace / REPRODUCTIONS).iterdir()) == []
 
 
-SPLIT_AND_TRAIN = ["dvc", "repro", "--quiet", "--force", "--no-commit", "--single-item", "split", "train"]
+SPLIT_AND_TRAIN = ["dvc", "repro", "--force", "--no-commit", "--single-item", "split", "train"]
 
 
 @slow

@@ -35,7 +35,6 @@ ATTEMPTS = 3
 # reports would bury the pipeline's. The user's settings win.
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "7",
-    "PGCONNECT_TIMEOUT": "4",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -59,6 +58,7 @@ def adapt_mlflow() -> None:
 
     from mlflow.store.db import utils
 
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "4")  # seconds, of libpq
     utils.MAX_RETRY_COUNT = ATTEMPTS
     utils._make_parent_dirs_if_sqlite = lambda db_uri: None
     logging.getLogger(utils.__name__).setLevel(logging.CRITICAL)  # what it logs, it also raises
