@@ -15,10 +15,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-OUTPUTS = ("data/raw", "data/pretrained", "data/tensors", "data/split", "models", "plots", "metrics", "dvc.lock")
+from imagetrail.files import artifacts
+
+OUTPUTS = (*artifacts.OUTPUTS, artifacts.METRICS, Path("dvc.lock"))
 IN_PLACE = (".dvc/tmp/rwlock", "dvc.lock", "mlflow.db", ".imagetrail/dvc.lock")
 """Files that DVC and MLflow write in place, and our copy of one."""
-PATIENCE = 600
 
 
 def disturb(clone: Path, kills: int, seed: int = 0) -> Iterator[str]:
@@ -92,7 +93,7 @@ def digests(clone: Path) -> dict[str, str]:
 
 
 def verify(clone: Path, wanted: dict[str, str]) -> None:
-    """Check the outputs, MLflow's database, and that nothing temporary is left."""
+    """Check the outputs, and that nothing temporary is left."""
     found = digests(clone)
     differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
     assert not differing, f"other bytes in {differing}"
@@ -102,7 +103,7 @@ def verify(clone: Path, wanted: dict[str, str]) -> None:
 
 def reset(clone: Path) -> None:
     """Forget every output, in DVC's cache as well, so that all stages run again."""
-    for name in (*OUTPUTS[:6], ".dvc/cache", ".imagetrail/checkpoints"):
+    for name in (*artifacts.OUTPUTS, ".dvc/cache", ".imagetrail/checkpoints"):
         shutil.rmtree(clone / name, ignore_errors=True)
     subprocess.run(["git", "checkout", "--quiet", "dvc.lock", "metrics"], cwd=clone, check=True)
 

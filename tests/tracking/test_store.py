@@ -39,6 +39,18 @@ def test_a_database_with_runs_is_never_set_aside(root: Path) -> None:
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
 
 
+def test_artifacts_that_the_user_keeps_elsewhere_stay_there(root: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "disk/mlruns"
+    elsewhere.mkdir(parents=True)
+    store.create_tables(store.local(root), str(elsewhere))
+    store.follow(root.resolve() / "mlflow.db")
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
+        (place,) = connection.execute("SELECT artifact_location FROM experiments").fetchone()
+        assert place == f"{elsewhere}/0"
+        connection.execute("DELETE FROM experiments")
+    store.follow(root.resolve() / "mlflow.db")
+
+
 def test_a_kill_while_the_database_is_created_leaves_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(database: str, _: str) -> None:
         half_made(Path(database.removeprefix(store.SQLITE)))

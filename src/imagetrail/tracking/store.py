@@ -151,13 +151,15 @@ def follow(database: Path) -> None:
     MLflow keeps the absolute path of every artifact: those of earlier runs would be lost, and new ones would go to the
     old place.
     """
-    now = artifacts_address(database.parent)
+    now, beside = artifacts_address(database.parent), database.parent / ARTIFACTS
     with closing(sqlite3.connect(database)) as connection, connection, suppress(sqlite3.DatabaseError):
-        (first,) = connection.execute("SELECT artifact_location FROM experiments WHERE experiment_id = 0").fetchone()
-        before, found, _ = str(first).rpartition(f"/{ARTIFACTS}/")
+        row = connection.execute("SELECT artifact_location FROM experiments WHERE experiment_id = 0").fetchone()
+        before, found, _ = str(row[0] if row else "").rpartition(f"/{ARTIFACTS}/")
         before += found.rstrip("/")
         if before == now or not before.startswith(("/", "file:///")):
             return
+        if not beside.is_dir() and Path(unquote(before.removeprefix("file://"))).is_dir():
+            return  # nothing has moved: the user keeps the artifacts elsewhere
         for table, column in PLACES:
             moved = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?"  # noqa: S608
             connection.execute(moved, (now, len(before) + 1, len(before) + 1, f"{before}/"))
