@@ -146,7 +146,7 @@ def test_jpeg_with_rare_subsampling_is_decoded() -> None:
 def test_jpeg_fill_bytes_before_a_marker_are_skipped() -> None:
     plain = encode(photo(240, 320), "JPEG", quality=95)
     padded = plain[:2] + b"\xff\xff" + plain[2:]
-    assert decode._jpeg_markers(padded) == decode._jpeg_markers(plain) != []
+    assert decode._jpeg_segments(padded) == decode._jpeg_segments(plain) != []
     form = Form(3, (24, 32), None)
     assert np.array_equal(decode.decode(padded, form).pixels, decode.decode(plain, form).pixels)
 

@@ -93,7 +93,7 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
         DataError: not an image of FORMATS, truncated, damaged, of another size than `expected`, or too large to open
             safely; the reason in a few words.
     """
-    markers = _jpeg_markers(data)
+    markers = [marker for marker, _ in _jpeg_segments(data)]
     if markers and data.count(bytes([0xFF, SOS])) > MOST_SCANS:
         raise DataError(f"a JPEG of more than {MOST_SCANS} scans, each decoded over the whole image")
     if (plain := _plain_jpeg(data, markers)) is not None:
@@ -131,7 +131,7 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
 
 @contextmanager
 def _in_turn(size: tuple[int, int]) -> Iterator[None]:
-    """Let one process of this machine at a time decode a large image, so that memory bounds no number of workers."""
+    """Let one process of this machine at a time decode a large image, so that many do not exhaust the memory."""
     if size[0] * size[1] <= LARGE:
         yield
         return
@@ -154,13 +154,13 @@ def _scale(size: tuple[int, int], form: Form) -> int:
     return next((s for s in JPEG_SCALES if size[0] // s >= needed[0] and size[1] // s >= needed[1]), 1)
 
 
-def _jpeg_markers(data: bytes) -> list[int]:
-    """List the markers of a JPEG's segments up to its first scan; empty if the segments are not contiguous.
+def _jpeg_segments(data: bytes) -> list[tuple[int, bytes]]:
+    """List (marker, content) of a JPEG's segments up to its first scan; empty if the segments are not contiguous.
 
     Native decoders trust a file's header, so it is checked here first: simplejpeg writes a lossless JPEG (SOF3), which
     cannot be decoded at a smaller size, past the end of the buffer for that size.
     """
-    markers: list[int] = []
+    segments: list[tuple[int, bytes]] = []
     position = 2
     if not data.startswith(bytes([0xFF, SOI])):
         return []
@@ -168,26 +168,21 @@ def _jpeg_markers(data: bytes) -> list[int]:
         if data[position + 1] == 0xFF:  # any number of fill bytes may precede a marker
             position += 1
             continue
-        markers.append(data[position + 1])
-        if markers[-1] == SOS:
-            return markers
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        segments.append((data[position + 1], data[position + 4 : end]))
+        if data[position + 1] == SOS:
+            return segments
+        position = end
     return []
 
 
 def _unsupported_jpeg(data: bytes) -> str | None:
-    """Explain why a JPEG is none that libjpeg decodes, by its frame's header; None if that is not the reason."""
-    position = 2
-    while data.startswith(bytes([0xFF, SOI])) and position + 5 <= len(data) and data[position] == 0xFF:
-        marker, bits = data[position + 1], data[position + 4]
-        if marker in FRAMES and marker not in NOT_FRAMES:
+    """Explain why libjpeg does not decode a JPEG, by its frame's header; None if that is not the reason."""
+    for marker, body in _jpeg_segments(data):
+        if marker in FRAMES and marker not in NOT_FRAMES and body:
             kind = "" if marker in DCT_FRAMES else f" of the kind SOF{marker - FRAMES.start}"
-            return (
-                f"not supported: a JPEG{kind} of {bits} bits a sample; convert it to 8 bits"
-                if bits != 8 or kind
-                else None
-            )
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+            if kind or body[0] != 8:
+                return f"not supported: a JPEG{kind} of {body[0]} bits a sample; convert it to 8 bits"
     return None
 
 

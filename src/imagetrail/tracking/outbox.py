@@ -67,8 +67,7 @@ class Entry:
         entry = cls(folder)
         try:
             entry._lock.acquire()
-            with artifacts.writing(folder / "header.json") as temporary:
-                temporary.write_text(json.dumps(asdict(header)), encoding="utf-8")
+            artifacts.write_json(folder / "header.json", asdict(header))
         except BaseException:
             entry.remove()
             raise
