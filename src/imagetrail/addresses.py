@@ -10,6 +10,8 @@ SECRET = re.compile(r"tok|key|secret|sig|pass|pwd|auth|cred|session|sas|code|use
 """Names of query parameters that look like a secret's."""
 VARIABLE = re.compile(r"\$(\w+)")
 """$NAME, as in a shell; DVC would interpolate ${NAME} itself."""
+NOISE = re.compile(r"\(Background on this error at: \S*\)|\(raised as a result of [^)]*\)|\[(SQL|parameters): .*")
+"""What SQLAlchemy adds to a reason."""
 
 
 def is_address(text: str) -> bool:
@@ -64,7 +66,7 @@ def shown(text: str) -> str:
 
 def reason(error: Exception, length: int = 300) -> str:
     """Describe an exception of MLflow or SQLAlchemy in a line, without secrets and without the SQL."""
-    text = re.sub(r"\(Background on this error at: \S*\)|\[(SQL|parameters): .*", "", " ".join(str(error).split()))
+    text = NOISE.sub("", " ".join(str(error).split()))
     return shown(text).strip()[:length] or type(error).__name__
 
 

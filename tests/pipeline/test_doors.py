@@ -23,6 +23,7 @@ from support import git, set_params
 
 from imagetrail.doors import mlflow_run
 from imagetrail.errors import ImagetrailError
+from imagetrail.files import artifacts
 from imagetrail.params.load import load_params
 
 pytestmark = [
@@ -124,25 +125,38 @@ def test_every_door_gives_the_same_run_for_the_same_overrides(tmp_path: Path) ->
         assert model == first[2], door
 
 
-def test_equal_runs_can_be_repeated_in_a_fresh_clone(fresh: Path) -> None:
-    """With untracked data, which `mlflow run` copies; DVC fills equal runs from its run cache.
+SECTIONS = ("download.delimiter=null", "preprocess.image_size=12", "split.seed=1", "model.widths=[4]",
+            "train.seed=1", "evaluate.mistakes=3", "machine.jobs=1")  # fmt: skip
 
-    It once failed there, on a directory that only the committed dvc.lock knows.
+
+def test_every_door_opens_three_times_for_a_change_in_each_section(fresh: Path) -> None:
+    """With untracked data, which `mlflow run` copies; it computes, and the others find that in DVC's run cache.
+
+    The second of two equal runs once failed on a directory that only the committed dvc.lock knows.
     """
     write_photos(fresh / "data/source")
-    changes = ["split.seed=1", *(value for value in (*OWN_DATA, *SMALL) if value != "-S")]
-    before = workspace_state(fresh)
-    for _ in range(2):
-        project_run(fresh, *changes)
-    assert workspace_state(fresh) == before
-    first, second = mlflow_runs(fresh)
-    assert first.data.tags["imagetrail.model_sha256"] == second.data.tags["imagetrail.model_sha256"]
-    assert (first.info.status, first.inputs.dataset_inputs[0].dataset.name) == ("FINISHED", "csv")
-    for _ in range(2):
-        git(fresh, "checkout", "--quiet", ".")
-        repeated = run(fresh, "dvc", "exp", "run", *(f"--set-param={change}" for change in changes))
-        assert "failed to load" not in repeated.stderr
-        assert ran(repeated.stdout) == []
+    own_data = [part.split("=") for part in (*OWN_DATA, *SMALL) if part != "-S"]
+    set_params(fresh, **{name.replace(".", "__"): value(text) for name, text in own_data})
+    run(fresh, "git", "commit", "--quiet", "--all", "-m", "own data")
+    models: dict[str, str] = {}
+    for _ in range(3):
+        for change in SECTIONS:
+            before = workspace_state(fresh)
+            project_run(fresh, change)
+            assert workspace_state(fresh) == before
+            name, text = change.split("=")
+            set_params(fresh, **{name.replace(".", "__"): value(text)})
+            repeated = [run(fresh, "dvc", "repro")]
+            git(fresh, "checkout", "--quiet", ".")
+            repeated.append(run(fresh, "dvc", "exp", "run", f"--set-param={change}"))
+            assert [ran(done.stdout) for done in repeated] == [[], []]
+            model = artifacts.read_card(fresh)["sha256"]
+            assert models.setdefault(change, model) == model
+            git(fresh, "checkout", "--quiet", ".")
+    runs = mlflow_runs(fresh)
+    assert {each.data.tags["imagetrail.model_sha256"] for each in runs} == set(models.values())
+    assert {each.info.status for each in runs} == {"FINISHED"}
+    assert {each.inputs.dataset_inputs[0].dataset.name for each in runs} == {"csv"}
 
 
 def test_mlflow_run_rejects_data_outside_the_repository(reproduced: Path) -> None:

@@ -119,6 +119,22 @@ def at_epochs(monkeypatch: pytest.MonkeyPatch, actions: dict[int, Callable[[], N
     monkeypatch.setattr(TrainingRun, "log_epoch", logged)
 
 
+@pytest.mark.parametrize(("address", "attempts"), [("http://{}", 2), ("postgresql://{}/figures", 3)])
+def test_a_store_that_stays_silent_is_asked_a_few_times(
+    root: Path, monkeypatch: pytest.MonkeyPatch, address: str, attempts: int
+) -> None:
+    """It accepts connections and never answers: MLflow's own patience would be minutes, ours 15 seconds."""
+    connections: list[socket.socket] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=lambda: [connections.append(listener.accept()[0]) for _ in range(99)], daemon=True).start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address.format(f"127.0.0.1:{listener.getsockname()[1]}"))
+    train.main(root)
+    assert 1 <= len(connections) <= attempts
+    seconds = {"http": os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"], "post": os.environ.get("PGCONNECT_TIMEOUT", "4")}
+    assert attempts * int(seconds[address[:4]]) <= 15
+    assert list((root / ".imagetrail/outbox").iterdir())
+
+
 def the_run(server: int, name: str):
     """The only run of the experiment, asked without the line."""
     import mlflow

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import REPOSITORY, make_root, set_params
+from support import PATIENCE, REPOSITORY, make_root, set_params
 
 from imagetrail.errors import TrainingError
 from imagetrail.files import arrays, artifacts
@@ -61,10 +61,10 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def client(root: Path):
+def client(root: Path, folder: str = ""):
     import mlflow
 
-    return mlflow.MlflowClient(f"sqlite:///{root.resolve()}/mlflow.db")
+    return mlflow.MlflowClient(f"sqlite:///{root.resolve()}/{folder}mlflow.db")
 
 
 def runs(root: Path) -> list:
@@ -289,6 +289,43 @@ def test_runs_of_dead_processes_are_ended(root: Path) -> None:
     assert [client(root).get_logged_model(model.model_id).status for model in models] == ["FAILED", "PENDING"]
     status = {run.info.run_id: run.info.status for run in runs(root)}
     assert (status[dead.info.run_id], status[elsewhere.info.run_id]) == ("KILLED", "RUNNING")
+
+
+def test_a_run_killed_while_it_logs_its_model_is_ended(root: Path) -> None:
+    code = "from pathlib import Path; from stages import train; train.main(Path())"
+    environment = os.environ | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'src'}"}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=root, env=environment, stderr=subprocess.DEVNULL)
+    while not list(root.glob("mlruns/0/models/m-*")):
+        assert process.poll() is None, "the training ended without logging a model"
+        time.sleep(0.005)
+    process.kill()
+    process.wait(PATIENCE)
+    assert [model.status for model in client(root).search_logged_models(["0"])] == ["PENDING"]
+    train.main(root)
+    assert sorted(model.status for model in client(root).search_logged_models(["0"])) == ["FAILED", "READY"]
+    assert [run.info.status for run in runs(root)] == ["KILLED", "FINISHED"]
+
+
+def test_a_database_deleted_during_a_training_loses_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imagetrail.tracking.stages import TrainingRun
+
+    log_epoch = TrainingRun.log_epoch
+
+    def delete(self: TrainingRun, epoch, speed) -> None:
+        log_epoch(self, epoch, speed)
+        if epoch.epoch == 1:
+            (root / "mlflow.db").unlink()
+
+    monkeypatch.setattr(TrainingRun, "log_epoch", delete)
+    train.main(root)
+    code = "from pathlib import Path; from stages import evaluate; evaluate.main(Path())"  # as another process
+    environment = os.environ | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'src'}"}
+    subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, check=True)
+    store = client(root, "./")  # MLflow keeps its connection to the deleted file under that file's address
+    (rebuilt,) = store.search_runs(["0"])
+    assert rebuilt.info.status == "FINISHED"
+    assert [m.step for m in store.get_metric_history(rebuilt.info.run_id, "val/loss")] == [1, 2]
+    assert rebuilt.data.metrics["test/accuracy"] == artifacts.read_metrics(root, "test")["accuracy"]
 
 
 def test_an_interrupted_training_is_marked_and_resumes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
