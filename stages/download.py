@@ -5,7 +5,7 @@ Run from the repository root: python -m stages.download
 
 from pathlib import Path
 
-from imagetrail.download import weights
+from imagetrail.download import labels, weights
 from imagetrail.download.job import SourceJob
 from imagetrail.download.sources import SOURCES
 from imagetrail.errors import guard
@@ -22,7 +22,7 @@ def main(root: Path = Path()) -> None:
         artifacts.write_weights(folder, weights.find(params.model.weights, local, folder))
     with artifacts.writing_folder(root / artifacts.RAW) as folder:
         rows = SOURCES[params.download.source](SourceJob(params.download, root, folder, params.machine.jobs))
-        artifacts.write_rows(folder / "labels.csv", LabelRow._fields, rows)
+        artifacts.write_rows(folder / "labels.csv", LabelRow._fields, labels.watched(rows))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from imagetrail.preprocess import build, data_page, readers
 def main(root: Path = Path()) -> None:
     """Decode every image into one array."""
     params = load_params(root)
-    reader = readers.open_reader(root, params.download.source, params.download.path, params.download.image_column)
+    reader = readers.open_reader(root, params.download.source, params.download.path, str(params.download.image_column))
     size, expected = build.sizes(root, reader, params.preprocess)
     request = build.BuildPlan(
         source=params.download.source,

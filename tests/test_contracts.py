@@ -314,8 +314,8 @@ def test_a_new_parameter_is_a_decision() -> None:
     names = {section: [name for name, _ in leaves(values)] for section, values in tree.items()}
     assert names == {
         "download": [
-            "source", "path", "archive", "sha256", "table", "delimiter", "images", "image_column", "extension",
-            "label_column", "split_column", "group_column", "weights",
+            "source", "path", "archive", "sha256", "table", "header", "delimiter", "images", "image_column",
+            "extension", "label_column", "split_column", "group_column", "pattern", "classes", "fold_labels", "weights",
         ],
         "preprocess": [
             "image_size", "divisor", "short_side", "channels", "max_rejected", "limits.duplicate",

@@ -11,7 +11,7 @@ from imagetrail.errors import printable
 T = TypeVar("T")
 
 
-def bar(description: str, *, total: int | None, unit: str, done: int = 0) -> "tqdm[NoReturn]":
+def bar(description: str, *, total: int | None, unit: str, done: int = 0, hidden: bool = False) -> "tqdm[NoReturn]":
     """Create a progress bar that the caller advances; it is hidden unless stderr is a terminal.
 
     Args:
@@ -19,6 +19,7 @@ def bar(description: str, *, total: int | None, unit: str, done: int = 0) -> "tq
         total: number of units; None if unknown.
         unit: name of the units.
         done: units already done.
+        hidden: whether to show none, as another bar counts the whole.
     """
     return tqdm(
         desc=description,
@@ -27,7 +28,7 @@ def bar(description: str, *, total: int | None, unit: str, done: int = 0) -> "tq
         unit=unit,
         unit_scale=True,
         unit_divisor=1024 if unit == "B" else 1000,
-        disable=not sys.stderr.isatty(),
+        disable=hidden or not sys.stderr.isatty(),
         dynamic_ncols=True,
     )
 

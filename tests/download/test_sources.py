@@ -67,7 +67,7 @@ def test_csv_images_are_used_in_place(root: Path) -> None:
     ]
     assert rows[0].sha256 == artifacts.file_sha256(root / "data/source/0.png")
     assert rows[0].size == str((root / "data/source/0.png").stat().st_size)
-    assert {p.name for p in (root / "data/raw").iterdir()} == {"labels.csv"}
+    assert {p.name for p in (root / "data/raw").iterdir()} == {"labels.csv", "lines.csv"}
 
 
 def test_csv_appends_the_extension_to_names(root: Path) -> None:
@@ -163,7 +163,11 @@ def test_folders_named_after_splits_are_the_split(
     ("names", "message"),
     [
         (("train/a/1.png", "test/a/2.png", "extra/3.png"), r"extra is beside test and train, which state a split"),
-        (("seg_train/a/1.png", "seg_test/a/2.png"), r"seg_test, seg_train of .* look like a split; name them train"),
+        (
+            ("here/a/1.png", "here/b/2.png", "there/a/3.png", "there/b/4.png"),
+            r"the 2 folders in .* all hold the same 2 folders, so either may be the classes; set download\.pattern to "
+            r"'\{label\}/\*\*' if they are 'here' and 'there', to '\*/\{label\}/\*\*' if they are the inner ones",
+        ),
     ],
 )
 def test_folders_beside_a_split_are_rejected(root: Path, names: tuple[str, ...], message: str) -> None:
@@ -181,7 +185,7 @@ def test_an_empty_class_folder_is_rejected(root: Path) -> None:
 
 def test_folders_with_other_files_are_rejected(root: Path) -> None:
     source = make_folders(root, "rose/a.png", "b.png")
-    with pytest.raises(DataError, match=r"b\.png is a file where a folder named after a class is expected; move it"):
+    with pytest.raises(DataError, match=r"'b\.png' is a file where a folder named after a class is expected; move it"):
         download.main(root)
     set_params(root, download__path="data/nowhere")
     with pytest.raises(DataError, match=r"download\.path = 'data/nowhere' is not a folder"):
@@ -247,8 +251,9 @@ def test_repeated_rows_are_used_once_and_reported(root: Path, capsys: pytest.Cap
         ("image,label\n0.png,a\n0.png,b\n", "line 3: '0.png' is 'b' here and 'a' on line 2"),
         ("image,label\n../0.png,a\n", "is outside the data root"),
         ("image,label\n/etc/passwd,a\n", "is outside the data root"),
-        ("image,label\nhttp://x/0.png,a\n", "is an address"),
-        ("image,label\na\\0.png,a\n", "has a backslash; write 'a/0.png'"),
+        ("image,label\n0.png,a\nhttp://x/0.png,a\n", "line 3: 'http://x/0.png' is an address, unlike the rows before"),
+        ("image,label\nhttp://me:pw@x/0.png,a\n", "line 2: the image holds a user name or password"),
+        ("image,label\nftp://x/0.png,a\n", "is an address"),
         ('image,label\n"a\nb.png",a\n', "holds a control character"),
         ("image,label\nx\0.png,a\n", "holds a control character"),
         ("image,label\n0.png,café\n".encode("latin-1"), "is not UTF-8 at byte"),
@@ -555,8 +560,8 @@ def test_files_that_are_not_images_are_left_to_preprocess(root: Path) -> None:
     assert ("rose/broken.png", False) in rows
     assert ("rose/loop.png", False) in rows
     assert ("rose/pipe.png", False) in rows
-    assert ("rose/notes.txt", True) in rows
-    with pytest.raises(DataError, match="4 of 6 images cannot be used"):
+    assert (root / "data/raw/skipped.csv").read_text() == "file,reason\nrose/notes.txt,not an image\n"
+    with pytest.raises(DataError, match="3 of 5 images cannot be used"):
         preprocess.main(root)
 
 

@@ -134,7 +134,6 @@ def test_stated_validation_rows_are_kept(root: Path) -> None:
     ("splits", "message"),
     [
         (["train"] * 4 + [""] * 2 + ["test"] * 2, "the data states a split, but 2 rows have none"),
-        (["train"] * 8, "the split that the data states has no test rows"),
         (["test"] * 8, "the split that the data states has no train rows"),
     ],
 )
@@ -258,3 +257,15 @@ def test_on_leak_drop_removes_leaking_images_from_train(root: Path, capsys: pyte
     assert sorted(parts["train"] + parts["val"]) == [0, *range(2, 20)]
     assert (root / "data/split/leaks.csv").read_text() == "image,side,other,other_side\n001.png,train,021.png,test\n"
     assert "1 images are left out" in capsys.readouterr().err
+
+
+def test_a_stated_split_without_test_rows_gets_a_test_from_its_train_rows(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows(root, [row(n, "ab"[n % 2], "train") for n in range(20)] + [row(n, "ab"[n % 2], "val") for n in (20, 21)])
+    split.main(root)
+    sides = load(root)
+    assert sides["val"] == [20, 21]
+    assert len(sides["test"]) == 4
+    assert sorted(sides["train"] + sides["test"]) == list(range(20))
+    assert "no test rows: split.test = 0.2 of its train rows" in capsys.readouterr().err

@@ -4,7 +4,8 @@ sources.py                     the table of sources; a new source is a file here
 digits.py table.py folders.py archive.py parquet.py torchvision_arrays.py torchvision_photographs.py
                                one source each
 job.py                         the request that every source gets
-listing.py names.py labels.py  images on disk, sorted and checked; their labels and splits
+listing.py names.py finder.py kinds.py   images on disk: sorted, checked, found by the names of tables, told from others
+labels.py pattern.py           labels, splits and groups, as people write them
 fetch.py unpack.py             downloads, and untrusted archives
 weights.py                     pretrained weights
 

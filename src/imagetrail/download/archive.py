@@ -31,7 +31,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
         top = top.parent
         top.rmdir()
     inside = replace(job, root=job.folder, options=job.options.model_copy(update={"path": "images"}))
-    has_table = (inside.local / job.options.table).is_file()
+    has_table = any(path.is_file() for name in job.options.tables for path in inside.local.glob(name))
     try:
         yield from (table if has_table else folders).load(inside)
     except DataError as error:  # which names paths of a folder that no longer exists

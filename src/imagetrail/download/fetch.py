@@ -2,9 +2,11 @@
 
 import hashlib
 import ipaddress
+import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -13,7 +15,8 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from imagetrail.addresses import expand, shown
-from imagetrail.console import bar, warn
+from imagetrail.console import bar, progress, warn
+from imagetrail.download.listing import Problems
 from imagetrail.errors import DataError
 from imagetrail.files.artifacts import file_sha256
 
@@ -25,8 +28,14 @@ SLOWEST = 1024
 """Bytes per second over any STALL_SPAN seconds; a slower server counts as stalled."""
 STALL_SPAN = 20.0
 FETCH_PIECE = 2**16
+IMAGES_AT_ONCE = 16
+ABSENT_SHOWN = 5
 FINAL = {401: "it asks for credentials", 403: "it is not allowed", 404: "there is no such file", 410: "it was removed"}
 GOOGLE = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
+
+
+class _AbsentError(DataError):
+    """A server does not have the file."""
 
 
 class _BrokenOffError(Exception):
@@ -54,8 +63,7 @@ def fetch(address: str, folder: Path, sha256: str | None) -> Path:
         DataError: the server refuses, stalls, sends less than it announced, or a file whose sha256 differs.
     """
     real = expand(address)
-    path = folder / hashlib.sha256(real.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    path = _kept(real, folder)
     if sha256 is not None and path.is_file() and file_sha256(path) == sha256:
         return path
     partial = path.with_suffix(".part")
@@ -76,13 +84,64 @@ def fetch(address: str, folder: Path, sha256: str | None) -> Path:
     return partial.replace(path)
 
 
+def fetch_images(images: Mapping[str, str], kept: Path, folder: Path) -> None:
+    """Download images by their addresses, each once: what an earlier run fetched is taken from there.
+
+    One that the server does not have is left out, and `preprocess` rejects it as missing.
+
+    Args:
+        images: addresses by the names that the images get in `folder`.
+        kept: where downloads are kept.
+        folder: to fill.
+
+    Raises:
+        DataError: servers refuse or do not answer; all that failed are named.
+    """
+    folder.mkdir(parents=True)
+    problems, lost = Problems(kept), 0
+    with ThreadPoolExecutor(IMAGES_AT_ONCE) as pool:
+        found = pool.map(lambda name: _image(images[name], kept), images)
+        answers = zip(images, found, strict=True)
+        for name, answer in progress(answers, total=len(images), description="download", unit="image"):
+            if isinstance(answer, Path):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(answer, folder / name)
+            elif isinstance(answer, _AbsentError):
+                lost += 1
+                if lost <= ABSENT_SHOWN:
+                    warn(str(answer))
+            else:
+                problems.add(str(answer))
+    problems.check()
+    if lost > ABSENT_SHOWN:
+        warn(f"{lost} images are not where the table says; `preprocess` lists them.")
+
+
+def _image(address: str, kept: Path) -> Path | DataError:
+    path = _kept(address, kept)
+    if path.is_file():
+        return path
+    partial = path.with_suffix(".part")
+    try:
+        _from_web(address, partial, shows=False)
+    except DataError as error:
+        return error
+    return partial.replace(path)
+
+
+def _kept(address: str, folder: Path) -> Path:
+    """Return the path of an address's download."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
 # --- http -------------------------------------------------------------------------------------------------------------
 
 
-def _from_web(address: str, partial: Path) -> None:
+def _from_web(address: str, partial: Path, shows: bool = True) -> None:
     for number in range(1, TRIES + 1):
         try:
-            _continue(address, partial)
+            _continue(address, partial, shows)
         except (_BrokenOffError, requests.RequestException, HTTPError, OSError) as error:
             reason = str(error) if isinstance(error, _BrokenOffError) else _reason(error)
             if number == TRIES:
@@ -96,8 +155,8 @@ def _from_web(address: str, partial: Path) -> None:
             return
 
 
-def _continue(address: str, partial: Path) -> None:
-    """Fetch what is missing of a file.
+def _continue(address: str, partial: Path, shows: bool) -> None:
+    """Fetch what is missing of a file, with a bar if `shows`.
 
     Raises:
         DataError: repeating the request cannot help.
@@ -121,11 +180,11 @@ def _continue(address: str, partial: Path) -> None:
         total = done + int(length) if length and length.isdigit() else None
         with (
             partial.open("ab" if resumed else "wb") as file,
-            bar("download", total=total, unit="B", done=done) as progress,
+            bar("download", total=total, unit="B", done=done, hidden=not shows) as moving,
         ):
             for piece in _pieces(answer, shown(address)):
                 file.write(piece)
-                progress.update(len(piece))
+                moving.update(len(piece))
             written = file.tell()
     if total is not None and written != total:
         raise _BrokenOffError(f"it broke off after {written} of {total} bytes")
@@ -155,9 +214,10 @@ def _check_status(answer: requests.Response, address: str) -> None:
         wait = answer.headers.get("Retry-After", "")
         raise _BrokenOffError(f"status {code}", float(wait) if wait.isdigit() else None)
     if code not in (200, 206, 416):
-        raise DataError(
+        kind = _AbsentError if code in (404, 410) else DataError
+        raise kind(
             f"{shown(address)} answers with status {code} ({FINAL.get(code, answer.reason)}); open it in a browser, "
-            "then correct download.archive."
+            "then correct the address."
         )
 
 

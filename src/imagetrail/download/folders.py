@@ -1,97 +1,175 @@
-"""`folder`: one folder of images per class, with or without train and test folders above them."""
+"""`folder`: one folder of images per class, with or without train and test folders above, or names by a pattern."""
 
 import os
-import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from imagetrail.download import labels, names
+from imagetrail.console import warn
+from imagetrail.download import kinds, labels, names
 from imagetrail.download.job import SourceJob
 from imagetrail.download.listing import ListedImage, Listing, Problems
+from imagetrail.download.pattern import Held, Pattern
 from imagetrail.errors import DataError
+from imagetrail.files import artifacts
 from imagetrail.files.artifacts import LabelRow
+
+SKIPPED = "skipped.csv"
+KINDS_SHOWN = 5
+
+
+class Skipped(NamedTuple):
+    """A line of skipped.csv: a file among the images that is none, or has no label."""
+
+    file: str
+    reason: str
 
 
 def load(job: SourceJob) -> Iterator[LabelRow]:
-    """List the files; each folder is a class. Dotfiles are ignored.
+    """List the images; each folder is a class, unless `pattern` says otherwise. Other files go to skipped.csv.
 
     Raises:
-        DataError: there is no folder, no class in it, a file where a class or a split should be, or a link that leads
-            out of the folder or to another folder.
+        DataError: there is no folder, no class in it, an image outside the class folders, folders that can be read in
+            two ways, or a link that leads out of the folder or to another folder.
     """
-    root = job.local
+    root, options = job.local, job.options
     if not root.is_dir():
-        raise DataError(f"download.path = {job.options.path!r} is not a folder; give one that holds class folders.")
-    tree = names.Tree(root)
-    problems = Problems(root)
+        raise DataError(f"download.path = {options.path!r} is not a folder; give one that holds class folders.")
+    tree, problems, reading = names.Tree(root), Problems(root), labels.Labels(options, root)
+    skipped: list[Skipped] = []
+    place = _by_pattern(options.pattern) if options.pattern else _by_folder(root, problems)
     with Listing(problems) as listing:
-        for split, part in _parts(root):
-            for folder in _folders(root, part):
-                files = list(_files(root, f"{part}/{folder}".strip("/")))
-                if not files:
-                    problems.add(f"the class folder {f'{part}/{folder}'.strip('/')!r} is empty; fill or remove it")
-                for name in files:
-                    reason = names.problem(name) or tree.locate(name)[1] or _linked_folder(root / name)
-                    if reason:
-                        problems.add(reason)
-                    else:
-                        listing.add(ListedImage(name, labels.label_of(folder), split, "", 0))
+        for name in _files(root, "", skipped):
+            if problem := names.problem(name) or tree.locate(name)[1] or _linked_folder(root / name):
+                problems.add(problem)
+            elif not kinds.is_image(root / name):
+                skipped.append(Skipped(name, "not an image"))
+            elif isinstance(held := place(name), Skipped):
+                skipped.append(held)
+            elif isinstance(held, str):
+                problems.add(held)
+            else:
+                label, problem = reading.read(held.label)
+                problem = labels.problem(name, label, held.split) or problem
+                if problem:
+                    problems.add(problem)
+                else:
+                    split = labels.split_of(held.split) or ""
+                    listing.add(ListedImage(name, label, split, held.group, ""))
         problems.check()
         if listing.empty:
             raise DataError(
                 f"{root} holds no images in class folders; put each image into a folder named after its class: "
                 "daisy/001.jpg, or train/daisy/001.jpg and test/daisy/002.jpg."
             )
+        _report(job.folder / SKIPPED, skipped)
         yield from listing.identify(root, job.jobs)
 
 
-def _parts(root: Path) -> list[tuple[str, str]]:
-    """Return (split, folder) of each folder that states a split, or ("", "") if the folders are classes."""
-    tops = _folders(root, "")
-    parts = [(split, name) for name in tops if (split := labels.split_of(name)) is not None]
-    others = [name for name in tops if labels.split_of(name) is None]
-    if len({split for split, _ in parts}) > 1:
-        if others:
-            raise DataError(
-                f"{root / others[0]} is beside {' and '.join(name for _, name in parts)}, which state a split; move it "
-                "away, or name it train, val or test."
+Place = Callable[[str], Held | Skipped | str]
+"""Reads an image's name: what it holds, that it is skipped, or a problem."""
+
+
+def _by_pattern(text: str) -> Place:
+    pattern = Pattern(text)
+
+    def place(name: str) -> Held | str:
+        return pattern.read(name) or f"{name!r} does not fit download.pattern = {text!r}; rename it or move it away"
+
+    return place
+
+
+def _by_folder(root: Path, problems: Problems) -> Place:
+    """Read names by the folders below `root`; an empty class folder is a problem."""
+    parts = _parts(root, _inner(root, ""))
+    unlabelled = {folder for folder, split in parts.items() if split and not _folders(root, folder)}
+    for folder in parts:
+        for inner in _folders(root, folder):
+            if not any(entry for entry in _files(root, f"{folder}{inner}/", [])):
+                problems.add(f"the class folder {folder + inner!r} is empty; fill or remove it")
+
+    def place(name: str) -> Held | Skipped | str:
+        folder = next((folder for folder in parts if name.startswith(folder)), None)
+        if folder in unlabelled:
+            return Skipped(name, "no label: its folder has no class folders")
+        label, slash, _ = name.removeprefix(folder or "").partition("/")
+        if folder is None or not slash:
+            return (
+                f"{name!r} is a file where a folder named after a class is expected; move it into one, or away, or set "
+                "download.pattern"
             )
-        return parts
-    if not parts and len(tops) > 1 and len({_without_split(name) for name in tops}) == 1:
+        return Held(label, parts[folder], "")
+
+    return place
+
+
+def _inner(root: Path, folder: str) -> str:
+    """Return the folder that holds more than one folder, or one of images: a folder around everything says nothing."""
+    while len(inside := _folders(root, folder)) == 1:
+        below = f"{folder}{inside[0]}/"
+        if not _folders(root, below) or labels.split_of(inside[0]):
+            return folder
+        folder = below
+    return folder
+
+
+def _parts(root: Path, top: str) -> dict[str, str]:
+    """Return the split of each folder that states one, or {top: ""} if the folders in `top` are classes."""
+    tops = _folders(root, top)
+    splits = {name: labels.split_of(name) for name in tops}
+    if len(tops) > 1 and len({labels.without_split(name) for name in tops}) == 1:
+        splits = {name: labels.word_of_split(name) for name in tops}
+    stated = [name for name in tops if splits[name]]
+    others = [name for name in tops if not splits[name]]
+    if len({splits[name] for name in stated}) > 1 and others:
         raise DataError(
-            f"the folders {', '.join(tops)} of {root} look like a split; name them train, val or test, with the class "
-            "folders directly inside."
+            f"{root / top / others[0]} is beside {' and '.join(stated)}, which state a split; move it away, or name it "
+            "train, val or test."
         )
-    return parts if parts and not others else [("", "")]
-
-
-def _without_split(name: str) -> str:
-    """Return a name without its words for splits; unchanged without any, so that seg_train and seg_test are equal."""
-    return "_".join(word for word in re.split(r"[\W_]+", name) if labels.split_of(word) is None)
+    if stated and not others:
+        return {_inner(root, f"{top}{name}/"): splits[name] or "" for name in stated}
+    inside = [set(_folders(root, f"{top}{name}/")) for name in tops]
+    if len(tops) > 1 and len(inside[0]) > 1 and all(found == inside[0] for found in inside):
+        two = " and ".join(repr(name) for name in tops[:2])
+        raise DataError(
+            f"the {len(tops)} folders in {root / top} all hold the same {len(inside[0])} folders, so either may be the "
+            f"classes; set download.pattern to '{top}{{label}}/**' if they are {two}, to '{top}*/{{label}}/**' if they "
+            f"are the inner ones, or name the outer ones train, val and test."
+        )
+    return {top: ""}
 
 
 def _folders(root: Path, folder: str) -> list[str]:
-    """Return the folders in a folder, sorted; other files in it would be lost, so they are an error."""
-    visible = sorted(
-        (entry for entry in os.scandir(root / folder) if not names.is_hidden(entry.name)), key=lambda entry: entry.name
-    )
-    if stray := [entry.path for entry in visible if not entry.is_dir()]:
-        raise DataError(
-            f"{stray[0]} is a file where a folder named after a class is expected; move it into one, or away."
-        )
-    return [entry.name for entry in visible]
+    """Return the names of the folders in a folder, sorted."""
+    with os.scandir(root / folder) as entries:
+        found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return sorted(name for name in found if not names.is_hidden(name))
 
 
-def _files(root: Path, folder: str) -> Iterator[str]:
-    """Yield every file below a folder; links to folders are not followed."""
-    for entry in os.scandir(root / folder):
-        if names.is_hidden(entry.name):
-            continue
-        name = f"{folder}/{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(root, name)
-        else:
-            yield name
+def _files(root: Path, folder: str, skipped: list[Skipped]) -> Iterator[str]:
+    """Yield every file below a folder ("" or with a slash at its end); links to folders are not followed."""
+    with os.scandir(root / folder) as entries:
+        for entry in entries:
+            name = f"{folder}{entry.name}"
+            if names.is_hidden(entry.name):
+                if entry.name not in kinds.UNLISTED and not entry.name.endswith(".dvc"):
+                    skipped.append(Skipped(name, "hidden"))
+            elif entry.is_dir(follow_symlinks=False):
+                yield from _files(root, f"{name}/", skipped)
+            else:
+                yield name
+
+
+def _report(path: Path, skipped: list[Skipped]) -> None:
+    """Write skipped.csv, if there is anything to list, and say so."""
+    if not skipped:
+        return
+    artifacts.write_rows(path, Skipped._fields, sorted(skipped))
+    endings = Counter(Path(line.file).suffix or Path(line.file).name for line in skipped).most_common()
+    shown = ", ".join(f"{count} {name}" for name, count in endings[:KINDS_SHOWN])
+    more = f" and {len(endings) - KINDS_SHOWN} more kinds" if len(endings) > KINDS_SHOWN else ""
+    warn(f"{len(skipped)} files beside the images are not used ({shown}{more}); {artifacts.RAW / SKIPPED} lists them.")
 
 
 def _linked_folder(path: Path) -> str | None:

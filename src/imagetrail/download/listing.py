@@ -14,7 +14,8 @@ from joblib import Parallel, delayed
 
 from imagetrail.console import progress
 from imagetrail.errors import DataError
-from imagetrail.files.artifacts import LabelRow, file_sha256
+from imagetrail.files import artifacts
+from imagetrail.files.artifacts import LabelRow, LineRow, file_sha256
 
 PROBLEMS_SHOWN = 20
 """Largest number of mistakes listed in a message; the rest is counted."""
@@ -30,16 +31,16 @@ class ListedImage(NamedTuple):
     label: str
     split: str
     group: str
-    line: int
-    """Line of the table that names the image; 0 for a file found in a folder."""
+    place: str
+    """Table and line that name the image; empty for a file found in a folder."""
 
 
 class Problems:
     """Collect the problems of a source's images, to report all of them at once."""
 
     def __init__(self, of: Path) -> None:
-        """Start without problems; `place` is the table or folder."""
-        self._of = of
+        """Start without problems of a table or folder."""
+        self.of = of
         self._shown: list[str] = []
         self._count = 0
 
@@ -54,7 +55,7 @@ class Problems:
         if self._count:
             count = f"{self._count} mistakes" if self._count > 1 else "a mistake"
             more = f"\n  and {self._count - PROBLEMS_SHOWN} more" if self._count > PROBLEMS_SHOWN else ""
-            raise DataError(f"{self._of} has {count}:\n  " + "\n  ".join(self._shown) + more)
+            raise DataError(f"{self.of} has {count}:\n  " + "\n  ".join(self._shown) + more)
 
 
 class Listing:
@@ -69,7 +70,7 @@ class Listing:
         self._database = sqlite3.connect("", check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute(
-            "CREATE TABLE entry (image TEXT PRIMARY KEY, label TEXT, split TEXT, grp TEXT, line INT) WITHOUT ROWID"
+            "CREATE TABLE entry (image TEXT PRIMARY KEY, label TEXT, split TEXT, grp TEXT, place TEXT) WITHOUT ROWID"
         )
 
     def __enter__(self) -> Self:
@@ -89,14 +90,19 @@ class Listing:
             return
         first = next(field for field in ("label", "split", "group") if getattr(entry, field) != getattr(earlier, field))
         self._problems.add(
-            f"line {entry.line}: {entry.image!r} is {getattr(entry, first)!r} here and {getattr(earlier, first)!r} on "
-            f"line {earlier.line}; keep one"
+            f"{entry.place}: {entry.image!r} is {getattr(entry, first)!r} here and {getattr(earlier, first)!r} on "
+            f"{earlier.place}; keep one"
         )
 
     @property
     def empty(self) -> bool:
         """Return whether the list has no images."""
         return self._database.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None
+
+    def write_lines(self, path: Path) -> None:
+        """Write lines.csv: where a table names each image."""
+        found = self._database.execute("SELECT image, place FROM entry ORDER BY image")
+        artifacts.write_rows(path, LineRow._fields, found)
 
     def identify(self, folder: Path, jobs: int) -> Iterator[LabelRow]:
         """Yield the rows of labels.csv in order, with the size and sha256 of every file.

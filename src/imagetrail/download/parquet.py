@@ -1,7 +1,6 @@
 """`parquet`: files with columns of images and labels, which are used in place."""
 
 import hashlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,13 +25,13 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     """
     root = job.local
     tree = names.Tree(root)
-    problems = Problems(root)
+    problems, reading = Problems(root), labels.Labels(job.options, root)
     for name in progress(_files(root), total=None, description="download", unit="file"):
         reason = names.problem(name) or tree.locate(name)[1]
         if reason:
             problems.add(reason)
             continue
-        yield from _rows(root, name, job.options, problems)
+        yield from _rows(root, name, job.options, reading, problems)
     problems.check()
 
 
@@ -44,28 +43,21 @@ def _files(root: Path) -> list[str]:
     return sorted(visible, key=lambda name: f"{name}/")
 
 
-def _stated_split(name: str) -> str:
-    """Return the split that a file's name begins with, or else that its nearest folder so named states; or empty."""
-    *folders, file = name.split("/")
-    first = re.match("[a-z]+", file.lower())
-    words = [first[0] if first else "", *reversed(folders)]
-    return next((split for word in words if (split := labels.split_of(word)) is not None), "")
-
-
-def _rows(root: Path, name: str, options: Download, problems: Problems) -> Iterator[LabelRow]:
-    split_of_file = _stated_split(name)
+def _rows(root: Path, name: str, options: Download, reading: labels.Labels, problems: Problems) -> Iterator[LabelRow]:
+    split_of_file = labels.stated_split(name)
     from imagetrail import parquet_file  # pyarrow is imported only if needed
 
-    columns = [c for c in (options.label_column, options.split_column, options.group_column) if c is not None]
-    for number, row in enumerate(parquet_file.rows(root / name, options.image_column, columns)):
+    assert isinstance(options.label_column, str), "params/download.py: parquet has columns by name"
+    columns = [options.label_column, *(c for c in (options.split_column, options.group_column) if isinstance(c, str))]
+    for number, row in enumerate(parquet_file.rows(root / name, str(options.image_column), columns)):
         place = f"{name}, row {number}"
         values = dict(zip(columns, row.others, strict=True))
-        label = labels.label_of(values[options.label_column] or "")
-        split = (values[options.split_column] or "") if options.split_column else split_of_file
-        group = (values[options.group_column] or "") if options.group_column else ""
+        label, unknown = reading.read(values[options.label_column] or "")
+        split = (values[str(options.split_column)] or "") if options.split_column else split_of_file
+        group = (values[str(options.group_column)] or "") if options.group_column else ""
         if row.image is None:
             problems.add(f"{place}: no image in the column {options.image_column!r}, or only the name of one")
-        elif reason := labels.problem(place, label, split):
+        elif reason := labels.problem(place, label, split) or unknown:
             problems.add(reason)
         else:
             split, sha256 = labels.split_of(split) or "", hashlib.sha256(row.image).hexdigest()

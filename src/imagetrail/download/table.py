@@ -1,21 +1,26 @@
 """`csv`: a table of image names and labels, and folders of images, which are used in place."""
 
 import csv
-import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from imagetrail.console import warn
-from imagetrail.download import labels, names
-from imagetrail.download.job import SourceJob
+from imagetrail.download import labels
+from imagetrail.download.finder import Finder
+from imagetrail.download.job import DOWNLOADS, SourceJob
 from imagetrail.download.listing import ListedImage, Listing, Problems
-from imagetrail.errors import DataError, nearest
+from imagetrail.download.pattern import Pattern
+from imagetrail.errors import DataError, nearest, quoted
 from imagetrail.files.artifacts import LabelRow
 from imagetrail.params.download import DELIMITERS, Download
 
 LINE_LIMIT = 2**20
 """Bytes of a line; csv's own limit of a cell is 131,072 characters."""
+MARKS = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False,
+         "": False}  # fmt: skip
+"""How tables with a column for each class mark one."""
 
 
 class Cells(csv.excel):
@@ -33,50 +38,67 @@ class Line(NamedTuple):
     label: str
     split: str
     group: str
+    problem: str | None
+    """Why the row has no label, where each class has a column."""
 
 
 def load(job: SourceJob) -> Iterator[LabelRow]:
-    """Read the table, check every row, and take the size and sha256 of every image.
+    """Read the tables, check every row, and take the size and sha256 of every image.
 
-    A missing image does not count as a mistake of the table; `preprocess` rejects it.
+    A missing image does not count as a mistake of the table; `preprocess` rejects it. Images given by address are
+    fetched into `images/`.
 
     Raises:
-        DataError: the table is missing, is not a CSV, lacks a column or has bad rows: all of them in one message.
+        DataError: a table is missing, is not a CSV, lacks a column or has bad rows: all of them in one message.
     """
     options = job.options
-    table = job.local / options.table
-    tree = names.Tree(job.local)
-    problems = Problems(table)
+    tables = _tables(job.local, options)
+    problems = Problems(job.local / tables[0] if len(tables) == 1 else job.local)
+    finder = Finder(job.local, options.image_folders)
+    reading = labels.Labels(options, job.local)
+    pattern = Pattern(options.pattern) if options.pattern else None
     with Listing(problems) as listing:
-        for line in read_table(table, options):
-            name, problem = line.image, _problem(line)
-            if problem is None:
-                name, problem = _find(tree, options.image_folders, line.image)
-            if problem is None:
-                split = labels.split_of(line.split) or ""
-                listing.add(ListedImage(name, labels.label_of(line.label), split, line.group, line.number))
-            else:
-                problems.add(f"line {line.number}: {problem}")
+        for table in tables:
+            finder.enter(table)
+            split_of_table = "" if options.split_column else labels.stated_split(table)
+            for line in read_table(job.local / table, options):
+                place = f"{table}, line {line.number}" if len(tables) > 1 else f"line {line.number}"
+                split = line.split or split_of_table
+                label, problem = reading.read(line.label)
+                problem = line.problem or labels.problem(line.image, label, split) or problem
+                name, lost = finder.find(line.image)
+                held = pattern.read(name) if pattern and not lost else None
+                if pattern and not lost and held is None:
+                    lost = f"{quoted(name)} does not fit download.pattern = {pattern.text!r}; correct one of them"
+                if problem or lost:
+                    problems.add(f"{place}: {lost or problem}")
+                    continue
+                split, group = split or (held.split if held else ""), line.group or (held.group if held else "")
+                listing.add(ListedImage(name, label, labels.split_of(split) or "", group, place))
         problems.check()
         if listing.repeated:
-            warn(f"{table}: {listing.repeated} rows repeat an earlier one and are used once.")
-        yield from listing.identify(job.local, job.jobs)
+            warn(f"{problems.of}: {listing.repeated} rows repeat an earlier one and are used once.")
+        if finder.dropped:
+            warn(f"{problems.of}: its names begin with {finder.dropped!r}, which is left out.")
+        listing.write_lines(job.folder / "lines.csv")
+        if not finder.addresses:
+            yield from listing.identify(job.local, job.jobs)
+            return
+        from imagetrail.download.fetch import fetch_images  # requests is imported only if needed
+
+        fetch_images(finder.addresses, job.root / DOWNLOADS, job.folder / "images")
+        yield from listing.identify(job.folder / "images", job.jobs)
 
 
-def _problem(line: Line) -> str | None:
-    """Explain why a row cannot be used, judging by the row only."""
-    return names.problem(line.image) or labels.problem(line.image, line.label, line.split)
-
-
-def _find(tree: names.Tree, folders: Sequence[str], image: str) -> tuple[str, str | None]:
-    """Find the only folder that holds the image; the first folder if none does."""
-    candidates = [tree.locate(posixpath.join(folder, image)) for folder in folders]
-    if len(candidates) == 1:
-        return candidates[0]
-    present = [found for found in candidates if found[1] is None and (tree.root / found[0]).exists()]
-    if len(present) > 1:
-        return image, f"{image!r} is both {present[0][0]!r} and {present[1][0]!r}; name its folder in the table"
-    return (present or candidates)[0]
+def _tables(root: Path, options: Download) -> list[str]:
+    """List the tables that `options.table` means, from the root; a pattern means those that fit it."""
+    found: list[str] = []
+    for text in options.tables:
+        fitting = sorted(path.relative_to(root).as_posix() for path in root.glob(text)) if "*" in text else [text]
+        if not fitting:
+            raise DataError(f"download.table: no file in {root} fits {text!r}; put tables there, or correct it.")
+        found += fitting
+    return list(dict.fromkeys(found))
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -101,24 +123,46 @@ def read_table(table: Path, options: Download) -> Iterator[Line]:
 
 def _rows(file: BinaryIO, table: Path, options: Download) -> Iterator[Line]:
     text = _text(file, table)
-    delimiter, header, columns = _header(next(text, ""), table, options)
+    first = next(text, "")
+    delimiter, header, columns = _header(first, table, options)
+    if not options.header:
+        text = chain([first], text)
     empty = True
-    for number, cells in _numbered(text, delimiter, table):
+    for number, cells in _numbered(text, delimiter, table, 1 if options.header else 0):
         if len(cells) != len(header):
             fix = f"quote cells that hold {delimiter!r}" if len(cells) > len(header) else "give the missing ones"
             raise DataError(f"{table}, line {number}: {len(cells)} cells under {len(header)} columns; {fix}.")
         empty = False
-        image, *others = ("" if c is None else cells[c].strip() for c in columns)
-        yield Line(number, image + (options.extension or "" if image else ""), *others)
+        image, label, split, group = (_cell(cells, column) for column in columns)
+        problem = None
+        if isinstance(columns[1], list):
+            label, problem = _marked({header[column]: cells[column].strip() for column in columns[1]})
+        yield Line(number, image + (options.suffix if image else ""), label, split, group, problem)
     if empty:
         raise DataError(f"{table} has no rows; list one image a line under the header.")
 
 
-def _numbered(text: Iterator[str], delimiter: str, table: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (number of its last line, cells) of each row below the header that is not empty."""
+def _cell(cells: list[str], column: int | list[int] | None) -> str:
+    return cells[column].strip() if isinstance(column, int) else ""
+
+
+def _marked(cells: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return (the class whose column a row marks with 1, why there is none), where each class has a column."""
+    marks = {name: MARKS.get(cell.lower()) for name, cell in cells.items()}
+    if unclear := [name for name, mark in marks.items() if mark is None]:
+        return "", f"{quoted(cells[unclear[0]])} in the column {unclear[0]!r} is neither 0 nor 1; correct it"
+    marked = [name for name, mark in marks.items() if mark]
+    if len(marked) == 1:
+        return marked[0], None
+    found = f"{marked[0]!r} and {marked[1]!r}" if marked else "no class"
+    return "", f"the row marks {found}; mark one class with 1"
+
+
+def _numbered(text: Iterator[str], delimiter: str, table: Path, above: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield (number of its last line, cells) of each row that is not empty; `above` counts the lines already read."""
     lines = csv.reader(text, Cells, delimiter=delimiter)
     while True:
-        begin = lines.line_num + 2
+        begin = lines.line_num + above + 1
         try:
             cells = next(lines, None)
         except csv.Error as error:
@@ -127,7 +171,7 @@ def _numbered(text: Iterator[str], delimiter: str, table: Path) -> Iterator[tupl
         if cells is None:
             return
         if cells:
-            yield lines.line_num + 1, cells
+            yield lines.line_num + above, cells
 
 
 def _text(file: BinaryIO, table: Path) -> Iterator[str]:
@@ -144,7 +188,7 @@ def _text(file: BinaryIO, table: Path) -> Iterator[str]:
         start += len(line)
 
 
-def _header(line: str, table: Path, options: Download) -> tuple[str, list[str], list[int | None]]:
+def _header(line: str, table: Path, options: Download) -> tuple[str, list[str], list[int | list[int] | None]]:
     """Return (delimiter, names of the columns, positions of the wanted ones); a header is one line."""
     if not line.strip():
         raise DataError(f"{table} is empty; its first line must name the columns.")
@@ -154,35 +198,47 @@ def _header(line: str, table: Path, options: Download) -> tuple[str, list[str], 
         ("split_column", options.split_column),
         ("group_column", options.group_column),
     ]
-    fitting = [d for d in DELIMITERS if _fits(line, d, {name for _, name in wanted if name})]
+    given = [column for _, one in wanted for column in (one if isinstance(one, list) else [one]) if column is not None]
+    fitting = [sign for sign in DELIMITERS if _fits(line, sign, given)]
     delimiter = options.delimiter or (fitting or list(DELIMITERS))[0]
-    header = _cells(line, delimiter)
+    cells = _cells(line, delimiter)
     if fitting and delimiter not in fitting:
         raise DataError(
             f"{table}: its columns are separated by {fitting[0]!r}, and download.delimiter is {delimiter!r}; set that "
             f"to {fitting[0]!r}, or to null to have it found."
         )
-    return delimiter, header, [_column(table, header, name, key) for key, name in wanted]
+    header = cells if options.header else [str(number) for number in range(1, len(cells) + 1)]
+    positions: list[int | list[int] | None] = []
+    for key, column in wanted:
+        if isinstance(column, list):
+            positions.append([_column(table, header, name, key) for name in column])
+        else:
+            positions.append(None if column is None else _column(table, header, column, key))
+    return delimiter, header, positions
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
     return [cell.strip() for cell in next(csv.reader([line], Cells, delimiter=delimiter), [])]
 
 
-def _fits(line: str, delimiter: str, columns: set[str]) -> bool:
-    """Return whether a delimiter cuts the header into cells that include these columns."""
+def _fits(line: str, delimiter: str, columns: list[str | int]) -> bool:
+    """Return whether a delimiter cuts the first line into cells that include these columns."""
     try:
-        return columns <= set(_cells(line, delimiter))
+        cells = _cells(line, delimiter)
     except csv.Error:  # a quoted cell that ends before another character than the delimiter
         return False
+    return all(column in cells if isinstance(column, str) else column <= len(cells) for column in columns)
 
 
-def _column(table: Path, header: list[str], name: str | None, key: str) -> int | None:
-    if name is None:
-        return None
-    if header.count(name) != 1:
-        found = "more than once" if name in header else "not"
+def _column(table: Path, header: list[str], column: str | int, key: str) -> int:
+    if isinstance(column, int):
+        if column > len(header):
+            raise DataError(f"{table} has {len(header)} columns, and download.{key} = {column}; correct it.")
+        return column - 1
+    if header.count(column) != 1:
+        found = "more than once" if column in header else "not"
         raise DataError(
-            f"{table}: the column {name!r} of download.{key} is {found} among {header!r}; {nearest(name, set(header))}"
+            f"{table}: the column {column!r} of download.{key} is {found} among {quoted(header, 300)}; "
+            f"{nearest(column, set(header))}"
         )
-    return header.index(name)
+    return header.index(column)

@@ -37,7 +37,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     with Listing(problems) as listing:
         for split, part in parts.items():
             for path, label in _members(part):
-                listing.add(ListedImage(path.relative_to(root).as_posix(), label, split, "", 0))
+                listing.add(ListedImage(path.relative_to(root).as_posix(), label, split, "", ""))
         problems.check()
         if listing.empty:
             raise DataError(f"{name} under {root} is empty; remove it and repeat, to download it.")

@@ -52,6 +52,14 @@ class LabelRow(NamedTuple):
     """sha256 of the file, or of the pixels if the source is one array; empty if the file is missing."""
 
 
+class LineRow(NamedTuple):
+    """A line of data/raw/lines.csv: where the user's table names an image."""
+
+    image: str
+    place: str
+    """As in `line 2`, or `train.csv, line 2` of several tables."""
+
+
 class TensorRow(NamedTuple):
     """A line of data/tensors/rows.csv: the origin of a row of images.npy."""
 
@@ -267,6 +275,13 @@ def parsed(kind: type[T], text: str) -> T:
 def read_labels(root: Path) -> Iterator[LabelRow]:
     """Yield the lines of data/raw/labels.csv, sorted by image."""
     yield from (LabelRow(*line) for line in _read_rows(root / RAW / "labels.csv", "download", LabelRow._fields))
+
+
+def read_lines(root: Path) -> Iterator[LineRow]:
+    """Yield the lines of data/raw/lines.csv, sorted by image; none if the images come from no table."""
+    path = root / RAW / "lines.csv"
+    if path.is_file():
+        yield from (LineRow(*line) for line in _read_rows(path, "download", LineRow._fields))
 
 
 def read_tensor_rows(root: Path) -> Iterator[TensorRow]:

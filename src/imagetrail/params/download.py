@@ -1,11 +1,13 @@
 """Section `download`: the source of the labelled images."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from imagetrail import addresses
+from imagetrail.errors import nearest, quoted
 from imagetrail.params.section import Inside, NonEmpty, Section, inside
 
 
@@ -18,14 +20,34 @@ def _archive(value: str) -> str:
 
 
 DELIMITERS = (",", ";", "\t", "|")
-COLUMN_OPTIONS = {"image_column", "label_column", "split_column", "group_column"}
-TABLE_OPTIONS = COLUMN_OPTIONS | {"table", "delimiter", "images", "extension"}
+FIELDS = ("label", "split", "group")
+TOKEN = re.compile(r"\{[^{}]*\}|\*\*/|\*+|[^{}*]+|[{}]")
+"""The parts of a pattern."""
+LABEL_OPTIONS = {"classes", "fold_labels"}
+COLUMN_OPTIONS = {"image_column", "label_column", "split_column", "group_column"} | LABEL_OPTIONS
+TABLE_OPTIONS = COLUMN_OPTIONS | {"table", "header", "delimiter", "images", "extension", "pattern"}
 OPTIONS: Mapping[str, set[str]] = {
     "csv": TABLE_OPTIONS,
+    "folder": LABEL_OPTIONS | {"pattern"},
     "archive": TABLE_OPTIONS | {"archive", "sha256"},
     "parquet": COLUMN_OPTIONS,
 }
 """The options that each source reads from section `download` besides `path`; other sources read no more."""
+
+
+def _pattern(value: str) -> str:
+    fields = [token[1:-1] for token in TOKEN.findall(value) if token.startswith("{")]
+    if wrong := [name for name in fields if name not in (*FIELDS, "ext")]:
+        raise ValueError(f"{quoted(value)} has the field {{{wrong[0]}}}; {nearest(wrong[0], [*FIELDS, 'ext'])}")
+    if any(fields.count(name) > 1 for name in FIELDS) or "***" in value or "}" in re.sub(r"\{\w+\}", "", value):
+        raise ValueError(
+            f"{quoted(value)} is not a pattern; give each field once, as in '{{label}}/{{group}}_*.{{ext}}'"
+        )
+    return value
+
+
+Column = NonEmpty | Annotated[int, Field(ge=1, lt=2**16)]
+"""A column by its name, or by its position from 1."""
 
 
 class Download(Section):
@@ -44,22 +66,33 @@ class Download(Section):
     """archive: a zip or tar in `path`, or an http(s) address, in which `$NAME` is an environment variable."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
     """archive: the expected sha256; null accepts any archive, and warns with its sha256."""
-    table: Inside
-    """csv: the table, from `path`."""
+    table: Inside | Annotated[list[Inside], Field(min_length=1)]
+    """csv: the table, from `path`; or several, or a pattern such as `*/labels.csv`. The name of a table, or of its
+    folder, may state its split."""
+    header: bool
+    """csv: whether the first line names the columns; without, they are given by position."""
     delimiter: Literal[",", ";", "\t", "|"] | None
-    """csv: delimiter of the cells; null detects it in the header."""
+    """csv: delimiter of the cells; null detects it in the first line."""
     images: Inside | Annotated[list[Inside], Field(min_length=1)]
-    """csv: the folder that image names are relative to, below `path`; or several, one of which holds the image."""
-    image_column: NonEmpty
-    """csv: column of image names; parquet: column of the images themselves."""
-    extension: str | None = Field(pattern=r"^\.\w+$")
+    """csv: the folder that image names are relative to, below `path`; or several, one of which holds the image. Names
+    may also be relative to the table's own folder."""
+    image_column: Column
+    """csv: column of image names, or of their addresses; parquet: column of the images themselves."""
+    extension: str | None = Field(pattern=r"^\.?\w+$")
     """csv: extension for image names that have none in the table, such as .jpg."""
-    label_column: NonEmpty
-    """csv: column of labels; always read as text."""
-    split_column: NonEmpty | None
-    """csv: column with train, val or test for each row."""
-    group_column: NonEmpty | None
-    """csv: column of groups (a patient, a session); a group stays on one side of the split."""
+    label_column: Column | Annotated[list[Column], Field(min_length=2)]
+    """Column of labels; always read as text. csv: or one column for each class, of which a row marks one with 1."""
+    split_column: Column | None
+    """Column with train, val or test for each row."""
+    group_column: Column | None
+    """Column of groups (a patient, a session); a group stays on one side of the split."""
+    pattern: Annotated[NonEmpty, AfterValidator(_pattern)] | None
+    """folder, csv: what image names hold, as in `{label}/{group}_*.{ext}`: {label} (folder only), {split}, {group},
+    {ext}, * for any part of a name and ** for any folders. Null: folders are classes."""
+    classes: Inside | None
+    """Table of two columns or JSON in `path` that gives each label in the data its class name."""
+    fold_labels: bool
+    """Whether labels that differ only in case or spaces are one class."""
     weights: NonEmpty
     """Folder of pretrained weights, from the repository root; searched before the network. See model.weights."""
 
@@ -73,6 +106,20 @@ class Download(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _columns_and_pattern_fit(self) -> Self:
+        columns = [self.image_column, self.label_column, self.split_column, self.group_column]
+        if self.source == "parquet" and any(isinstance(column, int | list) for column in columns):
+            raise ValueError("columns of parquet are given by name, one each")
+        wanted = [column for column in columns[:2] for column in (column if isinstance(column, list) else [column])]
+        if self.source == "csv" and not self.header and any(isinstance(column, str) for column in wanted):
+            raise ValueError("header = false needs image_column and label_column by position, such as 1 and 2")
+        states_label = self.pattern is not None and "{label}" in self.pattern
+        if self.pattern is not None and self.source in ("folder", "csv") and states_label != (self.source == "folder"):
+            fix = "needs {label}" if self.source == "folder" else "must leave {label} to label_column"
+            raise ValueError(f"pattern = {self.pattern!r} {fix} with source = {self.source!r}")
+        return self
+
     @property
     def unused(self) -> set[str]:
         """Options of other sources."""
@@ -82,3 +129,13 @@ class Download(Section):
     def image_folders(self) -> list[str]:
         """`images` as a list."""
         return [self.images] if isinstance(self.images, str) else self.images
+
+    @property
+    def tables(self) -> list[str]:
+        """`table` as a list."""
+        return [self.table] if isinstance(self.table, str) else self.table
+
+    @property
+    def suffix(self) -> str:
+        """`extension` with its dot; empty without one."""
+        return f".{self.extension.removeprefix('.')}" if self.extension else ""

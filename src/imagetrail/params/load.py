@@ -86,7 +86,7 @@ def parse_params(tree: Mapping[str, object], file: str) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        lines = [line for problem in error.errors() for line in messages.sentences(Params, dict(problem))]
+        lines = messages.all_sentences(Params, [dict(problem) for problem in error.errors()])
     unique = list(dict.fromkeys(lines))
     if len(unique) == 1:
         raise ParamsError(f"{file}: {unique[0]}")

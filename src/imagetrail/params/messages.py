@@ -8,11 +8,28 @@ from pydantic import BaseModel
 from imagetrail.errors import nearest, quoted
 
 
+def all_sentences(whole: type[BaseModel], problems: list[dict[str, object]]) -> list[str]:
+    """List a sentence for each mistake.
+
+    Where a value may be of several types, pydantic reports what each of them lacks; the type that fits says the reason.
+    """
+    judged = {_name(whole, problem) for problem in problems if not str(problem["type"]).endswith("_type")}
+    lines: list[str] = []
+    for problem in problems:
+        is_other_type = str(problem["type"]).endswith("_type") and _name(whole, problem) in judged
+        lines += [] if is_other_type else sentences(whole, problem)
+    return lines
+
+
+def _name(whole: type[BaseModel], problem: dict[str, object]) -> str:
+    location = [str(part) for part in problem["loc"] if isinstance(part, str)]  # type: ignore[attr-defined]
+    return ".".join(_real_keys(whole, location))
+
+
 def sentences(whole: type[BaseModel], problem: dict[str, object]) -> Iterator[str]:
     """Yield a sentence for each mistake; `problem` is one of pydantic's errors, `whole` the model of the file."""
-    location = [str(part) for part in problem["loc"] if isinstance(part, str)]  # type: ignore[attr-defined]
-    keys = _real_keys(whole, location)
-    name, value, kind = ".".join(keys), problem["input"], problem["type"]
+    name, value, kind = _name(whole, problem), problem["input"], problem["type"]
+    keys = name.split(".")
     context = problem.get("ctx", {})
     assert isinstance(context, dict)
     match kind:
@@ -29,7 +46,9 @@ def sentences(whole: type[BaseModel], problem: dict[str, object]) -> Iterator[st
         case "model_type":
             yield f"{name} = {quoted(value)} must be a mapping with the keys of {context['class_name']}"
         case "too_short":
-            yield f"{name} = {quoted(value)} is empty; set it to null"
+            least = context["min_length"]
+            empty = f"{name} = {quoted(value)} is empty; set it to null"
+            yield empty if least == 1 else f"{name} = {quoted(value)} must have at least {least} items"
         case "string_too_long":
             yield f"{name} = {quoted(value)} is longer than {context['max_length']} characters; shorten it"
         case "finite_number":

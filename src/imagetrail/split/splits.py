@@ -61,11 +61,10 @@ def split_rows(root: Path, options: Split) -> tuple[dict[arrays.Rows, Indices], 
     """
     dataset = artifacts.read_dataset(root)
     table = _read(root, dataset.classes, options)
-    sides = (
-        _stated(table, dataset.classes)
-        if table.stated.any()
-        else _draw(table, np.arange(len(table.labels)), options, 0, dataset.classes)
-    )
+    if table.stated.any():
+        sides = _stated(table, options, dataset.classes)
+    else:
+        sides = _draw(table, np.arange(len(table.labels)), options, 0, dataset.classes)
     sides, leaks = _without_leaks(root, table, sides, options)
     if not (sides == 1).any() and options.val > 0:
         train = np.flatnonzero(sides == 0)
@@ -125,27 +124,37 @@ def _units(pixels: Keys, groups: Keys) -> Indices:
     return components[same_pixels].astype(np.int64)
 
 
-def _stated(table: Table, classes: list[str]) -> Indices:
-    """Return the side of each row, as the data states it; a class without train rows cannot be learnt."""
+def _stated(table: Table, options: Split, classes: list[str]) -> Indices:
+    """Return the side of each row, as the data states it; a test that it lacks is drawn from its train rows."""
     if missing := int((table.stated == 0).sum()):
         raise DataError(f"the data states a split, but {missing} rows have none; fill them in.")
     sides = table.stated.astype(np.int64) - 1
-    for number, name in ((0, "train"), (2, "test")):
-        if not (sides == number).any():
-            raise DataError(
-                f"the split that the data states has no {name} rows; state some in a folder {name}/ or in "
-                "download.split_column, or state no split at all."
-            )
-        absent = np.setdiff1d(np.arange(len(classes)), table.labels[sides == number])
-        named = ", ".join(repr(classes[code]) for code in absent[:CLASSES_NAMED])
-        named += f" and {len(absent) - CLASSES_NAMED} more" if len(absent) > CLASSES_NAMED else ""
-        if len(absent) and name == "train":
-            raise DataError(
-                f"the split that the data states has no train rows of {named}; add some, or leave the class out."
-            )
-        if len(absent):
-            warn(f"the split that the data states has no test rows of {named}.")
+    if not (sides == 0).any():
+        raise DataError(
+            "the split that the data states has no train rows; state some in a folder train/ or in "
+            "download.split_column, or state no split at all."
+        )
+    if named := _absent(table, sides == 0, classes):
+        raise DataError(
+            f"the split that the data states has no train rows of {named}; add some, or leave the class out."
+        )
+    if not (sides == 2).any():
+        train = np.flatnonzero(sides == 0)
+        sides[train[_draw(table, train, options, 0, classes) == 2]] = 2
+        warn(
+            f"the split that the data states has no test rows: split.test = {options.test:g} of its train rows are the "
+            "test."
+        )
+    elif named := _absent(table, sides == 2, classes):
+        warn(f"the split that the data states has no test rows of {named}.")
     return sides
+
+
+def _absent(table: Table, chosen: npt.NDArray[np.bool_], classes: list[str]) -> str:
+    """Name the classes without a chosen row; empty if there are none."""
+    absent = np.setdiff1d(np.arange(len(classes)), table.labels[chosen])
+    more = f" and {len(absent) - CLASSES_NAMED} more" if len(absent) > CLASSES_NAMED else ""
+    return ", ".join(repr(classes[code]) for code in absent[:CLASSES_NAMED]) + more
 
 
 def _draw(table: Table, rows: Indices, options: Split, part: int, classes: list[str]) -> Indices:
