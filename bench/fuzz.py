@@ -17,12 +17,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+import pillow_heif
+from PIL import Image, ImageCms
 
 from bench.table import Row
 from imagetrail.errors import DataError
 from imagetrail.files.form import Form
-from imagetrail.preprocess import decode
+from imagetrail.preprocess import decode, formats
 
 FILES = 100_000
 BATCH = 500
@@ -35,31 +36,48 @@ MODES = {
     "BMP": ("1", "L", "P", "RGB"),
     "GIF": ("L", "P"),
     "WEBP": ("RGB", "RGBA"),
+    "TIFF": ("1", "L", "P", "RGB", "RGBA", "CMYK", "LAB", "I;16", "I", "F"),
+    "PPM": ("1", "L", "RGB", "I;16", "F"),
+    "JPEG2000": ("L", "LA", "RGB", "RGBA", "I;16"),
+    "AVIF": ("RGB", "RGBA"),
+    "HEIF": ("RGB", "RGBA"),
 }
-FORMS = (Form(3, (16, 16), None), Form(1, (8, 8), 12))
+FORMS = (Form(3, (16, 16), None), Form(1, (8, 8), 12), Form(1, (8, 8), None, (0, 4095)))
+
+
+def _as(image: Image.Image, mode: str) -> Image.Image:
+    if mode == "LAB":
+        profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        return ImageCms.profileToProfile(image, *profiles, outputMode="LAB")
+    return image.convert(mode)
 
 
 @cache
 def originals() -> list[bytes]:
     """Small files of every format and mode, and real ones from IMAGETRAIL_TEST_DATA."""
+    pillow_heif.register_heif_opener()
     noise = np.random.default_rng(0).integers(0, 256, (40, 33, 3), dtype=np.uint8)
     found = []
     for kind, modes in MODES.items():
         for mode in modes:
             image = Image.fromarray(noise)
-            image = Image.fromarray(noise[:, :, 0].astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+            image = Image.fromarray(noise[:, :, 0].astype(np.uint16) * 257) if mode == "I;16" else _as(image, mode)
             kinds: list[dict[str, object]] = [{}]
             if kind == "JPEG":
                 kinds += [{"progressive": True}, {"subsampling": 0}, {"quality": 100}]
-            if kind in ("GIF", "WEBP"):
+            if kind in ("GIF", "WEBP", "TIFF", "AVIF"):
                 kinds += [{"save_all": True, "append_images": [image.rotate(90)]}]
+            if kind == "TIFF" and mode in ("L", "RGB", "CMYK"):
+                kinds += [{"compression": name} for name in ("tiff_lzw", "tiff_deflate", "packbits", "jpeg", "zstd")]
+            if kind == "TIFF" and mode == "1":
+                kinds += [{"compression": name} for name in ("group3", "group4")]
             for options in kinds:
                 buffer = io.BytesIO()
                 image.save(buffer, kind, **options)
                 found.append(buffer.getvalue())
     folder = os.environ.get("IMAGETRAIL_TEST_DATA")
     paths = sorted(Path(folder).rglob("*")) if folder else []
-    real = [path for path in paths if path.suffix in decode.EXTENSIONS and path.stat().st_size <= LARGEST]
+    real = [path for path in paths if path.suffix in formats.EXTENSIONS and path.stat().st_size <= LARGEST]
     return found + [path.read_bytes() for path in real[:: max(1, len(real) // 60)]]
 
 

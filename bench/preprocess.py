@@ -86,4 +86,4 @@ def _preprocess(root: Path, size: int, jobs: int) -> None:
     limits = Limits(**dict.fromkeys(Limits.model_fields))
     machine = Machine(jobs=jobs, backend="loky", scheduler=None)
     reader = open_reader(root, "csv", "source", "image")
-    build.build(root, build.BuildPlan("csv", reader, Form(1, (size, size), None), None, 0, limits, machine))
+    build.build(root, build.BuildPlan("csv", reader, Form(1, (size, size), None), None, 0, limits, "drop", machine))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from imagetrail.errors import guard
 from imagetrail.files import artifacts
-from imagetrail.files.form import Form
 from imagetrail.params.load import load_params
 from imagetrail.preprocess import build, data_page, readers
 
@@ -20,9 +19,10 @@ def main(root: Path = Path()) -> None:
     request = build.BuildPlan(
         source=params.download.source,
         reader=reader,
-        form=Form(params.preprocess.channels, size, params.preprocess.short_side),
+        form=params.preprocess.form(size),
         expected=expected,
         max_rejected=params.preprocess.max_rejected,
+        on_conflict=params.preprocess.on_conflict,
         limits=params.preprocess.limits,
         machine=params.machine,
     )

@@ -318,12 +318,13 @@ def test_a_new_parameter_is_a_decision() -> None:
             "extension", "label_column", "split_column", "group_column", "pattern", "classes", "fold_labels", "weights",
         ],
         "preprocess": [
-            "image_size", "divisor", "short_side", "channels", "max_rejected", "limits.duplicate",
+            "image_size", "divisor", "short_side", "channels", "range", "max_rejected", "on_conflict",
+            "limits.duplicate",
             "limits.near_duplicate", "limits.blank", "limits.tiny", "limits.odd_shape", "limits.misnamed",
             "limits.animated",
             "limits.damaged",
         ],
-        "split": ["by", "test", "val", "seed", "on_leak"],
+        "split": ["by", "test", "val", "seed", "on_leak", "on_rare", "group_near_duplicates"],
         "model": ["name", "weights", "widths", "dropout"],
         "train": [
             "seed", "epochs", "batch_size", "optimizer.name", "optimizer.lr", "optimizer.weight_decay",

@@ -308,3 +308,18 @@ def test_class_folders_get_their_names_from_a_file(root: Path) -> None:
     write(root, {"n01/1.png": None, "n02/2.png": None, "names.json": json.dumps({"n01": "cat", "n02": "dog"})})
     set_params(root, download__source="folder", download__classes="names.json")
     assert [row[1] for row in rows(root)] == ["cat", "dog"]
+
+
+def test_all_mistakes_are_in_a_file_where_they_are_many(root: Path) -> None:
+    table = "image,label\n" + "".join(f"../{number}.png,a\n" for number in range(50))
+    write(root, {**IMAGES, "labels.csv": table})
+    set_params(root, download__source="csv")
+    with pytest.raises(
+        DataError, match=r"has 50 mistakes:(?s:.*)line 21: (?s:.*)and 30 more; data/mistakes\.txt lists"
+    ):
+        download.main(root)
+    lines = (root / "data/mistakes.txt").read_text().splitlines()
+    assert [line.partition(":")[0] for line in lines] == [f"line {number}" for number in range(2, 52)]
+    write(root, {"labels.csv": "image,label\nimg/1.png,a\nimg/2.png,b\n"})
+    download.main(root)
+    assert not (root / "data/mistakes.txt").exists()

@@ -25,6 +25,7 @@ from support import PATIENCE, REPOSITORY, set_params
 
 from imagetrail.errors import DataError, ParamsError
 from imagetrail.files import artifacts
+from imagetrail.params.load import load_params
 from imagetrail.split import splits
 from imagetrail.sweeps import folds, space, study, worker
 from imagetrail.sweeps.space import Dimension
@@ -128,10 +129,10 @@ def test_folds_cover_all_rows_except_test_and_keep_groups_whole(digits: Path, tm
     split.main(root)
     sides = {name: np.load(root / f"data/split/{name}.npy") for name in ("train", "val", "test")}
     everything = np.sort(np.concatenate([sides["train"], sides["val"]]))
-    _, units = splits.belonging(root)
+    _, units = splits.belonging(root, load_params(root).split)
     validated = []
     for fold in range(5):
-        train, val = folds.subsets(root, fold, 5, 0)
+        train, val = folds.subsets(root, fold, 5, load_params(root).split)
         assert np.array_equal(np.sort(np.concatenate([train.rows, val.rows])), everything)
         assert not set(units[train.rows]) & set(units[val.rows])
         assert not set(sides["test"]) & set(val.rows)
@@ -139,7 +140,7 @@ def test_folds_cover_all_rows_except_test_and_keep_groups_whole(digits: Path, tm
         validated.append(val.rows)
     assert np.array_equal(np.sort(np.concatenate(validated)), everything), "each row validates once"
     with pytest.raises(DataError, match=r"the class '\d' has \d+ rows for train and validation, too few for 500 folds"):
-        folds.subsets(root, 0, 500, 0)
+        folds.subsets(root, 0, 500, load_params(root).split)
 
 
 # --- real trials ------------------------------------------------------------------------------------------------------

@@ -101,12 +101,37 @@ def test_one_class_is_rejected(root: Path) -> None:
         preprocess.main(root)
 
 
-def test_equal_images_with_two_labels_are_named(root: Path) -> None:
-    source = make_images(root, ["a", "b", "a"])
-    (source / "001.png").write_bytes((source / "000.png").read_bytes())
+def test_equal_images_with_two_labels_are_listed_with_the_users_lines(root: Path) -> None:
+    source = make_images(root, ["a", "b", "a", "c", "c"])
+    pixels = Image.open(source / "000.png")
+    pixels.save(source / "001.bmp")  # the same pixels in another file
+    table = (source / "labels.csv").read_text().replace("001.png", "001.bmp")
+    (source / "labels.csv").write_text(table)
+    (source / "003.png").write_bytes(b"not an image")
     download.main(root)
-    with pytest.raises(DataError, match=r"'000\.png' \(line 2\) is 'a', '001\.png' \(line 3\) is 'b'"):
+    with pytest.raises(DataError, match=r"'000\.png' \(line 2\) is 'a', '001\.bmp' \(line 3\) is 'b'") as error:
         preprocess.main(root)
+    assert "1 of 5 images cannot be used" in str(error.value), "everything wrong is reported at once"
+    assert rejected(root / "data/conflicts.csv") == [
+        {"image": "000.png", "label": "a", "place": "line 2", "other": "001.bmp", "other_label": "b",
+         "other_place": "line 3"},
+        {"image": "001.bmp", "label": "b", "place": "line 3", "other": "000.png", "other_label": "a",
+         "other_place": "line 2"},
+    ]  # fmt: skip
+
+
+def test_equal_images_with_two_labels_can_be_left_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = make_images(root, ["a", "b", "a", "b"])
+    (source / "001.png").write_bytes((source / "000.png").read_bytes())
+    set_params(root, preprocess__on_conflict="drop")
+    download.main(root)
+    preprocess.main(root)
+    assert [row.image for row in artifacts.read_tensor_rows(root)] == ["002.png", "003.png"]
+    dataset = artifacts.read_dataset(root)
+    assert (dataset.shape[0], dataset.rejected, dataset.counts) == (2, 0, {"a": 1, "b": 1})
+    assert len(rejected(root / "data/tensors/conflicts.csv")) == 2
+    assert not (root / "data/conflicts.csv").exists()
+    assert "2 images are left out, as equal ones have other labels" in capsys.readouterr().err
 
 
 def test_images_changed_since_download_are_rejected(root: Path) -> None:
@@ -125,6 +150,7 @@ def test_outputs_contain_no_times_or_absolute_paths(root: Path) -> None:
         assert str(root) not in path.read_text()
     assert set(json.loads((root / "data/tensors/dataset.json").read_text())) == {
         "source", "classes", "counts", "shape", "short_side", "rejected", "sizes", "findings", "sha256", "arrays",
+        "value_range",
     }  # fmt: skip
 
 
@@ -180,7 +206,7 @@ def test_two_labels_of_an_image_are_found_at_any_place(root: Path, pair: tuple[i
     first, second = (f"{number:03d}.png" for number in pair)
     (source / second).write_bytes((source / first).read_bytes())
     download.main(root)
-    with pytest.raises(DataError, match=f"^1 images .*\n  '{first}' .* '{second}' "):
+    with pytest.raises(DataError, match=f"^2 images .*\n  '{first}' .* '{second}' "):
         preprocess.main(root)
 
 

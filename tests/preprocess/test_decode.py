@@ -17,7 +17,7 @@ from skimage.color import rgb2gray
 from bench import fuzz
 from imagetrail.errors import DataError
 from imagetrail.files.form import Form
-from imagetrail.preprocess import decode
+from imagetrail.preprocess import decode, formats
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -296,16 +296,31 @@ def png_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "not an image"),
-        (b"<svg></svg>", "not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image, or its format is not one of"),
-        (encode(photo(), "TIFF"), "not an image, or its format is not one of"),
+        (b"", "not an image: the file is empty"),
+        (b"hello", "not an image, or its format is not one of JPEG, PNG"),
+        (b"<?xml version='1.0'?><svg></svg>", "not an image of JPEG, PNG, .* AVIF, but SVG; convert it"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image of .*, but PostScript"),
+        (b"8BPS\0\1", "but a Photoshop file"),
+        (b"\0" * 128 + b"DICM", "but DICOM"),
+        (encode(photo(), "TIFF")[:-60], "damaged|truncated"),
         (encode(photo(), "JPEG")[:-200], "damaged"),
         (encode(photo(), "PNG")[:-60], "damaged"),
         (png_header(13000, 13000), "more pixels than is safe"),
         (png_header(30000, 30000), "more pixels than is safe"),
     ],
-    ids=["empty", "svg", "eps", "tiff", "short jpeg", "short png", "bomb 13000", "bomb 30000"],
+    ids=[
+        "empty",
+        "text",
+        "svg",
+        "eps",
+        "psd",
+        "dicom",
+        "short tiff",
+        "short jpeg",
+        "short png",
+        "bomb 13000",
+        "bomb 30000",
+    ],
 )
 def test_unusable_images_report_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
@@ -314,7 +329,7 @@ def test_unusable_images_report_the_reason(data: bytes, reason: str) -> None:
 
 @settings(max_examples=300)
 @given(
-    base=st.sampled_from([encode(photo(), kind) for kind in decode.FORMATS] + [b""]),
+    base=st.sampled_from([encode(photo(), kind) for kind in formats.FORMATS] + [b""]),
     position=st.integers(0, 2000),
     inserted=st.binary(max_size=20),
 )
@@ -381,3 +396,112 @@ def test_size_limits_apply_to_the_upright_image() -> None:
 def test_mutated_files_give_pixels_or_a_sentence() -> None:
     """`python -m bench fuzz` decodes 100,000."""
     assert {fuzz.outcome(seed=7, number=number) for number in range(400)} == {"pixels", "sentence"}
+
+
+# --- TIFF, PPM, JPEG 2000, AVIF, HEIC -------------------------------------------------------------------------------
+
+LOSSLESS = {
+    "TIFF": {}, "TIFF, LZW": {"compression": "tiff_lzw"}, "TIFF, deflate": {"compression": "tiff_deflate"},
+    "TIFF, PackBits": {"compression": "packbits"}, "PPM": {}, "JPEG2000": {}, "AVIF": {"quality": 100},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_other_formats_give_the_pixels_of_a_png(kind: str) -> None:
+    form = Form(3, (24, 32), None)
+    data = encode(photo(), kind.partition(",")[0], **LOSSLESS[kind])
+    difference = np.abs(
+        decode.decode(data, form).pixels.astype(int) - decode.decode(encode(photo(), "PNG"), form).pixels
+    )
+    assert difference.max() <= (8 if kind == "AVIF" else 0)
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
+def test_files_cut_short_are_rejected(kind: str, share: float) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    data = encode(noise, kind.partition(",")[0], **LOSSLESS[kind])
+    with pytest.raises(DataError):
+        decode.decode(data[: int(len(data) * share)], Form(3, (64, 64), None))
+
+
+def levels(values: np.ndarray, kind: str = "TIFF", value_range: tuple[int, int] | None = None, **options) -> list[int]:
+    """Decode one row of grey values."""
+    data = encode(Image.fromarray(values.reshape(1, -1)), kind, **options)
+    return decode.decode(data, Form(1, (1, values.size), None, value_range)).pixels.ravel().tolist()
+
+
+def test_grey_of_more_than_8_bits_is_scaled() -> None:
+    deep = np.array([0, 257, 32896, 65535], np.uint16)
+    assert levels(deep) == levels(deep, "PNG") == levels(deep, "PPM") == levels(deep, "JPEG2000") == [0, 1, 128, 255]
+    twelve = np.array([0, 16, 2056, 4095], np.uint16)
+    assert levels(twelve) == [0, 0, 8, 16]
+    for kind in ("TIFF", "PNG", "JPEG2000", "PPM"):
+        assert levels(twelve, kind, (0, 4095)) == [0, 1, 128, 255], kind
+
+
+def test_a_range_clips_what_is_beyond_it_and_leaves_8_bits_alone() -> None:
+    assert levels(np.array([0, 100, 200, 999], np.uint16), "TIFF", (100, 200)) == [0, 0, 255, 255]
+    assert levels(np.array([0, 100, 200, 255], np.uint8), "PNG", (100, 200)) == [0, 100, 200, 255]
+
+
+@pytest.mark.parametrize("values", [np.array([-5, 0, 5, 10], np.int32), np.array([-5, 0, 5, 10], np.float32)])
+def test_values_of_32_bits_need_a_range(values: np.ndarray) -> None:
+    with pytest.raises(DataError, match=r"whose black and white are unknown; set preprocess\.range"):
+        levels(values)
+    assert levels(values, value_range=(-5, 10)) == [0, 85, 170, 255]
+
+
+def test_values_that_are_not_numbers_are_black() -> None:
+    assert levels(np.array([np.nan, np.inf, -np.inf, 5], np.float32), value_range=(0, 10)) == [0, 255, 0, 128]
+
+
+def test_white_may_be_zero_in_a_tiff() -> None:
+    for values, white in ((np.array([0, 255], np.uint8), 255), (np.array([0, 65535], np.uint16), 65535)):
+        data = bytearray(encode(Image.fromarray(values.reshape(1, -1)), "TIFF"))
+        entry = data.index(struct.pack("<HHI", 262, 3, 1))
+        data[entry + 8 : entry + 10] = struct.pack("<H", 0)
+        pixels = decode.decode(bytes(data), Form(1, (1, 2), None)).pixels.ravel().tolist()
+        assert pixels == [255, 0], white
+
+
+def test_a_tiff_of_12_bits_is_scaled_by_them() -> None:
+    """Two values of 12 bits in three bytes, written by hand: no encoder here makes them."""
+    tags = [(256, 3, 2), (257, 3, 1), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 3, 1),
+            (279, 4, 3)]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    data = b"II*\0" + struct.pack("<I", 12) + bytes([0x80, 0x8F, 0xFF, 0]) + struct.pack("<H", len(tags)) + entries
+    data += struct.pack("<I", 0)
+    assert decode.decode(data, Form(1, (1, 2), None)).pixels.ravel().tolist() == [128, 255]
+
+
+def test_the_first_page_of_a_tiff_is_used_and_counted() -> None:
+    data = encode(photo(), "TIFF", save_all=True, append_images=[photo().transpose(Image.Transpose.ROTATE_180)])
+    found = decode.decode(data, Form(3, (24, 32), None))
+    assert found.frames == 2
+    assert np.array_equal(found.pixels, decode.decode(encode(photo(), "PNG"), Form(3, (24, 32), None)).pixels)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_orientation_is_applied_once_in_other_formats(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    found = decode.decode(encode(photo(), kind, exif=exif, quality=100), Form(3, (32, 32), None))
+    upright = photo().transpose(decode.TURNS[orientation])
+    assert found.size == upright.size[::-1]
+    expected = decode.decode(encode(upright, "PNG"), Form(3, (32, 32), None)).pixels
+    assert np.abs(found.pixels.astype(int) - expected).max() <= 6
+
+
+def test_heic_without_its_decoder_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    data = encode(photo(), "HEIF", quality=100)
+    pixels = decode.decode(data, Form(3, (24, 32), None)).pixels
+    assert np.abs(pixels.astype(int) - np.asarray(photo()).transpose(2, 0, 1)).max() <= 10
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(DataError, match="HEIC, without its decoder; run `pip install pillow-heif`"):
+        decode.decode(data, Form(3, (24, 32), None))

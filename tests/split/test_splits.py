@@ -1,5 +1,7 @@
 """The split: disjoint, complete, stratified, repeatable, duplicates on one side, a stated one kept."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from support import set_params
 
 from imagetrail.errors import DataError
 from imagetrail.files import artifacts
-from imagetrail.files.artifacts import Dataset, TensorRow
+from imagetrail.files.artifacts import Dataset, Finding, TensorRow
 from imagetrail.split.stratified import stratified_split
 from stages import split
 
@@ -152,7 +154,9 @@ def row(number: int, label: str, part: str = "", group: str = "", pixels: int | 
 
 def test_a_class_of_two_images_is_one_too_few_for_validation(root: Path) -> None:
     write_rows(root, [*(row(n, "a") for n in range(20)), row(20, "rare"), row(21, "rare")])
-    with pytest.raises(DataError, match="the class 'rare' has one image or group beside its test rows"):
+    with pytest.raises(
+        DataError, match="1 classes are too small, as each needs 3 for its sides of the split: 'rare' has two distinct"
+    ):
         split.main(root)
 
 
@@ -224,9 +228,9 @@ def test_a_hash_split_keeps_old_rows_in_place(root: Path) -> None:
 
 
 def test_a_hash_split_that_leaves_a_class_on_one_side_is_rejected(root: Path) -> None:
-    write_rows(root, [row(n, "a" if n else "b") for n in range(100)])
-    set_params(root, split__by="hash")
-    with pytest.raises(DataError, match="puts all images of the class 'b' on one side; add images"):
+    write_rows(root, [row(n, "ab"[n % 2]) for n in range(100)])
+    set_params(root, split__by="hash", split__test=1e-9)
+    with pytest.raises(DataError, match="puts all images of the class 'a' on one side; add images"):
         split.main(root)
 
 
@@ -269,3 +273,61 @@ def test_a_stated_split_without_test_rows_gets_a_test_from_its_train_rows(
     assert len(sides["test"]) == 4
     assert sorted(sides["train"] + sides["test"]) == list(range(20))
     assert "no test rows: split.test = 0.2 of its train rows" in capsys.readouterr().err
+
+
+SMALL = [*(row(n, "a") for n in range(20)), *(row(n, "b") for n in range(20, 40)), row(40, "lone"), row(41, "pair"),
+         row(42, "pair")]  # fmt: skip
+
+
+def test_small_classes_are_all_named(root: Path) -> None:
+    write_rows(root, SMALL)
+    with pytest.raises(
+        DataError, match=r"2 classes are too small.* 'lone' has one distinct image or group, 'pair' has two"
+    ):
+        split.main(root)
+
+
+@pytest.mark.parametrize(("policy", "trained"), [("train", {40, 41, 42}), ("drop", set())])
+def test_small_classes_are_trained_on_or_left_out(
+    root: Path, policy: str, trained: set[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows(root, SMALL)
+    set_params(root, split__on_rare=policy)
+    split.main(root)
+    sides = load(root)
+    assert {40, 41, 42} & set(sides["train"]) == trained
+    assert not {40, 41, 42} & {*sides["val"], *sides["test"]}
+    assert f"are {'only trained on' if policy == 'train' else 'left out'}: 'lone' has one" in capsys.readouterr().err
+
+
+def near_copies(root: Path) -> None:
+    """Rows 0 and 1, 2 and 3, … are near copies."""
+    pairs = [Finding("near duplicate", f"{n + 1:03d}.png", f"{n:03d}.png", "") for n in range(0, 40, 2)]
+    artifacts.write_rows(root / "data/tensors/findings.csv", Finding._fields, pairs)
+    dataset = replace(artifacts.read_dataset(root), findings={"near duplicate": len(pairs)})
+    artifacts.write_dataset(root / "data/tensors/dataset.json", dataset)
+
+
+def test_near_copies_on_two_sides_are_counted_and_kept_together_if_asked(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows(root, [row(n, "ab"[n % 4 // 2]) for n in range(40)])
+    near_copies(root)
+    split.main(root)
+    assert re.search(r"\d+ images are on another side of the split than a near copy", capsys.readouterr().err)
+    set_params(root, split__group_near_duplicates=True)
+    split.main(root)
+    assert "near copy" not in capsys.readouterr().err
+    for rows in load(root).values():
+        assert {number ^ 1 for number in rows} == set(rows)
+
+
+def test_near_copies_that_were_not_looked_for_cannot_be_kept_together(root: Path) -> None:
+    write_rows(root, [row(n, "ab"[n % 2]) for n in range(40)])
+    dataset = artifacts.read_dataset(root)
+    artifacts.write_dataset(
+        root / "data/tensors/dataset.json", replace(dataset, findings=dataset.findings | {"near duplicate": None})
+    )
+    set_params(root, split__group_near_duplicates=True)
+    with pytest.raises(DataError, match="group_near_duplicates = True cannot be held: 40 images are too many"):
+        split.main(root)

@@ -16,6 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from imagetrail.addresses import expand, shown
 from imagetrail.console import bar, progress, warn
+from imagetrail.download.job import DOWNLOADS, SourceJob
 from imagetrail.download.listing import Problems
 from imagetrail.errors import DataError
 from imagetrail.files.artifacts import file_sha256
@@ -84,21 +85,21 @@ def fetch(address: str, folder: Path, sha256: str | None) -> Path:
     return partial.replace(path)
 
 
-def fetch_images(images: Mapping[str, str], kept: Path, folder: Path) -> None:
+def fetch_images(images: Mapping[str, str], job: SourceJob) -> None:
     """Download images by their addresses, each once: what an earlier run fetched is taken from there.
 
     One that the server does not have is left out, and `preprocess` rejects it as missing.
 
     Args:
-        images: addresses by the names that the images get in `folder`.
-        kept: where downloads are kept.
-        folder: to fill.
+        images: addresses by the names that the images get.
+        job: whose folder gets the images, in images/.
 
     Raises:
         DataError: servers refuse or do not answer; all that failed are named.
     """
-    folder.mkdir(parents=True)
-    problems, lost = Problems(kept), 0
+    kept, folder = job.root / DOWNLOADS, job.folder / "images"
+    folder.mkdir()
+    problems, lost = Problems(kept, job.root), 0
     with ThreadPoolExecutor(IMAGES_AT_ONCE) as pool:
         found = pool.map(lambda name: _image(images[name], kept), images)
         answers = zip(images, found, strict=True)

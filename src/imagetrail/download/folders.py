@@ -36,7 +36,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     root, options = job.local, job.options
     if not root.is_dir():
         raise DataError(f"download.path = {options.path!r} is not a folder; give one that holds class folders.")
-    tree, problems, reading = names.Tree(root), Problems(root), labels.Labels(options, root)
+    tree, problems, reading = names.Tree(root), Problems(root, job.root), labels.Labels(options, root)
     skipped: list[Skipped] = []
     place = _by_pattern(options.pattern) if options.pattern else _by_folder(root, problems)
     with Listing(problems) as listing:

@@ -14,7 +14,7 @@ BEGINNINGS = (
     b"P6\n", b"\0\0\0\x0cjP", b"\xffO\xffQ", b"8BPS", b"\xff\n",
 )  # fmt: skip
 INSIDE = (b"WEBP", b"ftypavif", b"ftyphei", b"ftypmif1")
-"""Marks that do not begin the file, but stand in its first bytes."""
+"""Marks that follow in the first bytes of a file."""
 UNLISTED = (".gitignore", ".gitkeep", ".dvcignore")
 """Files of the repository itself, which nobody takes for data."""
 

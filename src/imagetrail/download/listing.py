@@ -13,12 +13,14 @@ from typing import NamedTuple, Self
 from joblib import Parallel, delayed
 
 from imagetrail.console import progress
-from imagetrail.errors import DataError
+from imagetrail.errors import DataError, printable
 from imagetrail.files import artifacts
 from imagetrail.files.artifacts import LabelRow, LineRow, file_sha256
 
 PROBLEMS_SHOWN = 20
-"""Largest number of mistakes listed in a message; the rest is counted."""
+"""Largest number of mistakes listed in a message."""
+MISTAKES = Path("data/mistakes.txt")
+"""The list that a failing download writes: outside DVC's outputs, so that `dvc checkout` restores those unasked."""
 FILES_PER_TASK = 64
 """Number of files in a thread's task."""
 
@@ -38,9 +40,11 @@ class ListedImage(NamedTuple):
 class Problems:
     """Collect the problems of a source's images, to report all of them at once."""
 
-    def __init__(self, of: Path) -> None:
-        """Start without problems of a table or folder."""
+    def __init__(self, of: Path, root: Path) -> None:
+        """Start without problems of a table or folder; `root` is the repository's."""
         self.of = of
+        self._file = root / MISTAKES
+        self._file.unlink(missing_ok=True)
         self._shown: list[str] = []
         self._count = 0
 
@@ -49,12 +53,21 @@ class Problems:
         self._count += 1
         if len(self._shown) < PROBLEMS_SHOWN:
             self._shown.append(problem)
+            return
+        # Memory must not grow with the number of mistakes.
+        text = "".join(f"{printable(line)}\n" for line in ([*self._shown, problem] if self._more() == 1 else [problem]))
+        self._file.parent.mkdir(exist_ok=True)
+        with self._file.open("w" if self._more() == 1 else "a", encoding="utf-8") as file:
+            file.write(text)
+
+    def _more(self) -> int:
+        return self._count - PROBLEMS_SHOWN
 
     def check(self) -> None:
-        """Raise a DataError with all problems, if there are any."""
+        """Raise a DataError with all problems, if there are any; what is too long for it is in MISTAKES."""
         if self._count:
             count = f"{self._count} mistakes" if self._count > 1 else "a mistake"
-            more = f"\n  and {self._count - PROBLEMS_SHOWN} more" if self._count > PROBLEMS_SHOWN else ""
+            more = f"\n  and {self._more()} more; {MISTAKES} lists all" if self._more() > 0 else ""
             raise DataError(f"{self.of} has {count}:\n  " + "\n  ".join(self._shown) + more)
 
 

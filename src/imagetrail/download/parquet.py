@@ -25,7 +25,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     """
     root = job.local
     tree = names.Tree(root)
-    problems, reading = Problems(root), labels.Labels(job.options, root)
+    problems, reading = Problems(root, job.root), labels.Labels(job.options, root)
     for name in progress(_files(root), total=None, description="download", unit="file"):
         reason = names.problem(name) or tree.locate(name)[1]
         if reason:

@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 from imagetrail.console import warn
 from imagetrail.download import labels
 from imagetrail.download.finder import Finder
-from imagetrail.download.job import DOWNLOADS, SourceJob
+from imagetrail.download.job import SourceJob
 from imagetrail.download.listing import ListedImage, Listing, Problems
 from imagetrail.download.pattern import Pattern
 from imagetrail.errors import DataError, nearest, quoted
@@ -53,7 +53,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     """
     options = job.options
     tables = _tables(job.local, options)
-    problems = Problems(job.local / tables[0] if len(tables) == 1 else job.local)
+    problems = Problems(job.local / tables[0] if len(tables) == 1 else job.local, job.root)
     finder = Finder(job.local, options.image_folders)
     reading = labels.Labels(options, job.local)
     pattern = Pattern(options.pattern) if options.pattern else None
@@ -86,7 +86,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
             return
         from imagetrail.download.fetch import fetch_images  # requests is imported only if needed
 
-        fetch_images(finder.addresses, job.root / DOWNLOADS, job.folder / "images")
+        fetch_images(finder.addresses, job)
         yield from listing.identify(job.folder / "images", job.jobs)
 
 

@@ -33,7 +33,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     """
     name = job.options.source
     root, parts = _open(job)
-    problems = Problems(root)
+    problems = Problems(root, job.root)
     with Listing(problems) as listing:
         for split, part in parts.items():
             for path, label in _members(part):

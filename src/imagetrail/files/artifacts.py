@@ -112,6 +112,8 @@ class Dataset:
     """sha256 of rows.csv, which holds the sha256 of every row's pixels: one value for the whole data set."""
     arrays: dict[str, str]
     """sha256 of images.npy and labels.npy, by name."""
+    value_range: list[int] | None = None
+    """Values that became 0 and 255 in images of more than 8 bits; None if their formats told."""
 
     @property
     def channels(self) -> int:

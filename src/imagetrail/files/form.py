@@ -16,3 +16,5 @@ class Form:
     """(height, width) in pixels."""
     short_side: int | None
     """Resize the short side to this and cut `size` out of the centre; None stretches both sides to `size`."""
+    value_range: tuple[int, int] | None = None
+    """Values that become 0 and 255 in images of more than 8 bits; None takes what their format can hold."""

@@ -45,6 +45,8 @@ class Card:
     """Number of parameters, including frozen ones."""
     sha256: str
     """sha256 of model.safetensors."""
+    value_range: list[int] | None = None
+    """Values that become 0 and 255 in images of more than 8 bits; None takes what their format can hold."""
 
     @classmethod
     def of(cls, text: str) -> Self:
@@ -60,6 +62,8 @@ class Card:
             raise ValueError(f"image_size = {quoted(card.image_size)} is not [height, width] in pixels")
         if card.short_side is not None and not max(card.image_size) <= card.short_side <= MAX_SIDE:
             raise ValueError(f"short_side = {card.short_side} is not from image_size to {MAX_SIDE}")
+        if card.value_range is not None and (len(card.value_range) != 2 or card.value_range[0] >= card.value_range[1]):
+            raise ValueError(f"value_range = {quoted(card.value_range)} is not [black, white]")
         if not card.classes or len(set(card.classes)) < len(card.classes) or "" in card.classes:
             raise ValueError(f"classes = {quoted(card.classes)} are not different names")
         return card
@@ -68,7 +72,8 @@ class Card:
     def form(self) -> Form:
         """Return the form that images are converted to."""
         height, width = self.image_size
-        return Form(self.channels, (height, width), self.short_side)
+        levels = None if self.value_range is None else (self.value_range[0], self.value_range[1])
+        return Form(self.channels, (height, width), self.short_side, levels)
 
 
 class Classifier(nn.Module):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PlainValidator, model_validator
 
 from imagetrail.errors import quoted
-from imagetrail.files.form import MAX_SIDE
+from imagetrail.files.form import MAX_SIDE, Form
 from imagetrail.params.section import Section
 
 
@@ -13,6 +13,13 @@ def _image_size(value: object) -> object:
     sides = value if isinstance(value, list) and len(value) == 2 else [value]
     if not all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides):
         raise ValueError(f"{quoted(value)} must be one number of pixels, or [height, width], each from 1 to {MAX_SIDE}")
+    return value
+
+
+def _value_range(value: object) -> object:
+    pair = value if isinstance(value, list) and len(value) == 2 else []
+    if not pair or not all(type(level) is int and abs(level) < 2**31 for level in pair) or pair[0] >= pair[1]:
+        raise ValueError(f"{quoted(value)} must be [black, white], two integers with black below white")
     return value
 
 
@@ -56,8 +63,13 @@ class Preprocess(Section):
     """Resize the short side to this and crop image_size from the centre; null stretches both sides to image_size."""
     channels: Literal[1, 3]
     """1 is grey (Rec. 709), 3 is RGB."""
+    range: Annotated[list[int], PlainValidator(_value_range)] | None
+    """[black, white]: the values that become 0 and 255 in grey images of more than 8 bits, such as [0, 4095] for 12
+    bits in 16-bit files; null takes the format's own. Others are unaffected."""
     max_rejected: Annotated[int, Field(ge=0)]
     """Largest number of unusable images, which rejected.csv lists; more fail the stage."""
+    on_conflict: Literal["fail", "drop"]
+    """Reaction to images with equal pixels and different labels: fail, or leave all of them out."""
     limits: Limits
     """Largest numbers of suspicious images, which findings.csv lists."""
 
@@ -68,6 +80,11 @@ class Preprocess(Section):
             return None
         height, width = self.image_size if isinstance(self.image_size, list) else (self.image_size, self.image_size)
         return height, width
+
+    def form(self, size: tuple[int, int]) -> Form:
+        """Return the form of images of (height, width) pixels."""
+        levels = None if self.range is None else (self.range[0], self.range[1])
+        return Form(self.channels, size, self.short_side, levels)
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:

@@ -21,3 +21,8 @@ class Split(Section):
     on_leak: Literal["fail", "drop"]
     """Reaction to equal images, or images of a group, on two sides of a stated or hashed split: fail, or drop those in
     train and val."""
+    on_rare: Literal["fail", "train", "drop"]
+    """Reaction to classes with too few images or groups for train, val and test: fail, use their images for training
+    only, or leave them out."""
+    group_near_duplicates: bool
+    """Whether images that preprocess found to differ only by size, compression or brightness stay on one side."""

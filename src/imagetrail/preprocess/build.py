@@ -1,13 +1,12 @@
 """Build one array from labelled images, in memory that does not grow with their number."""
 
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from imagetrail.files.artifacts import Dataset, Finding, LabelRow, Rejection, Te
 from imagetrail.files.form import Form
 from imagetrail.params.machine import Machine
 from imagetrail.params.preprocess import Limits, Preprocess
-from imagetrail.preprocess import health, readers
+from imagetrail.preprocess import conflicts, health, readers
 from imagetrail.preprocess.decode import Decoded
 from imagetrail.preprocess.health import Facts, Survey
 from imagetrail.preprocess.readers import Payload, Reader, Unreadable
@@ -75,6 +74,7 @@ class BuildPlan:
     """(height, width) in pixels that every image must have; None accepts any."""
     max_rejected: int
     limits: Limits
+    on_conflict: Literal["fail", "drop"]
     machine: Machine
 
 
@@ -85,82 +85,65 @@ def build(root: Path, plan: BuildPlan) -> Indices:
         int64 [N,2]: height and width in pixels of each image before resizing.
 
     Raises:
-        DataError: one class only; one image under two labels; more images than `max_rejected` cannot be used, which
-            data/rejected.csv then lists with their reasons; more of a kind are suspicious than `limits` allow, which
-            data/findings.csv then lists.
+        DataError: one class only; equal images with different labels, and `on_conflict` is fail: data/conflicts.csv
+            then lists them; more images than `max_rejected` cannot be used: data/rejected.csv then lists them with
+            their reasons; more of a kind are suspicious than `limits` allow: data/findings.csv then lists them.
     """
     total, classes = _survey(root)
     with artifacts.writing_folder(root / artifacts.TENSORS) as folder:
-        rejected, counts, survey = _write(root, folder, plan, total, classes)
-        if len(rejected) > plan.max_rejected:
-            artifacts.write_rows(root / artifacts.REJECTED, Rejection._fields, rejected)
-            worst = rejected[0]
-            raise DataError(
-                f"{len(rejected)} of {total} images cannot be used and preprocess.max_rejected allows "
-                f"{plan.max_rejected}: {artifacts.REJECTED} lists them, first {worst.image!r} ({worst.reason}); "
-                "fix them, or raise preprocess.max_rejected."
-            )
+        rejected, counts, survey = _write(root, folder, plan, total, classes, frozenset())
+        found = conflicts.find(root, folder)
+        problems = [
+            _too_many(root, rejected, total, plan.max_rejected),
+            conflicts.refusal(root, found) if plan.on_conflict == "fail" else None,
+        ]
+        if any(problems):
+            raise DataError("\n".join(filter(None, problems)))
+        if found:
+            conflicts.leave_out(folder, found)
+            left_out = frozenset(conflict.image for conflict in found)
+            rejected, counts, survey = _write(root, folder, plan, total, classes, left_out)
         if empty := [name for name in classes if not counts[name]]:
             raise DataError(f"the class {empty[0]!r} has no usable image left; fix its images, or drop the class.")
-        (root / artifacts.REJECTED).unlink(missing_ok=True)
         artifacts.write_rows(folder / "rejected.csv", Rejection._fields, rejected)
         findings = _examine(root, folder, survey, plan.limits)
         dataset = Dataset(
             source=plan.source,
             classes=classes,
             counts={name: counts[name] for name in classes},
-            shape=[total - len(rejected), plan.form.channels, *plan.form.size],
+            shape=[counts.total(), plan.form.channels, *plan.form.size],
             short_side=plan.form.short_side,
             rejected=len(rejected),
             sizes=survey.sizes(),
             findings=findings,
             sha256=artifacts.file_sha256(folder / "rows.csv"),
+            value_range=None if plan.form.value_range is None else list(plan.form.value_range),
             arrays={name: artifacts.file_sha256(folder / name) for name in ("images.npy", "labels.npy")},
         )
         artifacts.write_dataset(folder / "dataset.json", dataset)
     return survey.shapes
 
 
+def _too_many(root: Path, rejected: list[Rejection], total: int, allowed: int) -> str | None:
+    """Write data/rejected.csv and say why more images cannot be used than are allowed; None if they are not."""
+    if len(rejected) <= allowed:
+        (root / artifacts.REJECTED).unlink(missing_ok=True)
+        return None
+    artifacts.write_rows(root / artifacts.REJECTED, Rejection._fields, rejected)
+    worst = rejected[0]
+    return (
+        f"{len(rejected)} of {total} images cannot be used and preprocess.max_rejected allows {allowed}: "
+        f"{artifacts.REJECTED} lists them, first {worst.image!r} ({worst.reason}); fix them, or raise "
+        "preprocess.max_rejected."
+    )
+
+
 def _survey(root: Path) -> tuple[int, list[str]]:
-    """Return (rows, sorted class names) of labels.csv; reject a single class, and one image under two labels."""
-    codes: dict[str, int] = {}
-    keys, labels = array("Q"), array("q")
-    total = 0
-    for row in artifacts.read_labels(root):
-        total += 1
-        code = codes.setdefault(row.label, len(codes))
-        if row.sha256:
-            keys.append(int(row.sha256[:16], 16))
-            labels.append(code)
-    if len(codes) < 2:
-        raise DataError(f"all images have one label, {next(iter(codes), '')!r}; a classifier needs two classes.")
-    _refuse_two_labels(root, np.asarray(keys), np.asarray(labels))
-    return total, sorted(codes)
-
-
-def _refuse_two_labels(root: Path, keys: np.ndarray, labels: np.ndarray) -> None:
-    """Raise DataError if equal images have different labels; `keys` are the first 64 bits of their sha256."""
-    order = np.argsort(keys, kind="stable")
-    keys, labels = keys[order], labels[order]
-    doubtful = {int(key) for key in keys[1:][(keys[1:] == keys[:-1]) & (labels[1:] != labels[:-1])]}
-    if not doubtful:
-        return
-    first: dict[str, tuple[int, LabelRow]] = {}
-    pairs = []
-    for line, row in enumerate(artifacts.read_labels(root), start=2):
-        if row.sha256 and int(row.sha256[:16], 16) in doubtful:
-            earlier_line, earlier = first.setdefault(row.sha256, (line, row))
-            if earlier.label != row.label:
-                pairs.append(
-                    f"{earlier.image!r} (line {earlier_line}) is {earlier.label!r}, "
-                    f"{row.image!r} (line {line}) is {row.label!r}"
-                )
-    if pairs:
-        shown = "\n  ".join(pairs[:20])
-        raise DataError(
-            f"{len(pairs)} images of data/raw/labels.csv are equal to one with another label; keep one label of each:"
-            f"\n  {shown}"
-        )
+    """Return (rows, sorted class names) of labels.csv; reject a single class."""
+    counts = Counter(row.label for row in artifacts.read_labels(root))
+    if len(counts) < 2:
+        raise DataError(f"all images have one label, {next(iter(counts), '')!r}; a classifier needs two classes.")
+    return counts.total(), sorted(counts)
 
 
 def _examine(root: Path, folder: Path, survey: Survey, limits: Limits) -> dict[str, int | None]:
@@ -192,9 +175,9 @@ def _examine(root: Path, folder: Path, survey: Survey, limits: Limits) -> dict[s
 
 
 def _write(
-    root: Path, folder: Path, plan: BuildPlan, total: int, classes: list[str]
+    root: Path, folder: Path, plan: BuildPlan, total: int, classes: list[str], left_out: Set[str]
 ) -> tuple[list[Rejection], Counter[str], Survey]:
-    """Write images.npy, labels.npy and rows.csv in one pass.
+    """Write images.npy, labels.npy and rows.csv in one pass, without the images whose names are in `left_out`.
 
     Returns:
         (rejected images, number of images of each class, facts remembered of the images).
@@ -211,13 +194,15 @@ def _write(
         def accepted() -> Iterator[TensorRow]:
             line = 1  # the header of labels.csv
             with bar("preprocess", total=total, unit="image") as moving:
-                for chunk in _decode(artifacts.read_labels(root), plan):
+                for chunk in _decode(artifacts.read_labels(root), plan, left_out):
                     pixel_file.append(chunk.pixels)
                     used = [row.label for row, image in chunk.images if not isinstance(image, str)]
                     label_file.append(np.array([codes[label] for label in used], np.int64))
                     counts.update(used)
                     for row, image in chunk.images:
                         line += 1
+                        if row.image in left_out:
+                            continue
                         if isinstance(image, str):
                             rejected.append(Rejection(row.image, line, image))
                             continue
@@ -231,6 +216,7 @@ def _write(
 
 Batch = list[tuple[LabelRow, Payload]]
 """The images that a worker decodes at a time."""
+LEFT_OUT = Unreadable("left out")
 DEADLY = Unreadable("decoding it kills the process; the file is damaged, or made to do harm")
 
 
@@ -243,10 +229,11 @@ class Chunk(NamedTuple):
     """Every row with its facts, or with the reason if it cannot be used."""
 
 
-def _decode(rows: Iterable[LabelRow], plan: BuildPlan) -> Iterator[Chunk]:
-    """Decode all rows in parallel, and yield them in order."""
+def _decode(rows: Iterable[LabelRow], plan: BuildPlan, left_out: Set[str]) -> Iterator[Chunk]:
+    """Decode all rows but those left out in parallel, and yield them in order."""
     decode = partial(_decode_chunk, form=plan.form, expected=plan.expected)
-    yield from spread(decode, _chunks(plan.reader(rows)), plan.machine, partial(_rescue, decode))
+    payloads = ((row, LEFT_OUT if row.image in left_out else payload) for row, payload in plan.reader(rows))
+    yield from spread(decode, _chunks(payloads), plan.machine, partial(_rescue, decode))
 
 
 def _rescue(decode: Callable[[Batch], Chunk], task: Batch) -> Chunk:

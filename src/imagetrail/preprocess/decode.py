@@ -1,7 +1,7 @@
 """Decode an image file to pixels: `preprocess`, `predict` and the tests all use this.
 
-Formats are an allowlist, so no other parser of Pillow runs. EXIF orientation is applied, 16-bit grey is scaled rather
-than clipped, transparent pixels become white, and animations use their first frame.
+EXIF orientation is applied, grey of more than 8 bits is scaled rather than clipped, transparent pixels become white,
+and files of several images use their first.
 """
 
 import io
@@ -21,13 +21,8 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from imagetrail.errors import DataError
 from imagetrail.files.arrays import Pixels
 from imagetrail.files.form import Form
+from imagetrail.preprocess.formats import FORMATS, HEIC, is_heic, named
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-EXTENSIONS = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG",
-    ".png": "PNG", ".apng": "PNG", ".bmp": "BMP", ".dib": "BMP", ".gif": "GIF", ".webp": "WEBP",
-}  # fmt: skip
-"""Format that each file name extension implies."""
 BACKGROUND = (255, 255, 255)
 JPEG_SCALES = (8, 4, 2)
 JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB"}
@@ -66,6 +61,14 @@ REC_709 = (0.2125, 0.7154, 0.0721, 0.0)
 """Weights of red, green, blue and one in grey, as in skimage.color.rgb2gray."""
 
 
+Levels = tuple[int, int]
+"""Values that become 0 and 255."""
+FULL: Levels = (0, 65535)
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+"""Tags of TIFF 6.0: BitsPerSample, PhotometricInterpretation, SampleFormat."""
+WHITE_IS_ZERO, UNSIGNED = 0, 1
+
+
 class Decoded(NamedTuple):
     """A decoded image, and facts about its file."""
 
@@ -74,7 +77,7 @@ class Decoded(NamedTuple):
     size: tuple[int, int]
     """(height, width) in pixels of the upright image, before it was resized."""
     format: str
-    """One of FORMATS; empty for pixels without a file."""
+    """Pillow's name of the format; empty for pixels without a file."""
     frames: int
     """Images in the file, of which this is the first."""
     complaint: str = ""
@@ -90,8 +93,8 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
         expected: (height, width) that the upright image must have; None accepts any.
 
     Raises:
-        DataError: not an image of FORMATS, truncated, damaged, of another size than `expected`, or too large to open
-            safely; the reason in a few words.
+        DataError: not an image of the allowed formats, truncated, damaged, of another size than `expected`, or too
+            large to open safely; the reason in a few words.
     """
     markers = [marker for marker, _ in _jpeg_segments(data)]
     if markers and data.count(bytes([0xFF, SOS])) > MOST_SCANS:
@@ -123,7 +126,7 @@ def decode(data: bytes, form: Form, expected: tuple[int, int] | None = None) -> 
             _check_rows(image, data)
             _spread_transparency(image, data)
         turn = TURNS.get(orientation)
-        pixels = resize(decoded if turn is None else decoded.transpose(turn), form)
+        pixels = resize(decoded if turn is None else decoded.transpose(turn), form, _levels(image, form))
         if image.format == "MPO":  # a JPEG followed by a second one, as phones write them
             return Decoded(pixels, size, "JPEG", 1)
         return Decoded(pixels, size, image.format or "", getattr(image, "n_frames", 1), complaint)
@@ -281,23 +284,46 @@ def opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=_formats(data)) as image:
                 yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise DataError("more pixels than is safe to open") from None
     except UnidentifiedImageError:
-        raise DataError(
-            _unsupported_jpeg(data) or f"not an image, or its format is not one of {', '.join(FORMATS)}"
-        ) from None
+        raise DataError(_unsupported_jpeg(data) or _unknown(data)) from None
     except MemoryError:
         raise DataError("too large for the memory that is free") from None
     except (
-        OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError, struct.error,
-        zlib.error,
+        OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, ArithmeticError, RuntimeError,
+        struct.error, zlib.error,
     ) as error:  # fmt: skip
         # Pillow's decoders raise all of these on damaged files.
         text = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{'not supported' if 'unsupported' in text.lower() else 'damaged'}: {text}") from None
+
+
+def _unknown(data: bytes) -> str:
+    """Say what a file is that is none of FORMATS."""
+    if not data:
+        return "not an image: the file is empty"
+    if other := named(data):
+        return f"not an image of {', '.join(FORMATS)}, but {other}; convert it"
+    return f"not an image, or its format is not one of {', '.join(FORMATS)}"
+
+
+def _formats(data: bytes) -> tuple[str, ...]:
+    """Return the formats that may be tried; HEIC's decoder is an extra, and is loaded only for such a file.
+
+    Raises:
+        DataError: it is HEIC, and the extra is not installed.
+    """
+    if not is_heic(data):
+        return FORMATS
+    try:
+        import pillow_heif
+    except ImportError:
+        raise DataError("not supported: HEIC, without its decoder; run `pip install pillow-heif`") from None
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return (HEIC,)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
@@ -320,9 +346,9 @@ def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     return size if orientation in (5, 6, 7, 8) else size[::-1]
 
 
-def resize(image: Image.Image, form: Form) -> Pixels:
+def resize(image: Image.Image, form: Form, levels: Levels = FULL) -> Pixels:
     """Convert to grey or RGB, then resize with Pillow's antialiased bilinear filter to uint8 [C,H,W]."""
-    converted = _colour(image)
+    converted = _colour(image, levels)
     wanted = "L" if form.channels == 1 else "RGB"
     if converted.mode != wanted:  # convert() copies even if it need not
         converted = converted.convert("L", REC_709) if wanted == "L" else converted.convert("RGB")
@@ -344,14 +370,40 @@ def _centre(size: tuple[int, int], form: Form) -> tuple[float, float, float, flo
     return left, top, min(left + width, size[0]), min(top + height, size[1])
 
 
-def _colour(image: Image.Image) -> Image.Image:
+def _levels(image: ImageFile.ImageFile, form: Form) -> Levels:
+    """Return the values that become 0 and 255 in grey of more than 8 bits.
+
+    Raises:
+        DataError: nothing tells them: 32 bits, or signed values, and no `value_range`.
+    """
+    if not image.mode.startswith(("I", "F")):
+        return FULL
+    bits, is_negative = 16, False
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        bits, is_negative = int(tags.get(BITS, (1,))[0]), tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
+        if tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0] != UNSIGNED:
+            bits = 32
+    if image.mode == "F" or bits > 16:
+        if form.value_range is None:
+            raise DataError(
+                "values of 32 bits, or with a sign, whose black and white are unknown; set preprocess.range to them"
+            )
+        levels = form.value_range
+    else:
+        levels = form.value_range or (0, 2**bits - 1)
+    return levels[::-1] if is_negative else levels
+
+
+def _colour(image: Image.Image, levels: Levels = FULL) -> Image.Image:
     """Convert any mode to L or RGB, in strips: a few kilobytes of PNG may hold a gigabyte in between."""
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     width, height = image.size
     step = max(1, STRIP // max(1, width))
     strips = (
-        (top, _plain_colour(image.crop((0, top, width, min(top + step, height))))) for top in range(0, height, step)
+        (top, _plain_colour(image.crop((0, top, width, min(top + step, height))), levels))
+        for top in range(0, height, step)
     )
     whole: Image.Image | None = None
     for top, strip in strips:
@@ -360,11 +412,11 @@ def _colour(image: Image.Image) -> Image.Image:
     return whole or image
 
 
-def _plain_colour(image: Image.Image) -> Image.Image:
+def _plain_colour(image: Image.Image, levels: Levels) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # 16 bits and more: convert() would clip them to white
         values = np.asarray(image)
         opaque = values != image.info.get("transparency", -1)
-        return Image.fromarray(np.where(opaque, _to_bytes(values), np.uint8(BACKGROUND[0])))
+        return Image.fromarray(np.where(opaque, _to_bytes(values, levels), np.uint8(BACKGROUND[0])))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         background = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
@@ -372,9 +424,11 @@ def _plain_colour(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _to_bytes(values: npt.NDArray[np.generic]) -> Pixels:
-    """Scale 16-bit grey, 0 to 65535, to 0 to 255."""
-    return (np.clip(values.astype(np.float64), 0, 65535) / 257).round().astype(np.uint8)
+def _to_bytes(values: npt.NDArray[np.generic], levels: Levels) -> Pixels:
+    """Scale grey so that the two levels become 0 and 255; values beyond them, and those that are none, are clipped."""
+    black, white = levels
+    scaled = (values.astype(np.float64) - black) / ((white - black) / 255)
+    return np.nan_to_num(scaled).clip(0, 255).round().astype(np.uint8)
 
 
 def read(path: Path) -> bytes:

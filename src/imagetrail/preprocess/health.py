@@ -17,7 +17,8 @@ import numpy.typing as npt
 from imagetrail.files.arrays import Indices, Pixels
 from imagetrail.files.artifacts import Finding, TensorRow
 from imagetrail.files.form import Form
-from imagetrail.preprocess.decode import EXTENSIONS, REC_709, Decoded
+from imagetrail.preprocess.decode import REC_709, Decoded
+from imagetrail.preprocess.formats import EXTENSIONS
 
 BLANK = 8
 """Largest range of a channel's values, of 255, in a blank image."""

@@ -53,35 +53,98 @@ def split_rows(root: Path, options: Split) -> tuple[dict[arrays.Rows, Indices], 
     """Choose the rows of data/tensors for train, val and test, and list the images that were on two sides.
 
     A split that the data states is kept: its test rows are the test; rows marked val are the validation, which is
-    otherwise drawn from the train rows. Where none is stated, `options.test` of the rows is drawn.
+    otherwise drawn from the train rows, as is a test that it lacks. Where none is stated, `options.test` of the rows is
+    drawn.
 
     Raises:
-        DataError: a stated split is incomplete, or leaves train or test without rows; a class is too small; images
-            are on two sides and `on_leak` is fail, and data/leaks.csv then lists them.
+        DataError: a stated split has no train rows, or rows without a side; classes are too small and `on_rare` is
+            fail; images are on two sides and `on_leak` is fail, and data/leaks.csv then lists them.
     """
     dataset = artifacts.read_dataset(root)
-    table = _read(root, dataset.classes, options)
-    if table.stated.any():
-        sides = _stated(table, options, dataset.classes)
-    else:
-        sides = _draw(table, np.arange(len(table.labels)), options, 0, dataset.classes)
+    near = near_pairs(root, dataset, options.group_near_duplicates)
+    table = _read(root, dataset.classes, options, near if options.group_near_duplicates else near[:0])
+    sides = _stated(table, dataset.classes) if table.stated.any() else np.zeros(len(table.labels), np.int64)
+    draws_test, draws_val = not (sides == 2).any(), not (sides == 1).any() and options.val > 0
+    rare = _rare(table, np.flatnonzero(sides == 0), 1 + draws_test + draws_val, options, dataset.classes)
+    if options.on_rare == "drop":
+        sides[rare] = -1
+    if draws_test:
+        if table.stated.any():
+            warn(
+                f"the split that the data states has no test rows: split.test = {options.test:g} of its train rows are "
+                "the test."
+            )
+        rows = np.flatnonzero((sides == 0) & ~rare)
+        sides[rows[_draw(table, rows, options, 0, dataset.classes)]] = 2
     sides, leaks = _without_leaks(root, table, sides, options)
-    if not (sides == 1).any() and options.val > 0:
-        train = np.flatnonzero(sides == 0)
-        drawn = _draw(table, train, options, 1, dataset.classes)
-        sides[train[drawn == 2]] = 1
+    if draws_val:
+        rows = np.flatnonzero((sides == 0) & ~rare)
+        sides[rows[_draw(table, rows, options, 1, dataset.classes)]] = 1
         sides, more = _without_leaks(root, table, sides, options)
         leaks += more
+    if crossing := int((sides[near].min(axis=1, initial=2) < sides[near].max(axis=1, initial=0)).sum()):
+        warn(
+            f"{crossing} images are on another side of the split than a near copy; set split.group_near_duplicates to "
+            "true to keep these together."
+        )
     return {name: np.flatnonzero(sides == number) for number, name in enumerate(SIDES)}, leaks
 
 
-def belonging(root: Path) -> tuple[Indices, Indices]:
+def near_pairs(root: Path, dataset: artifacts.Dataset, is_needed: bool) -> Indices:
+    """Return int64 [n,2]: the rows of data/tensors that preprocess found to be near copies of each other.
+
+    Raises:
+        DataError: they are needed, and preprocess had too many images to look for them.
+    """
+    count = dataset.findings.get("near duplicate")
+    if is_needed and count is None:
+        raise DataError(
+            f"split.group_near_duplicates = True cannot be held: {dataset.shape[0]:,} images are too many for "
+            "preprocess to compare; set it to false."
+        )
+    if not count:
+        return np.empty((0, 2), np.int64)
+    pairs = [(found.image, found.other) for found in artifacts.read_findings(root) if found.kind == "near duplicate"]
+    names = {name for pair in pairs for name in pair}
+    rows = {row.image: number for number, row in enumerate(artifacts.read_tensor_rows(root)) if row.image in names}
+    return np.array([[rows[one], rows[other]] for one, other in pairs], np.int64).reshape(-1, 2)
+
+
+def _rare(table: Table, rows: Indices, needed: int, options: Split, classes: list[str]) -> npt.NDArray[np.bool_]:
+    """Mark the rows [N] of classes that have fewer units among `rows` than sides need one of.
+
+    Raises:
+        DataError: there are any, and `on_rare` is fail.
+    """
+    labels = table.labels[rows]
+    pairs = np.unique(np.stack([labels, table.units[rows]]), axis=1)
+    counts = np.bincount(pairs[0], minlength=len(classes))
+    present = np.bincount(labels, minlength=len(classes)) > 0
+    small = np.flatnonzero(present & (counts < needed))
+    if not len(small):
+        return np.zeros(len(table.labels), bool)
+    few = {1: "one distinct image or group", 2: "two distinct images or groups"}
+    named = ", ".join(f"{classes[code]!r} has {few[counts[code]]}" for code in small[:CLASSES_NAMED])
+    more = f" and {len(small) - CLASSES_NAMED} more" if len(small) > CLASSES_NAMED else ""
+    if options.on_rare == "fail":
+        raise DataError(
+            f"{len(small)} classes are too small, as each needs {needed} for its sides of the split: {named}{more}; "
+            "add images, or set split.on_rare to train, which only trains on them, or to drop."
+        )
+    fate = "only trained on" if options.on_rare == "train" else "left out"
+    warn(f"{len(small)} classes are too small for all sides of the split and are {fate}: {named}{more}.")
+    return np.isin(table.labels, small) & (np.bincount(rows, minlength=len(table.labels)) > 0)
+
+
+def belonging(root: Path, options: Split) -> tuple[Indices, Indices]:
     """Return (labels, units) of every row of data/tensors, both int64 [N]; equal units belong together. See Table."""
-    table = _read(root, artifacts.read_dataset(root).classes, None)
+    dataset = artifacts.read_dataset(root)
+    near = near_pairs(root, dataset, True) if options.group_near_duplicates else np.empty((0, 2), np.int64)
+    table = _read(root, dataset.classes, options, near)
     return table.labels, table.units
 
 
-def _read(root: Path, classes: list[str], options: Split | None) -> Table:
+def _read(root: Path, classes: list[str], options: Split, near: Indices) -> Table:
     codes = {name: code for code, name in enumerate(classes)}
     orders = ("", *SIDES)
     labels, pixels, groups, stated, draws = array("q"), array("Q"), array("Q"), bytearray(), array("d")
@@ -90,13 +153,13 @@ def _read(root: Path, classes: list[str], options: Split | None) -> Table:
         pixels.append(int(row.pixel_sha256[:16], 16))
         groups.append(_number(row.group) if row.group else 0)
         stated.append(orders.index(row.split))
-        if options is not None and options.by == "hash":
+        if options.by == "hash":
             # Nothing but the row itself decides, so that it stays where it is when others come.
             text = f"group {row.group}" if row.group else row.pixel_sha256
             draws.extend(_number(f"{options.seed + part} {text}") / 2**64 for part in (0, 1))
     return Table(
         labels=np.asarray(labels),
-        units=_units(np.asarray(pixels), np.asarray(groups)),
+        units=_units(np.asarray(pixels), np.asarray(groups), near),
         stated=np.frombuffer(stated, np.uint8),
         draws=np.asarray(draws).reshape(-1, 2),
     )
@@ -107,25 +170,33 @@ def _number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def _units(pixels: Keys, groups: Keys) -> Indices:
-    """Label rows that belong together: the connected components of equal pixels and equal groups; 0 means no group."""
+def _units(pixels: Keys, groups: Keys, near: Indices) -> Indices:
+    """Label rows that belong together: the connected components of equal pixels, equal groups and near copies.
+
+    Args:
+        pixels: uint64 [N], equal where the pixels are.
+        groups: uint64 [N]; 0 means no group.
+        near: int64 [n,2], rows of near copies.
+    """
     _, same_pixels = np.unique(pixels, return_inverse=True)
-    if not groups.any():
+    if not groups.any() and not len(near):
         return same_pixels
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     grouped = np.flatnonzero(groups)
     _, same_group = np.unique(groups[grouped], return_inverse=True)
-    size = int(same_pixels.max() + 1 + same_group.max() + 1)
-    edges = (same_pixels[grouped], same_pixels.max() + 1 + same_group)
-    graph = coo_array((np.ones(len(grouped), np.int8), edges), (size, size))
+    pictures = int(same_pixels.max()) + 1
+    size = pictures + int(same_group.max(initial=-1)) + 1
+    begins = np.concatenate([same_pixels[grouped], same_pixels[near[:, 0]]])
+    ends = np.concatenate([pictures + same_group, same_pixels[near[:, 1]]])
+    graph = coo_array((np.ones(len(begins), np.int8), (begins, ends)), (size, size))
     components: Indices = connected_components(graph, directed=False)[1]
     return components[same_pixels].astype(np.int64)
 
 
-def _stated(table: Table, options: Split, classes: list[str]) -> Indices:
-    """Return the side of each row, as the data states it; a test that it lacks is drawn from its train rows."""
+def _stated(table: Table, classes: list[str]) -> Indices:
+    """Return the side of each row, as the data states it."""
     if missing := int((table.stated == 0).sum()):
         raise DataError(f"the data states a split, but {missing} rows have none; fill them in.")
     sides = table.stated.astype(np.int64) - 1
@@ -138,14 +209,7 @@ def _stated(table: Table, options: Split, classes: list[str]) -> Indices:
         raise DataError(
             f"the split that the data states has no train rows of {named}; add some, or leave the class out."
         )
-    if not (sides == 2).any():
-        train = np.flatnonzero(sides == 0)
-        sides[train[_draw(table, train, options, 0, classes) == 2]] = 2
-        warn(
-            f"the split that the data states has no test rows: split.test = {options.test:g} of its train rows are the "
-            "test."
-        )
-    elif named := _absent(table, sides == 2, classes):
+    if (sides == 2).any() and (named := _absent(table, sides == 2, classes)):
         warn(f"the split that the data states has no test rows of {named}.")
     return sides
 
@@ -158,27 +222,19 @@ def _absent(table: Table, chosen: npt.NDArray[np.bool_], classes: list[str]) -> 
 
 
 def _draw(table: Table, rows: Indices, options: Split, part: int, classes: list[str]) -> Indices:
-    """Return 2 for each of `rows` that is chosen, else 0; part 0 chooses the test, part 1 the validation."""
+    """Return the positions in `rows` that are chosen; part 0 chooses the test, part 1 the validation."""
     share = (options.test, options.val)[part]
     labels = table.labels[rows]
-    if options.by == "hash":
-        chosen = table.draws[rows, part] < share
-        for label in np.unique(labels):
-            if len(np.unique(chosen[labels == label])) < 2:
-                raise DataError(
-                    f"split.by = 'hash' puts all images of the class {classes[label]!r} on one side; add images, or "
-                    "set split.by to stratified."
-                )
-    else:
-        for label in np.unique(labels) if part == 1 else ():
-            if len(np.unique(table.units[rows[labels == label]])) < 2:
-                raise DataError(
-                    f"the class {classes[label]!r} has one image or group beside its test rows, and train and val need "
-                    "one each; add images, drop the class, or set split.val to 0."
-                )
-        chosen = np.zeros(len(rows), bool)
-        chosen[stratified_split(labels, table.units[rows], share, options.seed + part, classes)[1]] = True
-    return np.where(chosen, 2, 0)
+    if options.by != "hash":
+        return stratified_split(labels, table.units[rows], share, options.seed + part, classes)[1]
+    chosen = table.draws[rows, part] < share
+    for label in np.unique(labels):
+        if len(np.unique(chosen[labels == label])) < 2:
+            raise DataError(
+                f"split.by = 'hash' puts all images of the class {classes[label]!r} on one side; add images, or set "
+                "split.by to stratified."
+            )
+    return np.flatnonzero(chosen)
 
 
 def _without_leaks(root: Path, table: Table, sides: Indices, options: Split) -> tuple[Indices, list[Leak]]:

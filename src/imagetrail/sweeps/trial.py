@@ -62,7 +62,7 @@ def train_fold(
     root: Path, params: Params, fold: Fold, tags: dict[str, str], on_epoch: Callable[[Epoch, str | None], None]
 ) -> Trained:
     """Run one training of cross-validation; arguments and errors as for `train`."""
-    rows = folds.subsets(root, fold.index, fold.of, params.split.seed)
+    rows = folds.subsets(root, fold.index, fold.of, params.split)
     name = f"fold {fold.index + 1} of {fold.of}"
     return train(root, params, rows, name, tags | {FOLD: str(fold)}, on_epoch)
 

@@ -60,4 +60,5 @@ def new_card(model: Model, weights: Weights | None, normalisation: Normalisation
         std=std,
         parameters=0,
         sha256="",
+        value_range=train.dataset.value_range,
     )
