@@ -159,10 +159,11 @@ def test_dvc_has_the_names_that_the_doors_use() -> None:
     from dvc import env
     from dvc.cli import main
     from dvc.repo.experiments.refs import EXPS_NAMESPACE
-    from dvc.utils.hydra import apply_overrides
+    from dvc.utils.hydra import apply_overrides, to_hydra_overrides
 
     assert next(iter(inspect.signature(main).parameters)) == "argv", "doors/repro.py runs DVC in its own process"
     assert list(inspect.signature(apply_overrides).parameters) == ["path", "overrides"], "params/overrides.py"
+    assert len(to_hydra_overrides(["++a=1"])) == 1, "params/overrides.py asks whether DVC can parse a value"
     assert EXPS_NAMESPACE == "refs/exps", "doors/mlflow_run.py finds the commit of an experiment by its ref"
     assert env.DVC_ROOT == "DVC_ROOT", "files/artifacts.py: workspace() finds the repository of a queued experiment"
     assert env.DVC_EXP_NAME == "DVC_EXP_NAME", "tracking/stages.py tags a run with its experiment"

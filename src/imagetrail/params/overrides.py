@@ -40,8 +40,20 @@ def of_arguments(root: Path, arguments: Mapping[str, str]) -> list[str]:
     named = given.pop(RECIPE, None)
     return [
         *([] if named is None else _recipe(root, named)),
-        *(f"++{name}={value}" for name, value in given.items()),
+        *(f"++{name}={_parsable(value)}" for name, value in given.items()),
     ]
+
+
+def _parsable(typed: str) -> str:
+    """Quote a value that DVC's grammar has no reading for, such as a semicolon."""
+    from dvc.utils.hydra import to_hydra_overrides
+    from hydra.errors import HydraException
+
+    try:
+        to_hydra_overrides([f"++name={typed}"])
+    except HydraException:
+        return _spelled(typed)
+    return typed
 
 
 def of_values(values: Mapping[str, object]) -> list[str]:
