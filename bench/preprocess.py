@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from bench.table import Row, interleaved, spread
 from imagetrail.files import artifacts
-from imagetrail.files.artifacts import LabelRow, file_sha256
+from imagetrail.files.artifacts import LabelRow, Source, file_sha256
 from imagetrail.files.form import Form
 from imagetrail.params.machine import Machine
 from imagetrail.params.preprocess import Limits
@@ -85,5 +85,8 @@ def _photographs(folder: Path, side: int) -> list[Path]:
 def _preprocess(root: Path, size: int, jobs: int) -> None:
     limits = Limits(**dict.fromkeys(Limits.model_fields))
     machine = Machine(jobs=jobs, backend="loky", scheduler=None)
-    reader = open_reader(root, "csv", "source", "image")
-    build.build(root, build.BuildPlan("csv", reader, Form(1, (size, size), None), None, 0, limits, "drop", machine))
+    reader = open_reader(root, Source("csv", None, {}), "source")
+    build.build(
+        root,
+        build.BuildPlan(Source("csv", None, {}), reader, Form(1, (size, size), None), None, 0, limits, "drop", machine),
+    )

@@ -5,9 +5,8 @@ Run from the repository root: python -m stages.download
 
 from pathlib import Path
 
-from imagetrail.download import labels, weights
+from imagetrail.download import labels, sources, weights
 from imagetrail.download.job import SourceJob
-from imagetrail.download.sources import SOURCES
 from imagetrail.errors import guard
 from imagetrail.files import artifacts
 from imagetrail.files.artifacts import LabelRow
@@ -21,7 +20,8 @@ def main(root: Path = Path()) -> None:
         local = root / params.download.weights
         artifacts.write_weights(folder, weights.find(params.model.weights, local, folder))
     with artifacts.writing_folder(root / artifacts.RAW) as folder:
-        rows = SOURCES[params.download.source](SourceJob(params.download, root, folder, params.machine.jobs))
+        source, rows = sources.load(SourceJob(params.download, root, folder, params.machine.jobs))
+        artifacts.write_source(folder, source)
         artifacts.write_rows(folder / "labels.csv", LabelRow._fields, labels.watched(rows))
 
 

@@ -14,10 +14,11 @@ from imagetrail.preprocess import build, data_page, readers
 def main(root: Path = Path()) -> None:
     """Decode every image into one array."""
     params = load_params(root)
-    reader = readers.open_reader(root, params.download.source, params.download.path, str(params.download.image_column))
+    source = artifacts.read_source(root)
+    reader = readers.open_reader(root, source, params.download.path)
     size, expected = build.sizes(root, reader, params.preprocess)
     request = build.BuildPlan(
-        source=params.download.source,
+        source=source,
         reader=reader,
         form=params.preprocess.form(size),
         expected=expected,

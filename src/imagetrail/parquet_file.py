@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,6 +43,23 @@ def rows(path: Path, image_column: str, other_columns: list[str]) -> Iterator[Ro
             images = _encoded(batch.column(image_column), path, image_column).to_pylist()
             for image, *values in zip(images, *others, strict=True):
                 yield Row(image, values)
+
+
+def columns(path: Path) -> dict[str, Literal["image", "value", "other"]]:
+    """Return what the columns of a file may hold: encoded images, values such as labels, or neither.
+
+    Raises:
+        DataError: it is not a Parquet file.
+    """
+    found: dict[str, Literal["image", "value", "other"]] = {}
+    with _opened(path) as file:
+        for column in file.schema_arrow:
+            is_struct = pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0
+            if is_struct or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+                found[column.name] = "image"
+            else:
+                found[column.name] = "other" if pa.types.is_nested(column.type) else "value"
+    return found
 
 
 @contextmanager

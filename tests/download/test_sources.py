@@ -1,13 +1,9 @@
 """Every source gives the same table; a bad table is refused whole."""
 
 import csv
-import gzip
 import io
-import json
 import os
 import re
-import struct
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from forms import pack, write_idx, write_parquet
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -34,7 +31,7 @@ from stages import download, preprocess
 
 def test_the_source_parameter_lists_all_sources(root: Path) -> None:
     annotation = Download.model_fields["source"].annotation
-    assert set(SOURCES) == set(annotation.__args__)
+    assert {*SOURCES, "auto"} == set(annotation.__args__)
 
 
 def test_digits_has_1797_images(root: Path) -> None:
@@ -67,7 +64,7 @@ def test_csv_images_are_used_in_place(root: Path) -> None:
     ]
     assert rows[0].sha256 == artifacts.file_sha256(root / "data/source/0.png")
     assert rows[0].size == str((root / "data/source/0.png").stat().st_size)
-    assert {p.name for p in (root / "data/raw").iterdir()} == {"labels.csv", "lines.csv"}
+    assert {p.name for p in (root / "data/raw").iterdir()} == {"labels.csv", "lines.csv", "source.json"}
 
 
 def test_csv_appends_the_extension_to_names(root: Path) -> None:
@@ -165,8 +162,10 @@ def test_folders_named_after_splits_are_the_split(
         (("train/a/1.png", "test/a/2.png", "extra/3.png"), r"extra is beside test and train, which state a split"),
         (
             ("here/a/1.png", "here/b/2.png", "there/a/3.png", "there/b/4.png"),
-            r"the 2 folders in .* all hold the same 2 folders, so either may be the classes; set download\.pattern to "
-            r"'\{label\}/\*\*' if they are 'here' and 'there', to '\*/\{label\}/\*\*' if they are the inner ones",
+            r"the 2 folders in .* all hold the same 2 folders; set download's parameters to one of these:\n"
+            r"  the classes are 'here' and 'there': source: folder, pattern: \{label\}/\*\*\n"
+            r"  the classes are 'a' and 'b': source: folder, pattern: \*/\{label\}/\*\*\n"
+            r"  so they are, and 'here' and 'there' are groups: source: folder, pattern: \{group\}/\{label\}/\*\*",
         ),
     ],
 )
@@ -327,13 +326,6 @@ def test_random_bytes_give_rows_or_our_error(data: bytes, tmp_path_factory) -> N
         assert (root / "source" / row.image).resolve().is_relative_to(root / "source")
 
 
-def write_idx(path: Path, values: np.ndarray, *, zipped: bool) -> None:
-    """MNIST's format: http://yann.lecun.com/exdb/mnist/."""
-    header = struct.pack(">BBBB", 0, 0, 8, values.ndim) + struct.pack(f">{values.ndim}I", *values.shape)
-    data = header + values.astype(np.uint8).tobytes()
-    path.write_bytes(gzip.compress(data) if zipped else data)
-
-
 @pytest.mark.parametrize("layout", [".", "raw", "FashionMNIST/raw"])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_idx_files_are_found_without_a_network(root: Path, layout: str, zipped: bool) -> None:
@@ -369,18 +361,6 @@ def test_a_failed_download_says_where_to_put_the_files(root: Path, source: str) 
 # --- archives ---------------------------------------------------------------------------------------------------------
 
 
-def pack(path: Path, names: list[str], table: str | None = None) -> Path:
-    """A zip of different small images, with a table beside them or without."""
-    with zipfile.ZipFile(path, "w") as opened:
-        for number, name in enumerate(names):
-            image = io.BytesIO()
-            Image.new("RGB", (9, 9), (number * 20, 0, 0)).save(image, "PNG")
-            opened.writestr(name, image.getvalue())
-        if table is not None:
-            opened.writestr("labels.csv", table)
-    return path
-
-
 def test_an_archive_of_class_folders_is_read_as_folders(root: Path) -> None:
     pack(root / "data/source/pets.zip", ["pets/cat/a.png", "pets/dog/b.png"])
     set_params(root, download__source="archive", download__archive="pets.zip")
@@ -388,7 +368,7 @@ def test_an_archive_of_class_folders_is_read_as_folders(root: Path) -> None:
     rows = list(artifacts.read_labels(root))
     assert [(row.image, row.label) for row in rows] == [("cat/a.png", "cat"), ("dog/b.png", "dog")]
     assert rows[0].sha256 == artifacts.file_sha256(root / "data/raw/images/cat/a.png")
-    assert {path.name for path in (root / "data/raw").iterdir()} == {"labels.csv", "images"}
+    assert {path.name for path in (root / "data/raw").iterdir()} == {"labels.csv", "images", "source.json"}
     assert preprocess_images(root).shape == (2, 1, 8, 8)
 
 
@@ -598,23 +578,6 @@ def test_the_offset_of_an_invalid_byte_counts_from_the_start(root: Path) -> None
 # --- parquet ----------------------------------------------------------------------------------------------------------
 
 
-def write_parquet(
-    path: Path, labels: list[object], *, classes: list[str] | None = None, blue: int = 0, **columns: object
-) -> None:
-    """Different small images and their labels, as Hugging Face's `datasets` writes them."""
-    images = []
-    for number in range(len(labels)):
-        image = io.BytesIO()
-        Image.new("RGB", (9, 9), (number * 20, 0, blue)).save(image, "PNG")
-        images.append({"bytes": image.getvalue(), "path": None})
-    table = pa.table({"image": images, "label": labels, **columns})
-    if classes is not None:
-        features = {"info": {"features": {"label": {"names": classes, "_type": "ClassLabel"}}}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, row_group_size=3)
-
-
 def test_parquet_as_hugging_face_ships_it(root: Path) -> None:
     data = root / "data/source/data"
     write_parquet(data / "train-00000-of-00001.parquet", [1, 0, 1, 0, 1], classes=["cat", "dog"])
@@ -785,7 +748,7 @@ def test_parquet_is_read_once_in_constant_memory(root: Path, monkeypatch: pytest
     real = pq.ParquetFile
     monkeypatch.setattr(pq, "ParquetFile", lambda *args, **options: opened.append(args) or real(*args, **options))
     before = peak = pa.total_allocated_bytes()
-    for row, payload in open_reader(root, "parquet", "data/source", "image")(artifacts.read_labels(root)):
+    for row, payload in open_reader(root, artifacts.read_source(root), "data/source")(artifacts.read_labels(root)):
         assert isinstance(payload, bytes)
         assert payload[-1] == int(row.image[-8:]) % 256
         peak = max(peak, pa.total_allocated_bytes())

@@ -150,7 +150,7 @@ def test_outputs_contain_no_times_or_absolute_paths(root: Path) -> None:
         assert str(root) not in path.read_text()
     assert set(json.loads((root / "data/tensors/dataset.json").read_text())) == {
         "source", "classes", "counts", "shape", "short_side", "rejected", "sizes", "findings", "sha256", "arrays",
-        "value_range",
+        "value_range", "recognised",
     }  # fmt: skip
 
 
@@ -179,6 +179,7 @@ def test_divisor_requires_images_of_one_size(root: Path) -> None:
 def test_divisor_applies_to_arrays(root: Path) -> None:
     (root / "data/raw").mkdir()
     random = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
+    artifacts.write_source(root / "data/raw", artifacts.Source("MNIST", None, {}))
     np.save(root / "data/raw/images.npy", random)
     lines = [f"{n},{'ab'[n % 2]},,,784,{n:064x}" for n in range(4)]
     (root / "data/raw/labels.csv").write_text("image,label,split,group,size,sha256\n" + "\n".join(lines) + "\n")

@@ -24,8 +24,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     """
     unpacked = job.folder / UNPACKED
     called = shown(str(job.options.archive))
-    unpack(_archive(job), unpacked, called)
-    top = _top(unpacked)
+    top = opened(_archive(job), unpacked, called)
     top.rename(job.folder / "images")
     while top != unpacked:
         top = top.parent
@@ -36,6 +35,12 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
         yield from (table if has_table else folders).load(inside)
     except DataError as error:  # which names paths of a folder that no longer exists
         raise DataError(str(error).replace(f"{inside.local}/", "").replace(str(inside.local), called)) from None
+
+
+def opened(archive: Path, target: Path, called: str) -> Path:
+    """Unpack an archive into a folder, and return the folder in it that holds more than one folder."""
+    unpack(archive, target, called)
+    return _top(target)
 
 
 def _archive(job: SourceJob) -> Path:

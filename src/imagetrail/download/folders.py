@@ -11,6 +11,7 @@ from imagetrail.download import kinds, labels, names
 from imagetrail.download.job import SourceJob
 from imagetrail.download.listing import ListedImage, Listing, Problems
 from imagetrail.download.pattern import Held, Pattern
+from imagetrail.download.reading import Reading, refuse
 from imagetrail.errors import DataError
 from imagetrail.files import artifacts
 from imagetrail.files.artifacts import LabelRow
@@ -38,7 +39,10 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
         raise DataError(f"download.path = {options.path!r} is not a folder; give one that holds class folders.")
     tree, problems, reading = names.Tree(root), Problems(root, job.root), labels.Labels(options, root)
     skipped: list[Skipped] = []
-    place = _by_pattern(options.pattern) if options.pattern else _by_folder(root, problems)
+    try:
+        place = _by_pattern(options.pattern) if options.pattern else _by_folder(root, problems)
+    except AmbiguousError as error:
+        refuse(str(error), error.readings)
     with Listing(problems) as listing:
         for name in _files(root, "", skipped):
             if problem := names.problem(name) or tree.locate(name)[1] or _linked_folder(root / name):
@@ -82,15 +86,15 @@ def _by_pattern(text: str) -> Place:
 
 def _by_folder(root: Path, problems: Problems) -> Place:
     """Read names by the folders below `root`; an empty class folder is a problem."""
-    parts = _parts(root, _inner(root, ""))
-    unlabelled = {folder for folder, split in parts.items() if split and not _folders(root, folder)}
-    for folder in parts:
+    places = parts(root)
+    unlabelled = {folder for folder, split in places.items() if split and not _folders(root, folder)}
+    for folder in places:
         for inner in _folders(root, folder):
             if not any(entry for entry in _files(root, f"{folder}{inner}/", [])):
                 problems.add(f"the class folder {folder + inner!r} is empty; fill or remove it")
 
     def place(name: str) -> Held | Skipped | str:
-        folder = next((folder for folder in parts if name.startswith(folder)), None)
+        folder = next((folder for folder in places if name.startswith(folder)), None)
         if folder in unlabelled:
             return Skipped(name, "no label: its folder has no class folders")
         label, slash, _ = name.removeprefix(folder or "").partition("/")
@@ -99,7 +103,7 @@ def _by_folder(root: Path, problems: Problems) -> Place:
                 f"{name!r} is a file where a folder named after a class is expected; move it into one, or away, or set "
                 "download.pattern"
             )
-        return Held(label, parts[folder], "")
+        return Held(label, places[folder], "")
 
     return place
 
@@ -114,8 +118,24 @@ def _inner(root: Path, folder: str) -> str:
     return folder
 
 
-def _parts(root: Path, top: str) -> dict[str, str]:
-    """Return the split of each folder that states one, or {top: ""} if the folders in `top` are classes."""
+class AmbiguousError(DataError):
+    """Folders can be read in several ways."""
+
+    def __init__(self, question: str, readings: list[Reading]) -> None:
+        super().__init__(question)
+        self.readings = readings
+
+
+def parts(root: Path) -> dict[str, str]:
+    """Return the split of each folder that states one, or {folder: ""} if the folders in that folder are classes.
+
+    Folders are named from the root, with a slash at their end, or empty for the root itself.
+
+    Raises:
+        AmbiguousError: all folders hold the same folders, so either may be the classes.
+        DataError: a folder is beside others that state a split.
+    """
+    top = _inner(root, "")
     tops = _folders(root, top)
     splits = {name: labels.split_of(name) for name in tops}
     if len(tops) > 1 and len({labels.without_split(name) for name in tops}) == 1:
@@ -131,13 +151,23 @@ def _parts(root: Path, top: str) -> dict[str, str]:
         return {_inner(root, f"{top}{name}/"): splits[name] or "" for name in stated}
     inside = [set(_folders(root, f"{top}{name}/")) for name in tops]
     if len(tops) > 1 and len(inside[0]) > 1 and all(found == inside[0] for found in inside):
-        two = " and ".join(repr(name) for name in tops[:2])
-        raise DataError(
-            f"the {len(tops)} folders in {root / top} all hold the same {len(inside[0])} folders, so either may be the "
-            f"classes; set download.pattern to '{top}{{label}}/**' if they are {two}, to '{top}*/{{label}}/**' if they "
-            f"are the inner ones, or name the outer ones train, val and test."
+        raise AmbiguousError(
+            f"the {len(tops)} folders in {root / top} all hold the same {len(inside[0])} folders",
+            [
+                Reading(f"the classes are {_two(tops)}", _with(f"{top}{{label}}/**"), {}),
+                Reading(f"the classes are {_two(sorted(inside[0]))}", _with(f"{top}*/{{label}}/**"), {}),
+                Reading(f"so they are, and {_two(tops)} are groups", _with(f"{top}{{group}}/{{label}}/**"), {}),
+            ],
         )
     return {top: ""}
+
+
+def _two(names: list[str]) -> str:
+    return " and ".join(map(repr, names[:2])) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+def _with(pattern: str) -> dict[str, object]:
+    return {"source": "folder", "pattern": pattern}
 
 
 def _folders(root: Path, folder: str) -> list[str]:

@@ -41,6 +41,8 @@ def _part(token: str) -> str:
             return "[^/]*"
         case "{ext}":
             return "[^/.]+"
+        case "{number}":
+            return "[0-9]+"
         case _ if token[1:-1] in FIELDS:
             return f"(?P<{token[1:-1]}>[^/]+?)"
         case _:

@@ -6,10 +6,14 @@ files, whose names start from `download.path`), or puts them under `images/` (fi
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
+from imagetrail.console import announce
 from imagetrail.download import archive, digits, folders, parquet, table, torchvision_arrays, torchvision_photographs
 from imagetrail.download.job import SourceJob
-from imagetrail.files.artifacts import LabelRow
+from imagetrail.download.reading import UNSET, settings
+from imagetrail.files.artifacts import LabelRow, Source
+from imagetrail.params.download import Download
 
 SOURCES: Mapping[str, Callable[[SourceJob], Iterable[LabelRow]]] = {
     "digits": digits.load,
@@ -24,3 +28,22 @@ SOURCES: Mapping[str, Callable[[SourceJob], Iterable[LabelRow]]] = {
     "CIFAR100": torchvision_arrays.load,
     **dict.fromkeys(torchvision_photographs.SPLIT_NAMES, torchvision_photographs.load),
 }
+
+
+def load(job: SourceJob) -> tuple[Source, Iterable[LabelRow]]:
+    """Return the source with its options, those that `auto` recognised included, and the rows of labels.csv."""
+    recognised: dict[str, dict[str, object]] = {}
+    if job.options.source == "auto":
+        from imagetrail.download.recognise import recognise  # which few runs need
+
+        reading = recognise(job.local)
+        announce(f"download.source = auto reads {reading.text}: {settings(reading)}.")
+        for sentence in reading.odd:
+            announce(f"{sentence}.")
+        job = replace(job, options=Download.model_validate(job.options.model_dump() | UNSET | reading.options))
+        recognised = {
+            name: {"value": value, "reason": reading.reasons[name]} for name, value in reading.options.items()
+        }
+    options = job.options
+    column = str(options.image_column) if options.source == "parquet" else None
+    return Source(options.source, column, recognised), SOURCES[options.source](job)

@@ -60,7 +60,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     with Listing(problems) as listing:
         for table in tables:
             finder.enter(table)
-            split_of_table = "" if options.split_column else labels.stated_split(table)
+            split_of_table = labels.stated_split(table) if len(tables) > 1 and not options.split_column else ""
             for line in read_table(job.local / table, options):
                 place = f"{table}, line {line.number}" if len(tables) > 1 else f"line {line.number}"
                 split = line.split or split_of_table

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -114,6 +114,8 @@ class Dataset:
     """sha256 of images.npy and labels.npy, by name."""
     value_range: list[int] | None = None
     """Values that became 0 and 255 in images of more than 8 bits; None if their formats told."""
+    recognised: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """See Source."""
 
     @property
     def channels(self) -> int:
@@ -124,6 +126,18 @@ class Dataset:
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.shape[2], self.shape[3]
+
+
+@dataclass(frozen=True)
+class Source:
+    """data/raw/source.json: how the data was read."""
+
+    source: str
+    """A value of download.source, never `auto`."""
+    image_column: str | None
+    """parquet: the column of the images."""
+    recognised: dict[str, dict[str, Any]]
+    """`value` and `reason` of each option that `auto` chose, by name; empty if params.yaml states them."""
 
 
 @dataclass(frozen=True)
@@ -340,6 +354,17 @@ def check_tensors(root: Path, *names: str) -> None:
 def write_dataset(path: Path, dataset: Dataset) -> None:
     """Write dataset.json."""
     write_json(path, asdict(dataset))
+
+
+def write_source(folder: Path, source: Source) -> None:
+    """Write source.json into a folder that becomes data/raw."""
+    write_json(folder / "source.json", asdict(source))
+
+
+def read_source(root: Path) -> Source:
+    """Read data/raw/source.json."""
+    with reading(root / RAW / "source.json", "download") as path:
+        return parsed(Source, path.read_text(encoding="utf-8"))
 
 
 def write_weights(folder: Path, weights: Weights | None) -> None:

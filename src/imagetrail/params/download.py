@@ -21,6 +21,7 @@ def _archive(value: str) -> str:
 
 DELIMITERS = (",", ";", "\t", "|")
 FIELDS = ("label", "split", "group")
+OTHER_FIELDS = ("ext", "number")
 TOKEN = re.compile(r"\{[^{}]*\}|\*\*/|\*+|[^{}*]+|[{}]")
 """The parts of a pattern."""
 LABEL_OPTIONS = {"classes", "fold_labels"}
@@ -31,14 +32,15 @@ OPTIONS: Mapping[str, set[str]] = {
     "folder": LABEL_OPTIONS | {"pattern"},
     "archive": TABLE_OPTIONS | {"archive", "sha256"},
     "parquet": COLUMN_OPTIONS,
+    "auto": {"fold_labels"},
 }
 """The options that each source reads from section `download` besides `path`; other sources read no more."""
 
 
 def _pattern(value: str) -> str:
     fields = [token[1:-1] for token in TOKEN.findall(value) if token.startswith("{")]
-    if wrong := [name for name in fields if name not in (*FIELDS, "ext")]:
-        raise ValueError(f"{quoted(value)} has the field {{{wrong[0]}}}; {nearest(wrong[0], [*FIELDS, 'ext'])}")
+    if wrong := [name for name in fields if name not in (*FIELDS, *OTHER_FIELDS)]:
+        raise ValueError(f"{quoted(value)} has the field {{{wrong[0]}}}; {nearest(wrong[0], [*FIELDS, *OTHER_FIELDS])}")
     if any(fields.count(name) > 1 for name in FIELDS) or "***" in value or "}" in re.sub(r"\{\w+\}", "", value):
         raise ValueError(
             f"{quoted(value)} is not a pattern; give each field once, as in '{{label}}/{{group}}_*.{{ext}}'"
@@ -54,12 +56,12 @@ class Download(Section):
     """The source of the labelled images."""
 
     source: Literal[
-        "digits", "csv", "folder", "archive", "parquet",
+        "auto", "digits", "csv", "folder", "archive", "parquet",
         "MNIST", "FashionMNIST", "KMNIST", "CIFAR10", "CIFAR100",
         "DTD", "FGVCAircraft", "Flowers102", "Food101", "OxfordIIITPet",
     ]  # fmt: skip
-    """`digits` (in scikit-learn), `csv`, `folder` (class folders), `archive` (of either), `parquet`, or one of
-    torchvision's sets by its class name."""
+    """`auto` (recognised), `digits` (in scikit-learn), `csv`, `folder` (class folders), `archive` (of either),
+    `parquet`, or one of torchvision's sets by its class name."""
     path: NonEmpty
     """Folder of local data, from the repository root; torchvision's files are searched here before the network."""
     archive: Annotated[str, Field(min_length=1), AfterValidator(_archive)] | None
@@ -88,7 +90,7 @@ class Download(Section):
     """Column of groups (a patient, a session); a group stays on one side of the split."""
     pattern: Annotated[NonEmpty, AfterValidator(_pattern)] | None
     """folder, csv: what image names hold, as in `{label}/{group}_*.{ext}`: {label} (folder only), {split}, {group},
-    {ext}, * for any part of a name and ** for any folders. Null: folders are classes."""
+    {number} for digits, {ext}, * for any part of a name and ** for any folders. Null: folders are classes."""
     classes: Inside | None
     """Table of two columns or JSON in `path` that gives each label in the data its class name."""
     fold_labels: bool

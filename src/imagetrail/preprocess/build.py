@@ -14,7 +14,7 @@ from imagetrail.console import bar, warn
 from imagetrail.errors import DataError
 from imagetrail.files import arrays, artifacts
 from imagetrail.files.arrays import Indices, Pixels
-from imagetrail.files.artifacts import Dataset, Finding, LabelRow, Rejection, TensorRow
+from imagetrail.files.artifacts import Dataset, Finding, LabelRow, Rejection, Source, TensorRow
 from imagetrail.files.form import Form
 from imagetrail.params.machine import Machine
 from imagetrail.params.preprocess import Limits, Preprocess
@@ -66,8 +66,7 @@ def sizes(root: Path, reader: Reader, options: Preprocess) -> tuple[tuple[int, i
 class BuildPlan:
     """The request to `build`."""
 
-    source: str
-    """Name of the source, for dataset.json."""
+    source: Source
     reader: Reader
     form: Form
     expected: tuple[int, int] | None
@@ -108,7 +107,7 @@ def build(root: Path, plan: BuildPlan) -> Indices:
         artifacts.write_rows(folder / "rejected.csv", Rejection._fields, rejected)
         findings = _examine(root, folder, survey, plan.limits)
         dataset = Dataset(
-            source=plan.source,
+            source=plan.source.source,
             classes=classes,
             counts={name: counts[name] for name in classes},
             shape=[counts.total(), plan.form.channels, *plan.form.size],
@@ -118,6 +117,7 @@ def build(root: Path, plan: BuildPlan) -> Indices:
             findings=findings,
             sha256=artifacts.file_sha256(folder / "rows.csv"),
             value_range=None if plan.form.value_range is None else list(plan.form.value_range),
+            recognised=plan.source.recognised,
             arrays={name: artifacts.file_sha256(folder / name) for name in ("images.npy", "labels.npy")},
         )
         artifacts.write_dataset(folder / "dataset.json", dataset)

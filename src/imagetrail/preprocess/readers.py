@@ -16,7 +16,7 @@ from PIL import Image
 from imagetrail.errors import DataError
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Pixels, open_array
-from imagetrail.files.artifacts import LabelRow
+from imagetrail.files.artifacts import LabelRow, Source
 from imagetrail.files.form import Form
 from imagetrail.preprocess import decode
 from imagetrail.preprocess.decode import Decoded
@@ -35,21 +35,20 @@ Reader = Callable[[Iterable[LabelRow]], Iterator[tuple[LabelRow, Payload]]]
 """Yields each row with its payload, in order."""
 
 
-def open_reader(root: Path, source: str, path: str, image_column: str) -> Reader:
+def open_reader(root: Path, source: Source, path: str) -> Reader:
     """Find the pixels where `download` left them.
 
     Args:
         root: the repository's root.
-        source: download.source.
+        source: how `download` read the data.
         path: download.path, where the names of local images start.
-        image_column: download.image_column.
     """
     root = root.resolve()  # a worker may have another working folder
     array, fetched = root / artifacts.RAW / "images.npy", root / artifacts.RAW / "images"
     if array.is_file():
         return lambda rows: _array_rows(array, rows)
-    if source == "parquet":
-        return lambda rows: _cells(root / path, image_column, rows)
+    if (column := source.image_column) is not None:
+        return lambda rows: _cells(root / path, column, rows)
     folder = fetched if fetched.is_dir() else root / path
     return lambda rows: ((row, folder / row.image) for row in rows)
 
