@@ -37,7 +37,7 @@ LAYERS = (
     {"train", "evaluate"},
     {"predict", "compare"},
     {"tracking"},
-    {"sweeps", "reproduce", "server"},
+    {"sweeps", "reproduce", "server", "init"},
     {"doors"},
 )
 """Rooms from the lowest to the highest; a room imports lower ones, and itself, but none beside it."""
@@ -349,6 +349,7 @@ def test_a_new_command_is_a_decision() -> None:
             yield from options(inner, f"{name} {command}".strip())
 
     assert dict(options(parser(), "")) == {
+        "init": ["path", "--dry-run", "--minutes", "--try"],
         "predict": ["images", "--run", "--json"],
         "recipe list": [],
         "recipe show": ["name"],

@@ -13,6 +13,7 @@ A guided tour. An image walks through these rooms in order; each room's docstrin
     predict/     classify new image files
     compare/     compare runs with each other
     tracking/    log to MLflow, which no other room imports
+    init/        propose a params.yaml for a folder of data
     sweeps/      train many times
     reproduce/   repeat a logged run
     server/      MLflow on PostgreSQL

@@ -4,13 +4,14 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagetrail.errors import DataError, ParamsError, guard, printable
 
 if TYPE_CHECKING:
+    from imagetrail.download.reading import Reading
     from imagetrail.predict.image_files import Prediction
 
 
@@ -30,6 +31,13 @@ def parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
     parser = argparse.ArgumentParser(prog="imagetrail", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    init = commands.add_parser("init", help="look at a folder of data, and write a params.yaml for it")
+    init.add_argument("path", nargs="?", metavar="PATH", help="the folder; default: download.path of params.yaml")
+    init.add_argument("--dry-run", action="store_true", help="show what it would write, and write nothing")
+    init.add_argument("--minutes", type=float, default=5, help="time for the training on this machine")
+    init.add_argument("--try", action="store_true", dest="tries", help="train the candidates for an epoch, and take "
+                      "the one that is best on validation rows")  # fmt: skip
+    init.set_defaults(command=_init)
     predict = commands.add_parser("predict", help="label image files with a trained model")
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     predict.add_argument("--run", metavar="ID", help="a run's id, or a models:/ URI; default: the champion of "
@@ -98,6 +106,45 @@ def _pair(typed: str) -> tuple[str, str]:
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"{typed!r} must be NAME=VALUE")
     return name, value
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from imagetrail.download.reading import refuse
+    from imagetrail.download.recognise import recognise
+    from imagetrail.init import choose, look, tell, tryout, write
+    from imagetrail.params import load
+
+    root = Path()
+    place = Path(arguments.path or load.load_params(root).download.path)
+    if not (place.is_absolute() or (root / place).resolve().is_relative_to(root.resolve())):
+        place = place.resolve()
+    reading = recognise(root / place, _asked if sys.stdin.isatty() and sys.stdout.isatty() else refuse)
+    seen = look.look(root, place.as_posix(), reading)
+    print(tell.found(place.as_posix(), reading, seen))
+    proposal = choose.propose(root, place.as_posix(), reading, seen, arguments.minutes)
+    text = proposal.text
+    if arguments.tries:
+        variants = choose.variants(root, proposal, seen, arguments.minutes)
+        trials = tryout.compare(root, variants)
+        print(f"\n{tell.tried(trials)}")
+        best = next(variant for variant in variants if variant.name == trials[0].name)
+        proposal, text = replace(proposal, choices=best.choices), best.text
+    print(f"\n{tell.proposed(proposal)}\n")
+    if arguments.dry_run:
+        print("Nothing was written; without --dry-run, params.yaml gets these.")
+        return
+    write.write(root, text)
+    print(f"params.yaml holds them; `dvc repro` trains for about {max(1, round(proposal.seconds / 60))} min.")
+
+
+def _asked(question: str, readings: "Sequence[Reading]") -> "Reading":
+    from imagetrail.init import tell
+
+    print(tell.question(question, readings))
+    while True:
+        answer = input(f"1 to {len(readings)}: ").strip()
+        if answer.isdigit() and 1 <= int(answer) <= len(readings):
+            return readings[int(answer) - 1]
 
 
 def _predict(arguments: argparse.Namespace) -> None:

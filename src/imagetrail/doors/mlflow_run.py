@@ -17,6 +17,7 @@ from imagetrail.errors import ImagetrailError
 from imagetrail.files import artifacts
 from imagetrail.params import overrides
 from imagetrail.params.load import PARAMS_FILE, Params
+from imagetrail.tracking.report import reached, runs
 
 
 def main(root: Path, arguments: Sequence[str]) -> None:
@@ -43,6 +44,7 @@ def _run(root: Path, changes: Sequence[str]) -> None:
         with _in_place(root, changes):
             programs.run(root, "dvc", "repro")
             _settle(root, root, params)
+            _report(root)
         return
     name = f"mlflow-{os.environ['MLFLOW_RUN_ID'][:8]}" if "MLFLOW_RUN_ID" in os.environ else None
     programs.run(root, "dvc", "exp", "run", "--temp", *(["--name", name] if name else []), *_carried(root, params),
@@ -50,6 +52,7 @@ def _run(root: Path, changes: Sequence[str]) -> None:
     if name:
         with _files_of(root, name) as folder:
             _settle(root, folder, params)
+            _report(folder)
 
 
 def _can_copy(root: Path) -> bool:
@@ -126,6 +129,11 @@ def _files_of(root: Path, experiment: str) -> Iterator[Path]:
         for name in names:
             files.get(prefix + name.as_posix(), str(Path(folder) / name), recursive=True)
         yield Path(folder)
+
+
+def _report(files: Path) -> None:
+    card, test = artifacts.read_card(files), artifacts.read_metrics(files, "test")
+    print(f"\n{reached(card['name'], test)}\n  MLflow     {runs()}")
 
 
 def _settle(root: Path, files: Path, params: Params) -> None:

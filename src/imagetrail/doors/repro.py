@@ -8,14 +8,11 @@ import os
 import sqlite3
 from pathlib import Path
 
-from imagetrail.addresses import shown
 from imagetrail.doors import repair
 from imagetrail.errors import ImagetrailError, guard
 from imagetrail.files import artifacts
 from imagetrail.tracking import outbox, store
-
-RUNS_PAGE = "http://127.0.0.1:5000/#/experiments/0/runs?workflowType=machine_learning"
-"""The runs of the experiment Default; MLflow's own start page is for language models."""
+from imagetrail.tracking.report import reached, runs
 
 
 def main() -> None:
@@ -40,18 +37,12 @@ def report() -> None:
         from imagetrail.tracking.stages import rebuild
 
         rebuild(root, load_params(root))
-    server = os.environ.get("MLFLOW_TRACKING_URI", "")
     print(
-        f"\n{card['name']} reached test accuracy {test['accuracy']:.4f} on {test['n']:,} images "
-        f"(loss {test['loss']:.4f}, macro F1 {test['macro_f1']:.4f}, calibration error {test['ece']:.4f}).\n"
+        f"\n{reached(card['name'], test)}\n"
         f"  model      models/model.safetensors, {train['parameters']:,} parameters\n"
         f"  figures    metrics/train.json, metrics/test.json, plots/predictions.csv\n"
         f"  pictures   plots/*.png; all plots in a page: .venv/bin/dvc plots show --open\n"
-        + (
-            f"  MLflow     {shown(server)}"
-            if server.startswith("http")
-            else f"  MLflow     .venv/bin/mlflow ui, then open {RUNS_PAGE}"
-        )
+        f"  MLflow     {runs()}"
     )
 
 

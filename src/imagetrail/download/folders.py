@@ -68,7 +68,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
                 "daisy/001.jpg, or train/daisy/001.jpg and test/daisy/002.jpg."
             )
         _report(job.folder / SKIPPED, skipped)
-        yield from listing.identify(root, job.jobs)
+        yield from listing.identify(root, job.jobs, job.reads)
 
 
 Place = Callable[[str], Held | Skipped | str]

@@ -23,6 +23,8 @@ class SourceJob:
     """The folder to fill: data/raw under a temporary name."""
     jobs: int
     """Workers; -1 means one per core."""
+    reads: bool = True
+    """Whether to take the size and sha256 of every file; without, both are empty."""
 
     @property
     def local(self) -> Path:

@@ -117,7 +117,7 @@ class Listing:
         found = self._database.execute("SELECT image, place FROM entry ORDER BY image")
         artifacts.write_rows(path, LineRow._fields, found)
 
-    def identify(self, folder: Path, jobs: int) -> Iterator[LabelRow]:
+    def identify(self, folder: Path, jobs: int, reads: bool = True) -> Iterator[LabelRow]:
         """Yield the rows of labels.csv in order, with the size and sha256 of every file.
 
         A missing file keeps empty fields, and `preprocess` rejects it together with the images that cannot be decoded.
@@ -125,9 +125,13 @@ class Listing:
         Args:
             folder: that the names are relative to.
             jobs: workers; -1 means one per core.
+            reads: whether to read the files; without, the size and the sha256 are empty.
         """
         (total,) = self._database.execute("SELECT count(*) FROM entry").fetchone()
         entries = (ListedImage(*found) for found in self._database.execute("SELECT * FROM entry ORDER BY image"))
+        if not reads:
+            yield from (LabelRow(*entry[:4], "", "") for entry in entries)
+            return
         work = (delayed(_identify)(folder, chunk) for chunk in _chunks(entries))
         found = Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(work)
         rows = (row for chunk in found for row in chunk)

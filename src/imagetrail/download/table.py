@@ -82,12 +82,12 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
             warn(f"{problems.of}: its names begin with {finder.dropped!r}, which is left out.")
         listing.write_lines(job.folder / "lines.csv")
         if not finder.addresses:
-            yield from listing.identify(job.local, job.jobs)
+            yield from listing.identify(job.local, job.jobs, job.reads)
             return
         from imagetrail.download.fetch import fetch_images  # requests is imported only if needed
 
         fetch_images(finder.addresses, job)
-        yield from listing.identify(job.folder / "images", job.jobs)
+        yield from listing.identify(job.folder / "images", job.jobs, job.reads)
 
 
 def _tables(root: Path, options: Download) -> list[str]:

@@ -41,7 +41,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
         problems.check()
         if listing.empty:
             raise DataError(f"{name} under {root} is empty; remove it and repeat, to download it.")
-        rows = listing.identify(root, job.jobs)
+        rows = listing.identify(root, job.jobs, job.reads)
         if root == job.local:
             yield from rows
             return

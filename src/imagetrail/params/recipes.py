@@ -105,15 +105,31 @@ def render(root: Path, name: str) -> str:
         ParamsError: there is no such recipe, or it does not fit the default.
     """
     params(root, name)
+    tree = editable(root)
+    overlay = _yaml().load(read(root, name).text)
+    _merge(tree, {key: value for key, value in overlay.items() if key != ABOUT}, _file(name))
+    return written(tree)
+
+
+def editable(root: Path) -> Any:
+    """Return the default as ruamel's tree, which keeps its comments."""
+    tree = _yaml().load(read(root, DEFAULT).text)
+    del tree[ABOUT]
+    return tree
+
+
+def written(tree: object) -> str:
+    """Return the text of params.yaml for such a tree."""
+    stream = io.StringIO()
+    _yaml().dump(tree, stream)
+    return stream.getvalue()
+
+
+def _yaml() -> YAML:
     yaml = YAML()  # keeps comments, at ten times the time
     yaml.width = 120
     yaml.Representer = _Representer
-    tree = yaml.load(read(root, DEFAULT).text)
-    _merge(tree, yaml.load(read(root, name).text), _file(name))
-    del tree[ABOUT]
-    stream = io.StringIO()
-    yaml.dump(tree, stream)
-    return stream.getvalue()
+    return yaml
 
 
 def params(root: Path, name: str) -> Params:

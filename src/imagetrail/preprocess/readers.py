@@ -93,7 +93,7 @@ def pixels(row: LabelRow, payload: Payload, form: Form, expected: tuple[int, int
     if isinstance(payload, np.ndarray):
         decode.check_size(payload.shape[:2], expected)
         return Decoded(decode.resize(Image.fromarray(payload), form), payload.shape[:2], "", 1)
-    data = _bytes(payload)
+    data = encoded(payload)
     if hashlib.sha256(data).hexdigest() != row.sha256:
         raise DataError("changed since `download` listed it")
     return decode.decode(data, form, expected)
@@ -104,11 +104,12 @@ def size(payload: Payload) -> tuple[int, int]:
     if isinstance(payload, np.ndarray):
         height, width, *_ = payload.shape
         return height, width
-    with decode.opened(_bytes(payload)) as image:
+    with decode.opened(encoded(payload)) as image:
         return decode.upright_size(image)
 
 
-def _bytes(payload: Path | bytes | Unreadable) -> bytes:
+def encoded(payload: Path | bytes | Unreadable) -> bytes:
+    """Return the bytes of an image file, or raise DataError with the reason."""
     match payload:
         case Unreadable(reason):
             raise DataError(reason)

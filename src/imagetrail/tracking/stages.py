@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torchinfo import summary
 
+from imagetrail.console import announce
 from imagetrail.files import arrays, artifacts
 from imagetrail.files.arrays import Subset
 from imagetrail.model import classifier, devices
 from imagetrail.params.load import Params
-from imagetrail.tracking import contents, registry
+from imagetrail.tracking import contents, registry, report
 from imagetrail.tracking.calls import CopyModels, LinkParts, LogModel, LogText, Register, SetTags
 from imagetrail.tracking.run import Run, process_tag
 from imagetrail.tracking.tags import (
@@ -137,6 +138,8 @@ def log_evaluation(root: Path, params: Params, subset: Subset, problems: list[st
             _log_test_figures(run, params)
             _log_gate(run, params, problems)
             contents.describe(run, params, subset.dataset, tested=True)
+    card, figures = artifacts.read_card(root), artifacts.read_metrics(root, "test")
+    announce(f"{report.reached(card['name'], figures)} MLflow: {report.runs()}")
 
 
 def _log_gate(run: Run, params: Params, problems: list[str] | None) -> None:

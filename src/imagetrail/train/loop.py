@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from imagetrail import console
 from imagetrail.errors import TrainingError
@@ -184,7 +183,7 @@ class _Training:
                 return True
         return len(self.history) >= self._options.epochs
 
-    def run_epoch(self, bar: "tqdm[Any]") -> Epoch:
+    def run_epoch(self, bar: console.Bar) -> Epoch:
         """Train on every row once, then validate.
 
         Raises:
