@@ -1,10 +1,9 @@
 """Recognise images without a table: in class folders, or with labels in their names."""
 
-import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from imagetrail.download import folders, labels
+from imagetrail.download import folders, labels, series
 from imagetrail.download.inventory import Inventory
 from imagetrail.download.pattern import Pattern
 from imagetrail.download.reading import Ask, Reading
@@ -17,9 +16,6 @@ PATTERNS = (
 """The ways in which names begin with labels, the stricter ones first."""
 IMAGES_OF_A_LABEL = 3
 """Smallest mean number of images of a label that a pattern finds; with fewer, it reads identifiers for labels."""
-SERIES = re.compile(r"(?P<group>.*\w)[_-](?P<number>\d+)\.\w+")
-SERIES_LENGTH, SERIES_OF_A_CLASS = 5, 3
-"""Smallest means of the numbered images of a series, and of the series of a class, that make them groups."""
 
 
 def recognise(inventory: Inventory, ask: Ask) -> Reading:
@@ -35,9 +31,12 @@ def recognise(inventory: Inventory, ask: Ask) -> Reading:
     reasons = {"source": "images in class folders" + (f", below folders for {', '.join(stated)}" if stated else "")}
     options: dict[str, object] = {"source": "folder"}
     prefix = next(iter(parts)) if len(parts) == 1 else ""
-    if not stated and (sign := _series(inventory, prefix)) is not None:
-        options["pattern"] = f"{prefix}{{label}}/{{group}}{sign}{{number}}.{{ext}}"
-        reasons["pattern"] = "names are numbered series, whose images must stay on one side of the split"
+    inside = [image.removeprefix(prefix).split("/") for image in inventory.images]
+    if not stated and all(len(parts) == 2 for parts in inside):
+        sign = series.separator((label, file) for label, file in inside)
+        if sign is not None:
+            options["pattern"] = f"{prefix}{{label}}/{{group}}{sign}{{number}}.{{ext}}"
+            reasons["pattern"] = series.REASON
     return Reading("class folders", options, reasons, tuple(_odd(inventory, parts)))
 
 
@@ -75,27 +74,6 @@ def _labels(text: str, images: list[str]) -> list[str] | None:
     pattern = Pattern(text)
     found = [pattern.read(image.rpartition("/")[2]) for image in images]
     return None if any(held is None for held in found) else [held.label for held in found if held is not None]
-
-
-def _series(inventory: Inventory, prefix: str) -> str | None:
-    """Return the sign before the number where the names in class folders are numbered series, as of a video."""
-    series: Counter[tuple[str, str]] = Counter()
-    last: dict[tuple[str, str], int] = defaultdict(int)
-    signs: Counter[str] = Counter()
-    for image in inventory.images:
-        folder, _, file = image.rpartition("/")
-        found = SERIES.fullmatch(file)
-        if found is None:
-            return None
-        key = folder, found["group"]
-        series[key] += 1
-        last[key] = max(last[key], int(found["number"]))
-        signs[file[len(found["group"])]] += 1
-    classes = len({folder for folder, _ in series})
-    complete = sum(last[key] <= count for key, count in series.items())  # numbered from 0 or 1 without gaps
-    is_series = len(series) >= SERIES_OF_A_CLASS * classes and series.total() >= SERIES_LENGTH * len(series)
-    is_deep = all(image.removeprefix(prefix).count("/") == 1 for image in inventory.images)
-    return next(iter(signs)) if is_series and is_deep and len(signs) == 1 and complete > 0.9 * len(series) else None
 
 
 def _odd(inventory: Inventory, parts: dict[str, str]) -> list[str]:

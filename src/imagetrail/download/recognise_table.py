@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from imagetrail.download import labels
+from imagetrail.download import labels, series
 from imagetrail.download.inventory import Inventory
 from imagetrail.download.reading import Ask, Reading
 from imagetrail.download.table import LINE_LIMIT, MARKS, Cells
@@ -99,6 +99,7 @@ def recognise(inventory: Inventory, ask: Ask) -> Reading | None:
             options[option], reasons[option] = column, reason
     if isinstance(label, str | int):
         _add_classes(inventory, tables, label, options, reasons)
+        _add_series(tables, label, options, reasons)
     missing = sum(round((1 - table.found) * len(table.values[0])) for table in tables)
     if missing:
         odd.append(f"{missing} rows name images that are not there; preprocess.max_rejected must allow them")
@@ -362,3 +363,19 @@ def _add_classes(
             options["classes"] = name
             reasons["classes"] = f"it names all {len(codes)} labels"
             return
+
+
+def _add_series(tables: list[ReadTable], label: str | int, options: dict[str, object], reasons: dict[str, str]) -> None:
+    """State the pattern of numbered series, if names are such and neither a split nor groups are stated."""
+    if "group_column" in options or "split_column" in options or isinstance(options["table"], list):
+        return
+    first = tables[0]
+    position = label - 1 if isinstance(label, int) else first.columns.index(label)
+    sign = series.separator(
+        (text, re.split(r"[/\\]", image)[-1] + table.suffix)
+        for table in tables
+        for text, image in zip(table.values[position], table.values[table.image], strict=True)
+    )
+    if sign is not None:
+        options["pattern"] = f"**/{{group}}{sign}{{number}}.{{ext}}"
+        reasons["pattern"] = series.REASON

@@ -18,6 +18,8 @@ PHOTO_SIDE = 224
 """Side in pixels that the pretrained weights of torchvision were trained on."""
 PHOTO = 96
 """Smallest median side in pixels of images that a pretrained backbone gains from."""
+FLIPPED = 64
+"""Smallest median side in pixels of images that may be flipped unasked."""
 FEWEST_EPOCHS, MOST_EPOCHS = 5, 60
 HEAD_EPOCHS = 30
 MUCH_FASTER = 1.1
@@ -189,7 +191,10 @@ def _scratch(root: Path, choices: list[Choice], look: Look, minutes: float, odd:
     height, width = size if isinstance(size, list) else (size, size)
     assert isinstance(height, int) and isinstance(width, int)
     augment: list[dict[str, object]] = []
-    if look.flips:
+    flips, why = look.flips, look.flips_reason
+    if look.is_grey or min(look.size) < FLIPPED:
+        flips, why = False, "no flips, as small or grey images may be signs or digits; --try compares"
+    if flips:
         augment.append({"name": "RandomHorizontalFlip", "p": 0.5})
     padding = max(1, min(height, width) // 8)
     augment.append({"name": "RandomCrop", "size": [height, width], "padding": padding, "p": 1.0})
@@ -200,7 +205,7 @@ def _scratch(root: Path, choices: list[Choice], look: Look, minutes: float, odd:
         Choice("train.optimizer", {"name": "AdamW", "lr": 0.003, "weight_decay": 0.05}, "with one cycle of its rate"),
         Choice("train.schedule", {"name": "OneCycleLR", "pct_start": 0.25}, "warm-up, peak and decay"),
         Choice("train.loss", {"name": "CrossEntropyLoss", "label_smoothing": 0.1}, "smoothed against wrong labels"),
-        Choice("train.augment", augment, f"{look.flips_reason}; shifts by up to {padding} pixels"),
+        Choice("train.augment", augment, f"{why}; shifts by up to {padding} pixels"),
         _threads(),
     ]
     _, params = render(root, fixed)
