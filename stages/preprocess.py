@@ -1,4 +1,4 @@
-"""Stage `preprocess`: data/raw -> data/tensors, plots/data.png.
+"""Stage `preprocess`: data/raw -> data/tensors, plots/data.png, plots/findings.png.
 
 Run from the repository root: python -m stages.preprocess
 """
@@ -29,6 +29,7 @@ def main(root: Path = Path()) -> None:
     )
     sizes = build.build(root, request)
     data_page.draw(root / artifacts.PLOTS / "data.png", root, sizes)
+    data_page.draw_findings(root / artifacts.PLOTS / "findings.png", root)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ Bar: TypeAlias = "tqdm[NoReturn] | Lines"
 
 
 def bar(description: str, *, total: int | None, unit: str, done: int = 0, hidden: bool = False) -> Bar:
-    """Create a progress bar that the caller advances, or lines where stderr is no terminal.
+    """Create a progress bar that the caller advances, or lines where stderr is not a terminal.
 
     Args:
         description: of the work.

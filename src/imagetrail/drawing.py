@@ -1,7 +1,9 @@
 """Functions that all pictures share. Equal inputs give equal PNG bytes."""
 
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,6 +18,7 @@ from matplotlib.ft2font import FT2Font
 from skimage.util import montage
 
 from imagetrail.console import warn
+from imagetrail.errors import natural_key
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Pixels
 
@@ -37,12 +40,33 @@ def save(figure: Figure, path: Path) -> None:
 def label(name: str, length: int = 40) -> str:
     """Return a name from the data as pictures show it.
 
-    Characters that the fonts lack become code points, and what is longer than `length` characters is cut.
+    Characters that the fonts lack become code points. What is longer than `length` columns is cut in the middle, as
+    names of files and classes often differ at their ends; a Chinese character takes two columns.
     """
-    shown = "".join(c if ord(c) in _glyphs() else f"<U+{ord(c):04X}>" for c in name[: length + 1])
-    if shown != name[: length + 1]:
+    longest = name if len(name) <= 2 * length else name[:length] + name[-length:]
+    shown = [c if ord(c) in _glyphs() else f"<U+{ord(c):04X}>" for c in longest]
+    if any(len(part) > 1 for part in shown):
         _warn_once()
-    return shown if len(shown) <= length else f"{shown[: length - 1]}…"
+    if len(longest) == len(name) and sum(map(_columns, shown)) <= length:
+        return "".join(shown)
+    end = _fitting(shown[::-1], length // 2)
+    start = _fitting(shown, length - 1 - sum(map(_columns, end)))
+    return "".join([*start, "…", *reversed(end)])
+
+
+def _fitting(parts: Sequence[str], columns: int) -> list[str]:
+    """Return the first parts that fit into some columns."""
+    widths = accumulate(map(_columns, parts))
+    return [part for part, width in zip(parts, widths, strict=True) if width <= columns]
+
+
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def naturally(names: Sequence[str]) -> list[int]:
+    """Return the positions of names in the order in which people count: 2 before 10."""
+    return sorted(range(len(names)), key=lambda position: (natural_key(names[position]), names[position]))
 
 
 @cache

@@ -11,6 +11,7 @@ ImagetrailError           one sentence: the name, the value, the fix
 """
 
 import os
+import re
 import select
 import signal
 import sys
@@ -71,6 +72,12 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     names = {candidate.lower(): candidate for candidate in sorted(valid)}
     match = get_close_matches(name[:100].lower(), names, n=1)
     return f"did you mean {names[match[0]]!r}?" if match else f"valid names: {', '.join(names.values())}."
+
+
+def natural_key(name: str) -> list[tuple[bool, int, str]]:
+    """Return a key that sorts names as people count: 2 before 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part.casefold()) for part in parts]
 
 
 def printable(text: str) -> str:

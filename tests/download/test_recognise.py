@@ -1,4 +1,4 @@
-"""What lies in a folder is recognised, for every form of tests/download/test_forms.py and more."""
+"""The form of a folder is recognised, for every form of tests/download/test_forms.py and more."""
 
 import json
 from collections.abc import Sequence

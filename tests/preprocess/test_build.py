@@ -285,8 +285,9 @@ def test_findings_are_listed_counted_and_reported(root: Path, capsys: pytest.Cap
         "1 duplicate, 2 near duplicate, 1 blank, 1 tiny, 1 odd shape, 1 misnamed, 1 animated, 1 damaged"
         in capsys.readouterr().err
     )
-    with Image.open(root / "plots/data.png") as page:
-        assert min(page.size) > 1000
+    for name, lines in (("data", 2), ("findings", 8)):
+        with Image.open(root / f"plots/{name}.png") as page:
+            assert page.width > 1000 and page.height > 150 * lines
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
                       "the one that is best on validation rows")  # fmt: skip
     init.set_defaults(command=_init)
     predict = commands.add_parser("predict", help="label image files with a trained model")
-    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a file, or a folder of them")
     predict.add_argument("--run", metavar="ID", help="a run's id, or a models:/ URI; default: the champion of "
                          "evaluate.registry, or the model in models/ where that is null")  # fmt: skip
     predict.add_argument("--json", action="store_true", help="all probabilities, as JSON")
@@ -148,6 +148,7 @@ def _asked(question: str, readings: "Sequence[Reading]") -> "Reading":
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    from imagetrail.console import warn
     from imagetrail.files import artifacts
     from imagetrail.model import classifier
     from imagetrail.predict import image_files
@@ -159,15 +160,16 @@ def _predict(arguments: argparse.Namespace) -> None:
         from imagetrail.tracking.logged_model import load
 
         model = load(Path(), reference)
-    predictions, problems = image_files.predict(model, arguments.images)
+    files, remarks = image_files.expanded(arguments.images)
+    for remark in remarks:
+        warn(f"{remark}.")
+    predictions, problems = image_files.predict(model, files)
     if arguments.json:
         print(json.dumps([asdict(p) for p in predictions], indent=2, ensure_ascii=False))
     else:
         _print_table(predictions)
     if problems:
-        raise DataError(
-            f"{len(problems)} of {len(arguments.images)} images were not answered:\n  " + "\n  ".join(problems)
-        )
+        raise DataError(f"{len(problems)} of {len(files)} images were not answered:\n  " + "\n  ".join(problems))
 
 
 def _sweep(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`auto`: recognise what lies in a folder, and say which options of section `download` read it, each with its reason.
+"""`auto`: recognise the form of a folder, and state which options of section `download` read it, each with its reason.
 
 `imagetrail init` asks where two readings are possible; the stage refuses, and names both.
 """

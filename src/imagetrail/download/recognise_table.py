@@ -116,7 +116,7 @@ def preferred_label(columns: Sequence[str]) -> str | None:
 
 
 def _open(inventory: Inventory, name: str) -> ReadTable | None:
-    """Read a file as a table, and find its column of images; None if it is no table."""
+    """Read a file as a table, and find its column of images; None if it is not one."""
     try:
         with (inventory.root / name).open(encoding="utf-8-sig", newline="") as file:
             start = file.read(LINE_LIMIT)
@@ -171,7 +171,7 @@ class _Finder:
         self._own = f"{inventory.root.resolve().name}/"
 
     def find(self, value: str) -> tuple[list[str], str] | None:
-        """Return (folders that the name may start from, the extension that it lacks); None if it is no image."""
+        """Return (folders that the name may start from, the extension that it lacks); None if it is not one."""
         if value.lower().startswith(("http://", "https://")):
             return [""], ""
         name = value.replace("\\", "/").removeprefix("./")

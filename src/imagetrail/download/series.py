@@ -13,7 +13,7 @@ REASON = "names are numbered series, whose images must stay on one side of the s
 
 
 def separator(images: Iterable[tuple[str, str]]) -> str | None:
-    """Return the sign between the name of a series and its number; None if names are no series.
+    """Return the sign between the name of a series and its number; None if names are not series.
 
     Args:
         images: (label, file name without folders) of each image.

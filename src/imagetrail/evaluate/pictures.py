@@ -19,6 +19,8 @@ SAMPLES = 10
 CLASSES_SHOWN = 20
 NAME_WIDTH = 18
 """Characters above a mistake."""
+NAMED_UP_TO = 110
+"""Largest number of classes that the confusion matrix names; of more, every second, third, and so on."""
 TEXT_UP_TO = 25
 """Largest number of classes for which the confusion matrix shows counts."""
 
@@ -57,9 +59,11 @@ def learning_curves(path: Path, history: Path) -> None:
 
 def confusion_matrix(path: Path, predictions: Predictions) -> None:
     """Draw true classes in rows, predicted ones in columns; colours are shares of the true class, numbers counts."""
-    classes = predictions.classes
+    order = drawing.naturally(predictions.classes)
+    classes = [predictions.classes[position] for position in order]
     counts = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(counts, (predictions.labels, predictions.predicted), 1)
+    counts = counts[np.ix_(order, order)]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(max(4.0, 0.5 * len(classes) + 1.5), 16.0)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
@@ -67,9 +71,10 @@ def confusion_matrix(path: Path, predictions: Predictions) -> None:
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     size = 9 if len(classes) <= TEXT_UP_TO else 5
-    names = [*map(drawing.label, classes)]
-    axes.set_xticks(range(len(classes)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
-    axes.set_yticks(range(len(classes)), names, fontsize=size)
+    named = range(0, len(classes), -(-len(classes) // NAMED_UP_TO))
+    names = [drawing.label(classes[position], 24) for position in named]
+    axes.set_xticks(named, names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(named, names, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true", title=f"{np.trace(counts)} of {counts.sum()} test images correct")
     if len(classes) <= TEXT_UP_TO:
         for (row, column), count in np.ndenumerate(counts):
@@ -82,8 +87,9 @@ def confusion_matrix(path: Path, predictions: Predictions) -> None:
 def samples(path: Path, subset: Subset) -> None:
     """Draw the first images of each class of a subset, one class per row."""
     labels = subset.labels[subset.rows]
-    shown = subset.dataset.classes[:CLASSES_SHOWN]
-    lines = [subset.images[subset.rows[labels == label][:SAMPLES]] for label in range(len(shown))]
+    codes = drawing.naturally(subset.dataset.classes)[:CLASSES_SHOWN]
+    shown = [subset.dataset.classes[code] for code in codes]
+    lines = [subset.images[subset.rows[labels == code][:SAMPLES]] for code in codes]
     steepness = drawing.steepness(subset.dataset.image_size)
     figure = Figure(figsize=(9, 0.8 * len(shown) * steepness + 0.6), layout="constrained")
     axes = figure.subplots()
@@ -114,6 +120,6 @@ def mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -
             drawing.label(predictions.classes[codes[position]], NAME_WIDTH)
             for codes in (predictions.labels, predictions.predicted)
         )
-        arrow = " → " if len(true) + len(guess) < NAME_WIDTH else "\n→ "
+        arrow = " → " if len(true) + len(guess) < NAME_WIDTH - 2 else "\n→ "
         axes.set_title(f"{true}{arrow}{guess}\n{predictions.confidence[position]:.2f}", fontsize=8)
     drawing.save(figure, path)

@@ -1,4 +1,4 @@
 """`imagetrail predict`: classify image files, decoded as `preprocess` decodes them.
 
-May import: errors, console, files, preprocess, model, evaluate.
+May import: errors, console, files, download, preprocess, model, evaluate.
 """

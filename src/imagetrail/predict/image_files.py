@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from imagetrail.errors import DataError
+from imagetrail.download import kinds, names
+from imagetrail.errors import DataError, natural_key
 from imagetrail.evaluate.inference import predict_batches
 from imagetrail.model.classifier import Classifier
 from imagetrail.preprocess import decode
@@ -22,6 +23,32 @@ class Prediction:
     image: str
     label: str
     probabilities: dict[str, float]
+
+
+def expanded(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Replace each folder by the images below it, as people count them.
+
+    Returns:
+        (files, a sentence for each folder without images and for files in folders that are none).
+    """
+    files: list[Path] = []
+    remarks: list[str] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        found = [file for file in path.rglob("*") if not _is_hidden(file.relative_to(path)) and not file.is_dir()]
+        images = [file for file in found if kinds.is_image(file)]
+        files += sorted(images, key=lambda file: [natural_key(part) for part in file.parts])
+        if not images:
+            remarks.append(f"{path} holds no images")
+        elif len(found) > len(images):
+            remarks.append(f"{path} holds {len(found) - len(images)} files that are not images")
+    return files, remarks
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(names.is_hidden(part) for part in path.parts)
 
 
 def predict(model: Classifier, paths: Sequence[Path]) -> tuple[list[Prediction], list[str]]:

@@ -151,7 +151,8 @@ def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
     run.log(LogDataset(name=dataset.source, digest=dataset.sha256[:8], shape=dataset.shape[1:], source=source))
     tensors = run.outputs / artifacts.TENSORS
     lists = (tensors / name for name in ("dataset.json", "findings.csv", "rejected.csv"))
-    run.log_files("data", [run.outputs / artifacts.PLOTS / "data.png", *lists])
+    pictures = (run.outputs / artifacts.PLOTS / name for name in ("data.png", "findings.png"))
+    run.log_files("data", [*pictures, *lists])
 
 
 def log_augmentation(run: Run, params: Params, train: Subset) -> None:
