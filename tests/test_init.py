@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from forms import write, write_idx
 from PIL import Image
+from support import set_params
 
 from imagetrail.doors import cli
 from imagetrail.download.recognise import recognise
@@ -208,3 +209,11 @@ def test_frames_of_one_film_decide_nothing() -> None:
     scenes = random.integers(0, 256, (30, 3, mirroring.THUMBNAIL, mirroring.THUMBNAIL)).astype(np.uint8)
     labels = np.array(["a", "b"])[random.integers(0, 2, 30)]
     assert mirroring.may_flip(np.repeat(scenes, 4, axis=0), np.repeat(labels, 4))[0]
+
+
+def test_the_speed_of_this_machine_is_measured(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a large batch too, whose few steps torch's OneCycleLR once refused."""
+    monkeypatch.undo()
+    set_params(root, train__batch_size=128, train__schedule={"name": "OneCycleLR", "pct_start": 0.25})
+    found = networks.speeds(load_params(root), 10, (8, 8))
+    assert found.keys() == {"float32", "bfloat16"} and min(found.values()) > 0

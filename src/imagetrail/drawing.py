@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from matplotlib.ft2font import FT2Font
+from PIL import Image
 from skimage.util import montage
 
 from imagetrail.console import warn
@@ -26,6 +27,8 @@ FONTS = ["DejaVu Sans", "Noto Sans CJK JP"]
 """matplotlib's own, and for its missing glyphs one that a package brings: equal pictures on every machine."""
 mpl.rcParams["font.family"] = FONTS
 mpl.rcParams["text.parse_math"] = False  # a dollar in a name is a dollar
+TILE = 96
+"""Pixels of the longer side of an image in a gallery."""
 STEEPEST = 4
 """Largest ratio of height to width that an image's place in a picture has."""
 
@@ -97,6 +100,14 @@ def for_display(images: Pixels) -> Pixels:
     return np.broadcast_to(images, (len(images), 3, *images.shape[2:])).transpose(0, 2, 3, 1)
 
 
+def reduced(images: Pixels, side: int) -> Pixels:
+    """Shrink images [N,H,W,3] by a whole factor to about `side` pixels, each pixel the mean of those it replaces."""
+    factor = round(max(images.shape[1:3]) / side)
+    if factor < 2:
+        return images
+    return np.stack([np.asarray(Image.fromarray(image).reduce(factor)) for image in np.ascontiguousarray(images)])
+
+
 def gallery(axes: Axes, lines: Sequence[Pixels], names: Sequence[str], columns: int) -> None:
     """Draw images in lines of `columns`, each line with its name at the left.
 
@@ -108,7 +119,7 @@ def gallery(axes: Axes, lines: Sequence[Pixels], names: Sequence[str], columns: 
     """
     tiles: list[npt.NDArray[np.uint8]] = []
     for line in lines:
-        images = for_display(line)
+        images = reduced(for_display(line), TILE)
         tiles += [*images, *np.full((columns - len(images), *images.shape[1:]), 255, np.uint8)]
     sheet = montage(tiles, grid_shape=(len(lines), columns), padding_width=1, fill=(255, 255, 255), channel_axis=-1)
     axes.imshow(sheet, interpolation="nearest")

@@ -45,9 +45,8 @@ def prepare_source(source: Path, name: str) -> None:
     shutil.rmtree(images)
 
 
-IN_PROCESS = ("download.source=folder", "download.source=archive", "download.source=parquet")
-"""Examples whose parameters DVC applies, and whose stages then run in this process."""
-DATA = [block for blocks in SECTIONS.values() for block in blocks if any(name in block for name in IN_PROCESS)]
+DATA = re.findall(r"^```bash\n(dvc exp run .*?)^```", (REPOSITORY / "docs/data.md").read_text(), re.M | re.S)
+"""Examples of docs/data.md whose parameters DVC applies, and whose stages then run in this process."""
 
 
 @pytest.mark.parametrize("line", DATA, ids=lambda line: line[15:38])
@@ -69,8 +68,8 @@ def test_readme_data_examples_run(root: Path, line: str, web: Web) -> None:
 @pytest.mark.parametrize("section", [name for name, blocks in SECTIONS.items() if blocks])
 def test_readme_commands_run(reproduced: Path, section: str) -> None:
     """The commands of a section follow each other in one clone."""
-    commands = "".join(block for block in SECTIONS[section] if block not in DATA)
-    if "download.source=csv" in commands:
+    commands = "".join(SECTIONS[section])
+    if "imagetrail init" in commands:
         prepare_source(reproduced / "data/source", "csv")
     for line in commands.splitlines():
         if line == "make test":

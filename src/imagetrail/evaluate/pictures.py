@@ -17,6 +17,8 @@ TRAIN_COLOUR, VAL_COLOUR = "#4878a8", "#e07b39"
 SAMPLES = 10
 """Images of each class in the sample gallery."""
 CLASSES_SHOWN = 20
+MISTAKE = 160
+"""Pixels of the longer side of a mistake."""
 NAME_WIDTH = 18
 """Characters above a mistake."""
 NAMED_UP_TO = 110
@@ -108,12 +110,14 @@ def mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -
     )
     columns = min(8, max(4, len(chosen)))
     rows = max(1, -(-len(chosen) // columns))
-    figure = Figure(figsize=(1.45 * columns, 1.75 * rows + 0.5), layout="constrained")
-    figure.suptitle(title)
-    grid: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    height = 1.75 * rows + 0.5
+    figure = Figure(figsize=(1.45 * columns, height))
+    figure.suptitle(title, y=1 - 0.1 / height, va="top")
+    places = {"left": 0.02, "right": 0.98, "bottom": 0.05 / height, "top": 1 - 0.95 / height, "hspace": 0.55}
+    grid: list[Axes] = list(figure.subplots(rows, columns, squeeze=False, gridspec_kw=places).ravel())
     for axes in grid:
         axes.set_axis_off()
-    images = drawing.for_display(subset.images[predictions.rows[chosen]])
+    images = drawing.reduced(drawing.for_display(subset.images[predictions.rows[chosen]]), MISTAKE)
     for axes, position, image in zip(grid, chosen, images, strict=False):
         axes.imshow(image, interpolation="nearest")
         true, guess = (

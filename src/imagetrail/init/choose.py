@@ -102,8 +102,9 @@ def propose(root: Path, path: str, reading: Reading, look: Look, minutes: float)
         return _frozen(root, [*choices, *_pixels(look, odd, PHOTO_SIDE)], found, look, minutes, odd)
     if _is_photo(look):
         odd.append(
-            "pretrained weights would help with photographs such as these, and data/weights has none: with a network, "
-            "`imagetrail recipe show cats-dogs-resnet50` fetches them; otherwise put torchvision's file there"
+            "pretrained weights would help with photographs such as these, and data/weights has none: put a file of "
+            "torchvision there, such as mobilenet_v2-7ebf99e0.pth, and run init again; with a network, model: {name: "
+            "resnet50, weights: ResNet50_Weights.IMAGENET1K_V2, freeze: true, input_size: null} fetches it"
         )
     return _scratch(root, [*choices, *_pixels(look, odd, SCRATCH_SIDE)], look, minutes, odd)
 

@@ -72,7 +72,8 @@ def speeds(params: Params, classes: int, size: tuple[int, int]) -> dict[Precisio
     subset = Subset(dataset, images, labels, np.arange(TIMED_IMAGES))
     best: dict[Precision, float] = {"float32": 0.0, "bfloat16": 0.0}
     for precision in [*best] * TIMED_ROUNDS:
-        update = {"epochs": 2, "keep": "last", "averaging": None, "class_weights": None, "precision": precision}
+        update = {"epochs": 2, "keep": "last", "schedule": None, "averaging": None, "class_weights": None}
+        update["precision"] = precision
         options = params.train.model_copy(update=update)
         with tempfile.TemporaryDirectory() as folder:
             task = loop.Task(_card(params, dataset), None, subset, replace(subset, rows=subset.rows[:0]), Path(folder))

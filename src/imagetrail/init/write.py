@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
 from imagetrail.files import artifacts
 from imagetrail.params import recipes
 from imagetrail.params.load import PARAMS_FILE, Params, parse_params
@@ -33,7 +35,7 @@ def render(root: Path, choices: Sequence[Choice]) -> tuple[str, Params]:
         section = tree
         for name in sections:
             section = section[name]
-        section[key] = choice.value
+        section[key] = _block(choice.value)
         if choice.reason:
             _comment(section, key, choice.reason)
     text = re.sub(r"\n+(?=\w+:\n)", "\n\n", recipes.written(tree))
@@ -46,12 +48,21 @@ def write(root: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def _block(value: object) -> object:
+    """Return a value as params.yaml spells it: a mapping in a block, a list of numbers or texts in brackets."""
+    if isinstance(value, Mapping):
+        return CommentedMap({key: _block(item) for key, item in value.items()})
+    if isinstance(value, list):
+        items = CommentedSeq(map(_block, value))
+        if not any(isinstance(item, Mapping) for item in value):
+            items.fa.set_flow_style()
+        return items
+    return value
+
+
 def _comment(section: Any, key: str, reason: str) -> None:
     """Put a reason behind a value, in place of the default's comment."""
     one_line = " ".join(reason.split())
     short = one_line if len(one_line) <= REASON_LENGTH else f"{one_line[: REASON_LENGTH - 1]}…"
-    if isinstance(section[key], Mapping):
-        section.yaml_set_comment_before_after_key(key, before=short, indent=2)
-        return
     section.ca.items.pop(key, None)
-    section.yaml_add_eol_comment(short, key)
+    section.yaml_add_eol_comment(short, key, column=0)
