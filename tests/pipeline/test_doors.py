@@ -125,7 +125,7 @@ def test_every_door_gives_the_same_run_for_the_same_overrides(tmp_path: Path) ->
         assert model == first[2], door
 
 
-SECTIONS = ("download.delimiter=null", "preprocess.image_size=12", "split.seed=1", "model.widths=[4]",
+SECTIONS = ("download.fold_labels=true", "preprocess.image_size=12", "split.seed=1", "model.widths=[4]",
             "train.seed=1", "evaluate.mistakes=3", "machine.jobs=1")  # fmt: skip
 
 

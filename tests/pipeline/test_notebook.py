@@ -12,7 +12,12 @@ PICTURES = 8
 def kinds(notebook: NotebookNode) -> list[list[str]]:
     """What each cell shows: text, pictures."""
     return [
-        [kind for output in cell.get("outputs", []) for kind in sorted(output.get("data") or {output.output_type: 0})]
+        [
+            kind
+            for output in cell.get("outputs", [])
+            if output.get("name") != "stderr"  # whose lines depend on the time
+            for kind in sorted(output.get("data") or {output.output_type: 0})
+        ]
         for cell in notebook.cells
     ]
 

@@ -30,6 +30,8 @@ PRETRAINED = Path("data/pretrained")
 """Holds weights.json (see Weights), and the pretrained weights themselves if `download` fetched them."""
 OUTPUTS = (RAW, PRETRAINED, TENSORS, SPLIT, MODELS, PLOTS)
 """The folders whose contents DVC keeps; git keeps metrics/."""
+DATA_PICTURES = ("data.png", "findings.png")
+"""The pictures of preprocess, in PLOTS."""
 CHECKPOINTS = Path(".imagetrail/checkpoints")
 """In the workspace, outside DVC's outputs."""
 REJECTED = Path("data/rejected.csv")

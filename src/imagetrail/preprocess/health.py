@@ -1,7 +1,7 @@
 """Find images that are usable but suspicious, before training wastes an hour on them.
 
 None of these is an error by itself: a flower may be photographed twice. `preprocess.limits` sets the limits for each
-kind; findings.csv lists all findings, dataset.json counts them, and plots/data.png shows some.
+kind; findings.csv lists all findings, dataset.json counts them, and plots/findings.png shows some.
 """
 
 import hashlib

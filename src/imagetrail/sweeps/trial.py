@@ -74,7 +74,8 @@ def _outputs(root: Path) -> Iterator[Path]:
         folder = Path(name)
         (folder / "data").symlink_to((root / "data").resolve())
         (folder / artifacts.PLOTS).mkdir()
-        (folder / artifacts.PLOTS / "data.png").symlink_to((root / artifacts.PLOTS / "data.png").resolve())
+        for name in artifacts.DATA_PICTURES:
+            (folder / artifacts.PLOTS / name).symlink_to((root / artifacts.PLOTS / name).resolve())
         yield folder
 
 

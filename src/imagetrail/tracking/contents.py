@@ -151,7 +151,7 @@ def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
     run.log(LogDataset(name=dataset.source, digest=dataset.sha256[:8], shape=dataset.shape[1:], source=source))
     tensors = run.outputs / artifacts.TENSORS
     lists = (tensors / name for name in ("dataset.json", "findings.csv", "rejected.csv"))
-    pictures = (run.outputs / artifacts.PLOTS / name for name in ("data.png", "findings.png"))
+    pictures = (run.outputs / artifacts.PLOTS / name for name in artifacts.DATA_PICTURES)
     run.log_files("data", [*pictures, *lists])
 
 
