@@ -160,7 +160,6 @@ def _plain(train: Pairs, test: Pairs, seconds: float) -> float:
 
 
 def _forest(train: Pairs, test: Pairs) -> float:
-    from skimage.transform import resize
     import torch
     from sklearn.ensemble import RandomForestClassifier
     from torch.nn import functional
