@@ -85,6 +85,13 @@ def test_split_group_and_class_names_are_recognised(root: Path) -> None:
     assert {row[2] for row in found} == {"train", "val", "test"}
 
 
+def test_equal_names_below_train_and_test_are_told_apart_by_their_tables(root: Path) -> None:
+    images = {f"{part}/{n}.png": None for part in ("train", "test") for n in range(4)}
+    table = "image,label\n" + "".join(f"{n}.png,{'ab'[n % 2]}\n" for n in range(4))
+    write(root, {**images, "train.csv": table, "test.csv": table})
+    assert {(row[0].partition("/")[0], row[2]) for row in read(root)} == {("train", "train"), ("test", "test")}
+
+
 def test_parquet_is_recognised(root: Path) -> None:
     write_parquet(root / "data/source/data/train-00000-of-00001.parquet", [1, 0, 1, 0], classes=["cat", "dog"])
     assert {row[1] for row in read(root)} == {"cat", "dog"}

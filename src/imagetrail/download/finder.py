@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagetrail import addresses
-from imagetrail.download import names
+from imagetrail.download import labels, names
 from imagetrail.errors import quoted
 
 
@@ -26,8 +26,11 @@ class Finder:
         self._known: bool | None = None  # whether the images are given by address
 
     def enter(self, table: str) -> None:
-        """Turn to a table: names may also start from its folder."""
-        self._starts = list(dict.fromkeys([*map(posixpath.normpath, self._folders), posixpath.dirname(table) or "."]))
+        """Turn to a table: names may also start from its folder, and of train.csv and train/ one means the other."""
+        split = labels.stated_split(table)
+        same = [folder for folder in self._folders if split and labels.stated_split(f"{folder}/x") == split]
+        folders = [*map(posixpath.normpath, same or self._folders), posixpath.dirname(table) or "."]
+        self._starts = list(dict.fromkeys(folders))
 
     def find(self, image: str) -> tuple[str, str | None]:
         """Return (name from the root, why it cannot be used)."""

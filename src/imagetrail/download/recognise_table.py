@@ -119,14 +119,10 @@ def _open(inventory: Inventory, name: str) -> ReadTable | None:
     """Read a file as a table, and find its column of images; None if it is not one."""
     try:
         with (inventory.root / name).open(encoding="utf-8-sig", newline="") as file:
-            start = file.read(LINE_LIMIT)
-            delimiter = _delimiter(start)
+            delimiter = _delimiter(file.read(LINE_LIMIT))
             file.seek(0)
-            rows = (
-                [row for row in islice(csv.reader(file, Cells, delimiter=delimiter), ROWS_READ) if row]
-                if delimiter
-                else []
-            )
+            lines = islice(csv.reader(file, Cells, delimiter=delimiter or ","), ROWS_READ)
+            rows = [row for row in lines if row] if delimiter else []
     except (OSError, UnicodeDecodeError, csv.Error):
         return None
     width = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
@@ -329,11 +325,10 @@ def _distinct(table: ReadTable, column: str | int | list[str | int]) -> int:
 def _split(tables: list[ReadTable], used: set[str | int]) -> str | int | None:
     """Return the column that states the split."""
     first = tables[0]
-    for position, name in enumerate(first.columns):
+    for position in range(len(first.columns)):
         values = {value for table in tables for value in table.values[position]}
         if first.key(position) not in used and values and all(labels.split_of(value) for value in values):
             return first.key(position)
-        del name
     return None
 
 
