@@ -64,7 +64,7 @@ def test_csv_images_are_used_in_place(root: Path) -> None:
     ]
     assert rows[0].sha256 == artifacts.file_sha256(root / "data/source/0.png")
     assert rows[0].size == str((root / "data/source/0.png").stat().st_size)
-    assert {p.name for p in (root / "data/raw").iterdir()} == {"labels.csv", "lines.csv", "source.json"}
+    assert {p.name for p in (root / "data/raw").iterdir()} == {"labels.csv", "source.json"}
 
 
 def test_csv_appends_the_extension_to_names(root: Path) -> None:

@@ -113,9 +113,9 @@ def test_equal_images_with_two_labels_are_listed_with_the_users_lines(root: Path
         preprocess.main(root)
     assert "1 of 5 images cannot be used" in str(error.value), "everything wrong is reported at once"
     assert rejected(root / "data/conflicts.csv") == [
-        {"image": "000.png", "label": "a", "place": "line 2", "other": "001.bmp", "other_label": "b",
+        {"image": "000.png", "label": "a", "other": "001.bmp", "other_label": "b", "place": "line 2",
          "other_place": "line 3"},
-        {"image": "001.bmp", "label": "b", "place": "line 3", "other": "000.png", "other_label": "a",
+        {"image": "001.bmp", "label": "b", "other": "000.png", "other_label": "a", "place": "line 3",
          "other_place": "line 2"},
     ]  # fmt: skip
 

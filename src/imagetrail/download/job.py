@@ -23,6 +23,8 @@ class SourceJob:
     """The folder to fill: data/raw under a temporary name."""
     jobs: int
     """Workers; -1 means one per core."""
+    lines: Path | None = None
+    """The folder that becomes data/lines; None writes none."""
     reads: bool = True
     """Whether to take the size and sha256 of every file; without, both are empty."""
 

@@ -80,7 +80,8 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
             warn(f"{problems.of}: {listing.repeated} rows repeat an earlier one and are used once.")
         if finder.dropped:
             warn(f"{problems.of}: its names begin with {finder.dropped!r}, which is left out.")
-        listing.write_lines(job.folder / "lines.csv")
+        if job.lines is not None:
+            listing.write_lines(job.lines / "lines.csv")
         if not finder.addresses:
             yield from listing.identify(job.local, job.jobs, job.reads)
             return

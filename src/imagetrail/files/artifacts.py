@@ -28,7 +28,9 @@ METRICS = Path("metrics")
 PLOTS = Path("plots")
 PRETRAINED = Path("data/pretrained")
 """Holds weights.json (see Weights), and the pretrained weights themselves if `download` fetched them."""
-OUTPUTS = (RAW, PRETRAINED, TENSORS, SPLIT, MODELS, PLOTS)
+LINES = Path("data/lines")
+"""Holds lines.csv; no stage depends on it, so that a table in another order reruns `download` only."""
+OUTPUTS = (RAW, LINES, PRETRAINED, TENSORS, SPLIT, MODELS, PLOTS)
 """The folders whose contents DVC keeps; git keeps metrics/."""
 DATA_PICTURES = ("data.png", "findings.png")
 """The pictures of preprocess, in PLOTS."""
@@ -55,7 +57,7 @@ class LabelRow(NamedTuple):
 
 
 class LineRow(NamedTuple):
-    """A line of data/raw/lines.csv: where the user's table names an image."""
+    """A line of data/lines/lines.csv: where the user's table names an image."""
 
     image: str
     place: str
@@ -296,10 +298,8 @@ def read_labels(root: Path) -> Iterator[LabelRow]:
 
 
 def read_lines(root: Path) -> Iterator[LineRow]:
-    """Yield the lines of data/raw/lines.csv, sorted by image; none if the images come from no table."""
-    path = root / RAW / "lines.csv"
-    if path.is_file():
-        yield from (LineRow(*line) for line in _read_rows(path, "download", LineRow._fields))
+    """Yield the lines of data/lines/lines.csv, sorted by image; none if the images come from no table."""
+    yield from (LineRow(*line) for line in _read_rows(root / LINES / "lines.csv", "download", LineRow._fields))
 
 
 def read_tensor_rows(root: Path) -> Iterator[TensorRow]:

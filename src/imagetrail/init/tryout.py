@@ -11,7 +11,7 @@ import numpy as np
 from imagetrail.download import sources, weights
 from imagetrail.download.job import SourceJob
 from imagetrail.files import arrays, artifacts
-from imagetrail.files.artifacts import LabelRow
+from imagetrail.files.artifacts import LabelRow, LineRow
 from imagetrail.init.choose import Variant
 from imagetrail.params.load import Params
 from imagetrail.preprocess import build, readers
@@ -56,8 +56,11 @@ def compare(root: Path, variants: Sequence[Variant]) -> list[Tried]:
 def _prepare(root: Path, aside: Path, params: Params) -> None:
     """Fill data/raw, data/tensors and data/split of the temporary folder, as the stages do."""
     local = params.download.model_copy(update={"path": str((root / params.download.path).resolve())})
+    lines = aside / artifacts.LINES
+    lines.mkdir(parents=True, exist_ok=True)
+    artifacts.write_rows(lines / "lines.csv", LineRow._fields, ())
     with artifacts.writing_folder(aside / artifacts.RAW) as folder:
-        source, rows = sources.load(SourceJob(local, aside, folder, params.machine.jobs))
+        source, rows = sources.load(SourceJob(local, aside, folder, params.machine.jobs, lines))
         artifacts.write_source(folder, source)
         artifacts.write_rows(folder / "labels.csv", LabelRow._fields, rows)
     reader = readers.open_reader(aside, source, local.path)

@@ -91,7 +91,7 @@ def build(root: Path, plan: BuildPlan) -> Indices:
     total, classes = _survey(root)
     with artifacts.writing_folder(root / artifacts.TENSORS) as folder:
         rejected, counts, survey = _write(root, folder, plan, total, classes, frozenset())
-        found = conflicts.find(root, folder)
+        found = conflicts.find(folder)
         problems = [
             _too_many(root, rejected, total, plan.max_rejected),
             conflicts.refusal(root, found) if plan.on_conflict == "fail" else None,

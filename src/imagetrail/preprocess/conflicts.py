@@ -19,11 +19,11 @@ class Conflict(NamedTuple):
 
     image: str
     label: str
-    place: str
-    """Line of the user's table; empty if the labels come from folders."""
     other: str
     other_label: str
-    other_place: str
+    place: str = ""
+    """Line of the user's table; empty if the labels come from folders."""
+    other_place: str = ""
 
     def text(self) -> str:
         """Name both images for a message."""
@@ -31,7 +31,7 @@ class Conflict(NamedTuple):
         return f"{self.image!r}{ours} is {self.label!r}, {self.other!r}{theirs} is {self.other_label!r}"
 
 
-def find(root: Path, folder: Path) -> list[Conflict]:
+def find(folder: Path) -> list[Conflict]:
     """List every image of the rows.csv in `folder` that has the pixels of one with another label."""
     codes: dict[str, int] = {}
     keys, labels = array("Q"), array("q")
@@ -45,15 +45,12 @@ def find(root: Path, folder: Path) -> list[Conflict]:
     for row in artifacts.tensor_rows(folder):
         if int(row.pixel_sha256[:16], 16) in suspects:
             groups.setdefault(row.pixel_sha256, []).append(row)
-    names = {row.image for rows in groups.values() for row in rows}
-    places = {line.image: line.place for line in artifacts.read_lines(root) if line.image in names}
     found = []
     for rows in groups.values():
         for row in rows:
             other = next((candidate for candidate in rows if candidate.label != row.label), None)
             if other is not None:
-                place, other_place = (places.get(one.image, "") for one in (row, other))
-                found.append(Conflict(row.image, row.label, place, other.image, other.label, other_place))
+                found.append(Conflict(row.image, row.label, other.image, other.label))
     return sorted(found)
 
 
@@ -69,6 +66,7 @@ def refusal(root: Path, found: list[Conflict]) -> str | None:
     if not found:
         (root / CONFLICTS).unlink(missing_ok=True)
         return None
+    found = _placed(root, found)
     artifacts.write_rows(root / CONFLICTS, Conflict._fields, found)
     shown = "\n  ".join(conflict.text() for conflict in found[:CONFLICTS_SHOWN])
     more = f"\n  and {len(found) - CONFLICTS_SHOWN} more" if len(found) > CONFLICTS_SHOWN else ""
@@ -78,9 +76,19 @@ def refusal(root: Path, found: list[Conflict]) -> str | None:
     )
 
 
+def _placed(root: Path, found: list[Conflict]) -> list[Conflict]:
+    """Add the lines of the user's table."""
+    names = {conflict.image for conflict in found}
+    places = {line.image: line.place for line in artifacts.read_lines(root) if line.image in names}
+    return [
+        conflict._replace(place=places.get(conflict.image, ""), other_place=places.get(conflict.other, ""))
+        for conflict in found
+    ]
+
+
 def leave_out(folder: Path, found: list[Conflict]) -> None:
     """Write conflicts.csv into the folder of the tensors, and warn."""
-    artifacts.write_rows(folder / CONFLICTS.name, Conflict._fields, found)
+    artifacts.write_rows(folder / CONFLICTS.name, Conflict._fields[:4], [conflict[:4] for conflict in found])
     warn(
         f"{len(found)} images are left out, as equal ones have other labels; data/tensors/{CONFLICTS.name} lists them."
     )
