@@ -1,6 +1,7 @@
 """Own data at the first try: `python -m bench own-data`.
 
-Each set is put before `imagetrail init PATH` and `dvc repro` in a fresh clone, as a newcomer would. Two baselines get
+Each set is put before `imagetrail init PATH` and `dvc repro` in a fresh clone, as a newcomer would; one that needs a
+second attempt ends the bench. Two baselines get
 the same train and test rows in the same run: a plain script of three convolutions, for as long as our training took,
 and a random forest on thumbnails. Real sets come from IMAGETRAIL_TEST_DATA.
 """
@@ -31,7 +32,6 @@ class Reached(NamedTuple):
     """A set, and what was reached on its test rows."""
 
     name: str
-    attempts: int
     seconds: float
     """From the first command to the trained and tested model."""
     training: float
@@ -56,10 +56,10 @@ def measure() -> list[Row]:
         rows.append(
             Row(
                 f"{reached.name}: {reached.images:,} images",
-                f"{reached.attempts} attempt, {reached.seconds:.0f} s, of which {reached.training:.0f} s training; "
+                f"{reached.seconds:.0f} s, of which {reached.training:.0f} s training; "
                 f"accuracy {reached.ours:.3f}, three convolutions {reached.plain:.3f}, forest {reached.forest:.3f}",
-                "1 attempt, at least the baselines",
-                reached.attempts == 1 and reached.ours >= best,
+                "at least the baselines",
+                reached.ours >= best,
             )
         )
         print(rows[-1], flush=True)
@@ -83,7 +83,7 @@ def _try(name: str, data: Path, clone: Path) -> Reached:
     training = _training_seconds(clone, output)
     train, test = _subsets(clone)
     return Reached(
-        name, 1, seconds, training, figures["accuracy"], _plain(train, test, training), _forest(train, test),
+        name, seconds, training, figures["accuracy"], _plain(train, test, training), _forest(train, test),
         len(np.load(clone / "data/tensors/labels.npy", mmap_mode="r")),
     )  # fmt: skip
 

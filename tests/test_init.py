@@ -88,6 +88,14 @@ def test_twelve_bits_in_16_bit_files_are_seen(root: Path) -> None:
     assert any("read as 12 bits" in sentence for sentence in proposal.odd)
 
 
+def test_values_of_32_bits_get_the_range_of_the_sample(root: Path) -> None:
+    for number in range(20):
+        path = root / "data/source" / "ab"[number % 2] / f"{number}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.linspace(-0.5, 0.9 + number / 1000, 400, dtype=np.float32).reshape(20, 20)).save(path)
+    assert value(propose(root), "preprocess.range") == [-1, 1]
+
+
 def test_epochs_fill_the_time_within_bounds(root: Path) -> None:
     photos(root, count=200, size=(20, 20))
     assert value(propose(root, minutes=0.1), "train.epochs") == 14  # 128 train images, 300 a second, 6 seconds

@@ -1,12 +1,15 @@
 """The form of a folder is recognised, for every form of tests/download/test_forms.py and more."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from forms import FOLDERS, TABLES, pack, write, write_idx, write_parquet
-from support import set_params
+from support import PATIENCE, REPOSITORY, set_params
 
 from imagetrail.download.reading import Reading
 from imagetrail.download.recognise import recognise
@@ -60,6 +63,44 @@ def test_names_like_those_of_pets_hold_their_breeds(root: Path) -> None:
     pattern = artifacts.read_source(root).recognised["pattern"]
     assert pattern["value"] == "{label}_{number}.{ext}"
     assert pattern["reason"] == "names begin with 3 labels, such as 'Abyssinian'"
+
+
+def test_test_images_without_labels_in_their_names_are_listed(root: Path) -> None:
+    """As of the competition of cats and dogs; a name that does not fit beside others that do is still a mistake."""
+    train = [f"train/{kind}.{n}.png" for kind in ("cat", "dog") for n in range(4)]
+    write(root, dict.fromkeys([*train, "test1/1.png", "test1/2.png"]))
+    assert [row[:3] for row in read(root)] == [(name, name[6:9], "train") for name in train]
+    assert "test1/2.png,no label" in (root / "data/raw/skipped.csv").read_text()
+    write(root, {"train/wolf-1.png": None})
+    set_params(root, download__source="folder", download__pattern="**/{split}/{label}.{number}.{ext}")
+    with pytest.raises(DataError, match=r"'train/wolf-1\.png' does not fit"):
+        download.main(root)
+
+
+def test_a_person_at_a_terminal_is_asked(root: Path) -> None:
+    source = write(root, {"x/a/1.png": None, "x/b/2.png": None, "y/a/3.png": None, "y/b/4.png": None})
+    code = (
+        "from pathlib import Path; from imagetrail.doors.cli import _asked; "
+        f"from imagetrail.download.recognise import recognise; print(recognise(Path({str(source)!r}), _asked).options)"
+    )
+    primary, secondary = os.openpty()
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=secondary, stdout=subprocess.PIPE, env=environment, text=True
+    )
+    os.write(primary, b"7\n2\n")
+    output = process.communicate(timeout=PATIENCE)[0]
+    assert "all hold the same 2 folders. Which?\n  1  the classes are 'x' and 'y'" in output
+    assert "'pattern': '*/{label}/**'" in output
+
+
+def test_mistakes_in_an_archive_are_listed_in_the_repository(root: Path) -> None:
+    table = "image,label\n" + "".join(f"../{number}.png,a\n" for number in range(50))
+    pack(root / "data/source/pets.zip", ["a.png"], table)
+    set_params(root, download__source="archive", download__archive="pets.zip")
+    with pytest.raises(DataError, match=r"and 30 more; data/mistakes\.txt lists all"):
+        download.main(root)
+    assert len((root / "data/mistakes.txt").read_text().splitlines()) == 50
 
 
 def test_a_competitions_tables_are_read_without_its_test(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -322,6 +322,18 @@ def test_near_copies_on_two_sides_are_counted_and_kept_together_if_asked(
         assert {number ^ 1 for number in rows} == set(rows)
 
 
+def test_near_copies_that_are_left_out_are_on_no_side(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(n, "ab"[n % 2]) for n in range(40)]
+    write_rows(root, [*rows, row(40, "rare")])
+    pairs = [Finding("near duplicate", "040.png", "000.png", "")]
+    artifacts.write_rows(root / "data/tensors/findings.csv", Finding._fields, pairs)
+    dataset = replace(artifacts.read_dataset(root), findings={"near duplicate": 1})
+    artifacts.write_dataset(root / "data/tensors/dataset.json", dataset)
+    set_params(root, split__on_rare="drop")
+    split.main(root)
+    assert "near copy" not in capsys.readouterr().err
+
+
 def test_near_copies_that_were_not_looked_for_cannot_be_kept_together(root: Path) -> None:
     write_rows(root, [row(n, "ab"[n % 2]) for n in range(40)])
     dataset = artifacts.read_dataset(root)

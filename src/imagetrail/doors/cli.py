@@ -111,7 +111,6 @@ def _pair(typed: str) -> tuple[str, str]:
 def _init(arguments: argparse.Namespace) -> None:
     from imagetrail.download.reading import refuse
     from imagetrail.download.recognise import recognise
-    from imagetrail.init import choose, look, tell, tryout, write
     from imagetrail.params import load
 
     root = Path()
@@ -119,6 +118,8 @@ def _init(arguments: argparse.Namespace) -> None:
     if not (place.is_absolute() or (root / place).resolve().is_relative_to(root.resolve())):
         place = place.resolve()
     reading = recognise(root / place, _asked if sys.stdin.isatty() and sys.stdout.isatty() else refuse)
+    from imagetrail.init import choose, look, tell, tryout, write  # with torch, after what fails fast
+
     seen = look.look(root, place.as_posix(), reading)
     print(tell.found(place.as_posix(), reading, seen))
     proposal = choose.propose(root, place.as_posix(), reading, seen, arguments.minutes)

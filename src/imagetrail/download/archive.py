@@ -29,7 +29,8 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     while top != unpacked:
         top = top.parent
         top.rmdir()
-    inside = replace(job, root=job.folder, options=job.options.model_copy(update={"path": "images"}))
+    place = str((job.folder / "images").resolve())
+    inside = replace(job, options=job.options.model_copy(update={"path": place}))
     has_table = any(path.is_file() for name in job.options.tables for path in inside.local.glob(name))
     try:
         yield from (table if has_table else folders).load(inside)

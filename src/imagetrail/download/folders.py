@@ -40,7 +40,7 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     tree, problems, reading = names.Tree(root), Problems(root, job.root), labels.Labels(options, root)
     skipped: list[Skipped] = []
     try:
-        place = _by_pattern(options.pattern) if options.pattern else _by_folder(root, problems)
+        place = _by_pattern(root, options.pattern) if options.pattern else _by_folder(root, problems)
     except AmbiguousError as error:
         refuse(str(error), error.readings)
     with Listing(problems) as listing:
@@ -75,10 +75,15 @@ Place = Callable[[str], Held | Skipped | str]
 """Reads an image's name: what it holds, that it is skipped, or a problem."""
 
 
-def _by_pattern(text: str) -> Place:
+def _by_pattern(root: Path, text: str) -> Place:
+    """Read names by a pattern; a folder for a split in which no name fits holds images without labels."""
     pattern = Pattern(text)
+    fitting = {name.rpartition("/")[0] for name in _files(root, "", []) if pattern.read(name)}
 
-    def place(name: str) -> Held | str:
+    def place(name: str) -> Held | Skipped | str:
+        folder = name.rpartition("/")[0]
+        if folder not in fitting and labels.split_of(folder.rpartition("/")[2]):
+            return Skipped(name, "no label: no name in its folder fits download.pattern")
         return pattern.read(name) or f"{name!r} does not fit download.pattern = {text!r}; rename it or move it away"
 
     return place

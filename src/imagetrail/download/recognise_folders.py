@@ -51,6 +51,8 @@ def _flat(inventory: Inventory) -> Reading | None:
     for text in PATTERNS:
         fitting = {f: held for f, images in by_folder.items() if (held := _labels(text, images)) is not None}
         counts = Counter(label for held in fitting.values() for label in held)
+        if not fitting.keys() >= set(inner) or ("" in by_folder and "" not in fitting):
+            continue  # only a folder for a split may hold images without labels
         if len(counts) > 1 and counts.total() >= IMAGES_OF_A_LABEL * len(counts):
             stated = all(labels.split_of(folder.rpartition("/")[2]) for folder in by_folder)
             pattern = f"**/{text}" if any(by_folder) else text
@@ -61,12 +63,10 @@ def _flat(inventory: Inventory) -> Reading | None:
                 "labels in names", {"source": "folder", "pattern": pattern},
                 {"source": "images outside class folders", "pattern": reason},
             )  # fmt: skip
-    if by_folder.keys() <= {""} or not inner:
-        raise DataError(
-            f"the images in {inventory.root} are in no class folders, no table names them, and their names begin with "
-            "no labels; sort them into class folders, or write a table: image,label."
-        )
-    return None
+    raise DataError(
+        f"the images in {inventory.root} are in no class folders, no table names them, and their names begin with no "
+        "labels; sort them into class folders, or write a table: image,label."
+    )
 
 
 def _labels(text: str, images: list[str]) -> list[str] | None:

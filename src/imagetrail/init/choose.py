@@ -30,7 +30,10 @@ MUCH_FASTER = 1.1
 class Proposal:
     """A params.yaml with its reasons."""
 
+    data: Sequence[Choice]
+    """How the data is read and split, whatever the network."""
     choices: Sequence[Choice]
+    """All of them."""
     text: str
     """Of params.yaml."""
     params: Params
@@ -64,10 +67,7 @@ def variants(root: Path, proposal: Proposal, look: Look, minutes: float) -> list
         wider = model | {"widths": [min(networks.WIDEST, 2 * width) for width in model["widths"]]}
         changes.append(("twice as wide", _changed(proposal, "model", wider)))
     else:
-        kept = [choice for choice in proposal.choices if choice.name.partition(".")[0] not in ("model", "train")]
-        kept = [choice for choice in kept if not choice.name.startswith("preprocess.") or choice.name.endswith("ed")]
-        scratch = _scratch(root, [*kept, *_pixels(look, [], SCRATCH_SIDE)], look, minutes, [])
-        changes.append(("SmallCNN", scratch.choices))
+        changes.append(("SmallCNN", _scratch(root, proposal.data, look, minutes, []).choices))
     return [Variant(name, choices, *render(root, choices)) for name, choices in changes]
 
 
@@ -96,24 +96,24 @@ def propose(root: Path, path: str, reading: Reading, look: Look, minutes: float)
         choices.append(Choice("download.path", path, "the folder of the data"))
     others = [name for name in reading.options if name != "source"]
     choices += [Choice(f"download.{name}", reading.options[name], reading.reasons[name]) for name in others]
-    choices += _split(look, reading, odd)
+    choices += _split(look, odd)
     found = networks.backbone(root / "data/weights") if _is_photo(look) else None
     if found is not None:
-        return _frozen(root, [*choices, *_pixels(look, odd, PHOTO_SIDE)], found, look, minutes, odd)
+        return _frozen(root, choices, found, look, minutes, odd)
     if _is_photo(look):
         odd.append(
             "pretrained weights would help with photographs such as these, and data/weights has none: put a file of "
             "torchvision there, such as mobilenet_v2-7ebf99e0.pth, and run init again; with a network, model: {name: "
             "resnet50, weights: ResNet50_Weights.IMAGENET1K_V2, freeze: true, input_size: null} fetches it"
         )
-    return _scratch(root, [*choices, *_pixels(look, odd, SCRATCH_SIDE)], look, minutes, odd)
+    return _scratch(root, choices, look, minutes, odd)
 
 
 def _is_photo(look: Look) -> bool:
     return not look.is_grey and min(look.size) >= PHOTO
 
 
-def _split(look: Look, reading: Reading, odd: list[str]) -> list[Choice]:
+def _split(look: Look, odd: list[str]) -> list[Choice]:
     """Choose what the default would refuse: rare classes, rows without an image, groups on two sides."""
     choices = []
     rare = [name for name, count in look.classes.items() if count < 3]
@@ -136,8 +136,8 @@ def _split(look: Look, reading: Reading, odd: list[str]) -> list[Choice]:
     return choices
 
 
-def _pixels(look: Look, odd: list[str], side: int) -> list[Choice]:
-    """Choose the size, the channels and the range of values."""
+def _pixels(look: Look, side: int) -> tuple[list[Choice], list[str]]:
+    """Choose the size (first), the channels and the range of values; return what is odd, too."""
     height, width = look.size
     same = len(set(look.sizes)) == 1
     seen = f"images of {height} x {width} pixels" + ("" if same else " at the median")
@@ -154,41 +154,45 @@ def _pixels(look: Look, odd: list[str], side: int) -> list[Choice]:
         choices = [Choice("preprocess.image_size", fitting, f"{seen}; {fitting} keeps the training fast")]
     grey = "the sample is grey" if look.is_grey else "the sample has colours"
     choices.append(Choice("preprocess.channels", 1 if look.is_grey and side != PHOTO_SIDE else 3, grey))
-    if look.highest is not None and look.highest < 65535 * DARK:
-        top = 2 ** max(8, look.highest.bit_length()) - 1
-        reason = f"16-bit files whose values end at {look.highest}"
-        choices.append(Choice("preprocess.range", [0, top], reason))
-        odd.append(f"{reason}: read as {top.bit_length()} bits")
-    return choices
+    if look.extent is None or (not look.needs_range and look.extent[1] >= 65535 * DARK):
+        return choices, []
+    lowest, highest = look.extent
+    if look.needs_range:
+        reason = f"values of 32 bits or with a sign, in the sample from {lowest} to {highest}"
+        return [*choices, Choice("preprocess.range", [lowest, highest], reason)], [reason]
+    top = 2 ** max(8, highest.bit_length()) - 1
+    reason = f"16-bit files whose values end at {highest}"
+    return [*choices, Choice("preprocess.range", [0, top], reason)], [f"{reason}: read as {top.bit_length()} bits"]
 
 
 def _frozen(
-    root: Path, choices: list[Choice], found: tuple[str, str], look: Look, minutes: float, odd: list[str]
+    root: Path, data: Sequence[Choice], found: tuple[str, str], look: Look, minutes: float, odd: list[str]
 ) -> Proposal:
     """Propose a frozen backbone; a network from scratch if its features would take too long."""
     name, file = found
     model = {"name": name, "weights": file, "freeze": True, "input_size": None}
-    whole = [
-        *choices,
+    pixels, remarks = _pixels(look, PHOTO_SIDE)
+    choices = [
+        *data,
+        *pixels,
         Choice("model", model, f"photographs, and data/weights has {file}: only a new head learns"),
         Choice("train.epochs", HEAD_EPOCHS, "of the head, on features that are computed once"),
         Choice("train.optimizer", {"name": "AdamW", "lr": 0.001, "weight_decay": 0.01}, "for the head"),
         _threads(),
     ]
-    text, params = render(root, whole)
+    text, params = render(root, choices)
     seconds = look.images / networks.feature_speed(params, len(look.classes))
     if seconds <= 60 * minutes:
-        return Proposal(whole, text, params, seconds, odd)
-    kept = [choice for choice in choices if choice.name.partition(".")[0] != "preprocess" or choice.name.endswith("ed")]
-    odd.append(
-        f"the features of {name} would take {seconds / 60:.0f} minutes; --minutes {seconds / 60:.0f} allows them"
-    )
-    return _scratch(root, [*kept, *_pixels(look, [], SCRATCH_SIDE)], look, minutes, odd)
+        return Proposal(data, choices, text, params, seconds, [*odd, *remarks])
+    needed = f"{seconds / 60:.0f}"
+    late = f"the features of {name} would take {needed} minutes; --minutes {needed} allows them"
+    return _scratch(root, data, look, minutes, [*odd, late])
 
 
-def _scratch(root: Path, choices: list[Choice], look: Look, minutes: float, odd: list[str]) -> Proposal:
+def _scratch(root: Path, data: Sequence[Choice], look: Look, minutes: float, odd: list[str]) -> Proposal:
     """Propose a small network, trained for as many epochs as the time allows."""
-    size = next(choice.value for choice in choices if choice.name == "preprocess.image_size")
+    pixels, remarks = _pixels(look, SCRATCH_SIDE)
+    size = pixels[0].value
     height, width = size if isinstance(size, list) else (size, size)
     assert isinstance(height, int) and isinstance(width, int)
     augment: list[dict[str, object]] = []
@@ -200,7 +204,8 @@ def _scratch(root: Path, choices: list[Choice], look: Look, minutes: float, odd:
     padding = max(1, min(height, width) // 8)
     augment.append({"name": "RandomCrop", "size": [height, width], "padding": padding, "p": 1.0})
     fixed = [
-        *choices,
+        *data,
+        *pixels,
         Choice("model", networks.small_cnn((height, width)), "narrow first, and down to about 4 x 4 pixels"),
         Choice("train.batch_size", 64 if look.images < 20_000 else 128, f"for {look.images:,} images"),
         Choice("train.optimizer", {"name": "AdamW", "lr": 0.003, "weight_decay": 0.05}, "with one cycle of its rate"),
@@ -224,7 +229,7 @@ def _scratch(root: Path, choices: list[Choice], look: Look, minutes: float, odd:
         Choice("train.precision", precision, f"bfloat16 is {faster:.1f} times as fast here"),
     ]
     text, params = render(root, whole)
-    return Proposal(whole, text, params, seconds, odd)
+    return Proposal(data, whole, text, params, seconds, [*odd, *remarks])
 
 
 def _threads() -> Choice:

@@ -47,8 +47,10 @@ class Look:
     formats: Counter[str]
     """Of the sample; empty for pixels without a file."""
     is_grey: bool
-    highest: int | None
-    """The highest value in images of 16 bits; None without such images."""
+    extent: tuple[int, int] | None
+    """The lowest and the highest value in images of more than 8 bits; None without such images."""
+    needs_range: bool
+    """Whether some have 32 bits or a sign, so that nothing tells black and white."""
     unreadable: dict[str, str]
     """Why images of the sample cannot be used, by name."""
     missing: int
@@ -89,7 +91,7 @@ def look(root: Path, path: str, reading: Reading) -> Look:
         chosen = _sample(rows)
         reader = readers.open_reader(aside, artifacts.read_source(aside), str(local))
         sizes, formats, unreadable = [], Counter[str](), {}
-        is_grey, highest = True, None
+        is_grey, needs_range, extents = True, False, []
         thumbnails, labels = [], []
         names = {row.image for row in chosen}
         is_array = (aside / artifacts.RAW / "images.npy").is_file()  # whose rows are read in order
@@ -104,8 +106,9 @@ def look(root: Path, path: str, reading: Reading) -> Look:
             sizes.append(facts.size)
             formats[facts.format] += 1
             is_grey &= facts.is_grey
-            if facts.highest is not None:
-                highest = max(highest or 0, facts.highest)
+            needs_range |= facts.needs_range
+            if facts.extent is not None:
+                extents.append(facts.extent)
             if row.split != "test":
                 thumbnails.append(facts.thumbnail)
                 labels.append(row.label)
@@ -121,7 +124,8 @@ def look(root: Path, path: str, reading: Reading) -> Look:
         sizes=sizes,
         formats=formats,
         is_grey=is_grey,
-        highest=highest,
+        extent=(min(low for low, _ in extents), max(high for _, high in extents)) if extents else None,
+        needs_range=needs_range,
         unreadable={name: reason for name, reason in unreadable.items() if name not in absent},
         missing=len(absent),
         first_missing=next(iter(absent), ""),
@@ -156,12 +160,13 @@ def _sample(rows: list[LabelRow]) -> list[LabelRow]:
 
 
 class SampleFacts(NamedTuple):
-    """SampleFacts about an image of the sample."""
+    """Facts about an image of the sample."""
 
     size: tuple[int, int]
     format: str
     is_grey: bool
-    highest: int | None
+    extent: tuple[int, int] | None
+    needs_range: bool
     thumbnail: Pixels
     """uint8 [3,THUMBNAIL,THUMBNAIL]."""
 
@@ -170,15 +175,23 @@ def _facts(payload: Payload) -> SampleFacts:
     form = Form(3, (mirroring.THUMBNAIL, mirroring.THUMBNAIL), None, value_range=(0, 65535))
     if isinstance(payload, np.ndarray):
         thumbnail = decode.resize(Image.fromarray(payload), form)
-        return SampleFacts((payload.shape[0], payload.shape[1]), "", payload.ndim == 2, None, thumbnail)
+        return SampleFacts((payload.shape[0], payload.shape[1]), "", payload.ndim == 2, None, False, thumbnail)
     data = readers.encoded(payload)
     size = readers.size(data)
     with decode.opened(data) as image:
         kind, deep = image.format or "", image.mode.startswith(("I", "F"))
-        highest = int(np.nanmax(np.asarray(image))) if deep else None
+        needs_range = image.mode == "F" or (image.mode == "I" and kind == "TIFF")
+        extent = _extent(np.asarray(image)) if deep else None
     thumbnail = decode.decode(data, form).pixels
     is_grey = deep or int(np.ptp(thumbnail.astype(int), axis=0).max()) <= GREY
-    return SampleFacts(size, kind, is_grey, highest, thumbnail)
+    return SampleFacts(size, kind, is_grey, extent, needs_range, thumbnail)
+
+
+def _extent(values: np.ndarray) -> tuple[int, int]:
+    """Return the lowest and the highest value, as integers around them that differ."""
+    finite = values[np.isfinite(values)]
+    lowest, highest = (int(np.floor(finite.min())), int(np.ceil(finite.max()))) if finite.size else (0, 1)
+    return lowest, max(lowest + 1, highest)
 
 
 def _absent(aside: Path, local: Path, rows: list[LabelRow]) -> list[str]:

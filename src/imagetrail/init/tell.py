@@ -26,7 +26,7 @@ def found(place: str, reading: Reading, look: Look) -> str:
         f"{max(heights)} x {max(widths)}"
     )  # fmt: skip
     formats = ", ".join(name for name, _ in look.formats.most_common() if name)
-    depth = f", of 16 bits up to {look.highest:,}" if look.highest is not None else ""
+    depth = f", of more than 8 bits, from {look.extent[0]:,} to {look.extent[1]:,}" if look.extent else ""
     lines = [
         f"{place}: {reading.reasons['source']}",
         f"  {look.images:,} images of {len(counts)} classes: {shown}{more}",

@@ -82,7 +82,8 @@ def split_rows(root: Path, options: Split) -> tuple[dict[arrays.Rows, Indices], 
         sides[rows[_draw(table, rows, options, 1, dataset.classes)]] = 1
         sides, more = _without_leaks(root, table, sides, options)
         leaks += more
-    if crossing := int((sides[near].min(axis=1, initial=2) < sides[near].max(axis=1, initial=0)).sum()):
+    one, other = sides[near].T
+    if crossing := int(((one >= 0) & (other >= 0) & (one != other)).sum()):
         warn(
             f"{crossing} images are on another side of the split than a near copy; set split.group_near_duplicates to "
             "true to keep these together."
