@@ -10,7 +10,6 @@ from pathlib import Path
 from imagetrail.download import kinds, names
 
 TABLES = (".csv", ".tsv", ".txt", ".tab")
-MAPS = (".json", *TABLES)
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 

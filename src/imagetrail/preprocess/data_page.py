@@ -93,10 +93,9 @@ def _overview(part: SubFigure, dataset: Dataset, found: Mapping[tuple[str, str],
     if len(dataset.classes) > len(names):
         title += f": the {len(names) - BARS // 3} most and the {BARS // 3} least frequent"
         left.axvline(len(names) - BARS // 3 - 0.5, color="grey", lw=0.8, ls=":")
-    left.set_title(title)
+    left.set_title(title, loc="left")
     if any(side for _, side in found):
         left.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8)
-        left.set_title(title, loc="left")
     drawing.plain(left)
     shapes, counts = np.unique(sizes, axis=0, return_counts=True)
     right.scatter(shapes[:, 1], shapes[:, 0], s=12 + 200 * counts / counts.max(), alpha=0.4, color="#4878a8", lw=0)
