@@ -32,7 +32,9 @@ def peak(root: Path, images: int) -> int:
             writer.append(random.integers(0, 256, (1000, 32, 32, 3), dtype=np.uint8))
     rows = (LabelRow(f"{n:06d}", "ab"[n % 2], "", "", "3072", f"{n:064x}") for n in range(images))
     artifacts.write_rows(root / artifacts.RAW / "labels.csv", LabelRow._fields, rows)
-    done = subprocess.run([sys.executable, "-c", CODE], cwd=root, capture_output=True, text=True, check=True)
+    artifacts.write_source(root / artifacts.RAW, artifacts.Source("CIFAR10", None, {}))
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return int(re.search(r"VmHWM:\s+(\d+) kB", done.stdout)[1]) // 1024
 
 
