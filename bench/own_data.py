@@ -90,7 +90,8 @@ def _try(name: str, data: Path, clone: Path) -> Reached:
 
 def _run(folder: Path, *command: str) -> str:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")} | {"PATH": path}
+    own = {"PATH": path, "PYTHONPATH": str(folder / "src")}  # the clone's package, not that of the environment
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")} | own
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}")

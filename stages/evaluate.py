@@ -6,24 +6,25 @@ Run from the repository root: python -m stages.evaluate
 from pathlib import Path
 
 from imagetrail.errors import guard
-from imagetrail.evaluate import answers, gate, inference, metrics, pictures
-from imagetrail.files import arrays, artifacts
-from imagetrail.model import classifier
+from imagetrail.model import arithmetic
 from imagetrail.params.load import load_params
-from imagetrail.tracking.registry import baseline
-from imagetrail.tracking.stages import log_evaluation
 
 
 def main(root: Path = Path()) -> None:
     """Measure the model on the test rows, which influenced no choice."""
+    from imagetrail.evaluate import answers, gate, inference, metrics, pictures
+    from imagetrail.files import arrays, artifacts
+    from imagetrail.model import classifier
+    from imagetrail.tracking.registry import baseline
+    from imagetrail.tracking.stages import log_evaluation
+
     params = load_params(root)
     artifacts.check_tensors(root, "images.npy", "labels.npy", "rows.csv")
     test = arrays.open_subset(root, "test")
-    names = artifacts.image_names(root, test.rows.tolist())
     predictions = inference.predict(classifier.load(root / artifacts.MODELS), test, params.evaluate)
     figures = metrics.measure(predictions, params.evaluate.calibration_bins)
     plots = root / artifacts.PLOTS
-    answers.write(plots, predictions, names)
+    answers.write(plots, predictions, artifacts.image_names(root, test.rows.tolist()))
     pictures.draw(plots, predictions, test, params.evaluate.mistakes)
     artifacts.write_json(root / artifacts.METRICS / "test.json", figures)
     reasons = gate.check(figures, params.evaluate.gate, plots / answers.EXACT, lambda: baseline(root, params.evaluate))
@@ -32,4 +33,4 @@ def main(root: Path = Path()) -> None:
 
 
 if __name__ == "__main__":
-    guard(main)
+    guard(lambda: arithmetic.run(main, load_params(Path()).train.arithmetic))

@@ -40,4 +40,4 @@ PREDICTIONS = Predictions(
 
 def options(**changes: object) -> Train:
     defaults = load_params(REPOSITORY).train.model_dump()
-    return Train(**defaults | {"epochs": 3, "batch_size": 32, "threads": 1} | changes)
+    return Train(**defaults | {"epochs": 3, "batch_size": 32, "threads": 1, "arithmetic": "native"} | changes)

@@ -81,7 +81,8 @@ def make_root(root: Path, **values: object) -> Path:
     shutil.copy(REPOSITORY / "params.yaml", root)
     shutil.copytree(REPOSITORY / "recipes", root / "recipes")
     (root / "data" / "source").mkdir(parents=True)
-    set_params(root, machine__jobs=1, **values)  # workers that joblib keeps would outlive the test
+    # Workers that joblib keeps would outlive the test; portable arithmetic needs a process of its own.
+    set_params(root, **{"machine__jobs": 1, "train__arithmetic": "native"} | values)
     return root
 
 

@@ -21,7 +21,10 @@ PACKAGE = SOURCE / "imagetrail"
 
 CHECKS = {
     *(PACKAGE / name for name in ("errors.py", "console.py")),
-    *(PACKAGE / "params" / name for name in ("libraries.py", "load.py", "messages.py", "section.py", "signatures.py")),
+    *(
+        PACKAGE / "params" / name
+        for name in ("libraries.py", "load.py", "messages.py", "portable.py", "section.py", "signatures.py")
+    ),
     PACKAGE / "params" / "machine.py",
 }
 """With tracking/: package files that can refuse a run, or say what it does, but cannot change an output's bytes.
@@ -141,7 +144,7 @@ def reads(stage: str) -> set[str]:
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and id(node) not in inner:
-            dotted = ast.unparse(node)
+            dotted = ast.unparse(node).replace("load_params(Path())", "params")
             if dotted.startswith("params."):
                 found.add(dotted.removeprefix("params."))
     return {name for name in found if name.partition(".")[0] != "machine"}
@@ -327,12 +330,12 @@ def test_a_new_parameter_is_a_decision() -> None:
         "split": ["by", "test", "val", "seed", "on_leak", "on_rare", "group_near_duplicates"],
         "model": ["name", "weights", "widths", "dropout"],
         "train": [
-            "seed", "epochs", "batch_size", "optimizer.name", "optimizer.lr", "optimizer.weight_decay",
+            "seed", "epochs", "batch_size", "shards", "optimizer.name", "optimizer.lr", "optimizer.weight_decay",
             "schedule.name", "warmup_epochs", "loss.name", "class_weights", "clip_grad_norm", "averaging", "augment",
-            "normalisation", "keep", "patience", "max_params", "precision", "device", "threads",
+            "normalisation", "keep", "patience", "max_params", "arithmetic", "precision", "device", "threads",
         ],
         "evaluate": ["batch_size", "device", "threads", "calibration_bins", "mistakes", "gate", "registry"],
-        "machine": ["jobs", "backend", "scheduler"],
+        "machine": ["jobs", "backend", "scheduler", "processes"],
     }  # fmt: skip
 
 

@@ -121,6 +121,7 @@ def test_recipe_command_lists_shows_and_applies(root: Path) -> None:
 def test_a_run_is_named_after_the_nearest_recipe(root: Path) -> None:
     from imagetrail.tracking.contents import run_name
 
+    set_params(root, train__arithmetic="portable")
     assert run_name(root, load_params(root)) == "digits default"
     set_params(root, train__epochs=5)
     assert run_name(root, load_params(root)) == "digits epochs=5"

@@ -88,6 +88,7 @@ def test_labels_stay_whole_when_no_mixture_is_drawn() -> None:
     ("transform", "message"),
     [
         ({"name": "RandomCrop", "size": [8, 8]}, r"turns images of \(12, 10\) pixels into \(8, 8\)"),
+        ({"name": "RandomRain", "p": 1.0}, r"RandomRain was refused by kornia: Height of drop"),
         ({"name": "RandomAffine", "degrees": -3.0}, r"train\.augment\.RandomAffine was refused by kornia"),
     ],
 )

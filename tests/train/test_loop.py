@@ -1,6 +1,7 @@
 """The loop: repeatable to the bit, resumable to the bit, and clear about what it refuses."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,9 +191,11 @@ def test_averaged_weights_are_validated_and_kept(subsets, tmp_path: Path) -> Non
     assert plain.history[2].val_loss != averaged.history[2].val_loss
     assert not equal(plain, averaged)
     val = subsets[1]
-    loss, accuracy = loop.validate(
-        averaged.classifier, torch.nn.CrossEntropyLoss(reduction="sum"), val, options(), torch.device("cpu")
-    )
+    with torch.inference_mode():
+        logits = averaged.classifier(torch.from_numpy(val.images[val.rows]))
+    labels = torch.from_numpy(val.labels[val.rows])
+    loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    accuracy = (logits.argmax(dim=1) == labels).float().mean().item()
     assert (loss, accuracy) == pytest.approx((averaged.kept.val_loss, averaged.kept.val_accuracy))
 
 
@@ -277,17 +280,24 @@ def test_a_batch_that_is_too_small_for_batch_normalisation_is_reported(subsets, 
         loop.fit(task, options(batch_size=1), Checkpoints(tmp_path), lambda epoch, speed: None)
 
 
-@given(count=st.integers(2, 300), batch_size=st.integers(1, 64), epoch=st.integers(0, 5))
-def test_every_row_appears_once_and_no_batch_has_one_row(count: int, batch_size: int, epoch: int) -> None:
+@given(data=st.data(), shards=st.sampled_from([1, 2, 8]), epoch=st.integers(0, 5))
+def test_every_row_appears_once_and_no_part_has_one_row(data: st.DataObject, shards: int, epoch: int) -> None:
+    count = data.draw(st.integers(2 * shards, 300))
+    batch_size = data.draw(st.integers(1, 64 // shards)) * shards
     rows = np.arange(1000, 1000 + count)
-    batches = list(shuffled_batches(rows, batch_size, (0, epoch)))
+    batches = list(shuffled_batches(rows, batch_size, shards, (0, epoch)))
     assert sorted(np.concatenate(batches)) == rows.tolist()
     assert all((np.diff(batch) > 0).all() for batch in batches)
-    if batch_size > 1:
-        assert min(len(batch) for batch in batches) > 1
+    assert min(len(batch) for batch in batches) >= min(2 * shards, batch_size)
+
+
+def test_fewer_rows_than_the_parts_need_are_reported(subsets, tmp_path: Path) -> None:
+    few = tuple(replace(subset, rows=subset.rows[:15]) for subset in subsets)
+    with pytest.raises(TrainingError, match=r"^train\.shards = 8 parts need 16 train rows, and there are 15; lower it"):
+        fit(few, tmp_path, shards=8)
 
 
 def test_epochs_have_different_orders() -> None:
     rows = np.arange(100)
-    orders: Iterator[np.ndarray] = (np.concatenate(list(shuffled_batches(rows, 10, (0, e)))) for e in range(2))
+    orders: Iterator[np.ndarray] = (np.concatenate(list(shuffled_batches(rows, 10, 1, (0, e)))) for e in range(2))
     assert not np.array_equal(*orders)

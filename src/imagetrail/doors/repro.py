@@ -8,7 +8,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from imagetrail.doors import repair
+from imagetrail.doors import committed, repair
 from imagetrail.errors import ImagetrailError, guard
 from imagetrail.files import artifacts
 from imagetrail.tracking import outbox, store
@@ -44,6 +44,8 @@ def report() -> None:
         f"  pictures   plots/*.png; all plots in a page: .venv/bin/dvc plots show --open\n"
         f"  MLflow     {runs()}"
     )
+    if (verdict := committed.verdict(root)) is not None:
+        print(f"  commit     {verdict}")
 
 
 def _has_run(root: Path, model_sha256: str) -> bool:

@@ -178,7 +178,7 @@ def _frozen(
         Choice("model", model, f"photographs, and data/weights has {file}: only a new head learns"),
         Choice("train.epochs", HEAD_EPOCHS, "of the head, on features that are computed once"),
         Choice("train.optimizer", {"name": "AdamW", "lr": 0.001, "weight_decay": 0.01}, "for the head"),
-        _threads(),
+        *_machine(),
     ]
     text, params = render(root, choices)
     seconds = look.images / networks.feature_speed(params, len(look.classes))
@@ -212,7 +212,7 @@ def _scratch(root: Path, data: Sequence[Choice], look: Look, minutes: float, odd
         Choice("train.schedule", {"name": "OneCycleLR", "pct_start": 0.25}, "warm-up, peak and decay"),
         Choice("train.loss", {"name": "CrossEntropyLoss", "label_smoothing": 0.1}, "smoothed against wrong labels"),
         Choice("train.augment", augment, f"{why}; shifts by up to {padding} pixels"),
-        _threads(),
+        *_machine(),
     ]
     _, params = render(root, fixed)
     speeds = networks.speeds(params, len(look.classes), (height, width))
@@ -232,6 +232,9 @@ def _scratch(root: Path, data: Sequence[Choice], look: Look, minutes: float, odd
     return Proposal(data, whole, text, params, seconds, [*odd, *remarks])
 
 
-def _threads() -> Choice:
+def _machine() -> list[Choice]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Choice("train.threads", cores, "the cores of this machine")
+    return [
+        Choice("train.arithmetic", "native", "the fastest here; portable gives the same bits elsewhere"),
+        Choice("train.threads", cores, "the cores of this machine"),
+    ]

@@ -4,6 +4,7 @@ networks/      one network each; a new network is a file there
 classifier.py  a network with its normalisation, class names and image size, saved and loaded
 pretrained.py  load weights of an earlier training into a network
 exported.py    read the weights of a torch.export archive without running it
+arithmetic.py  the environment of portable arithmetic
 devices.py     the device that torch computes on, and repeatable arithmetic
 costs.py       multiply-adds
 

@@ -10,7 +10,7 @@ from typing import Self
 from pydantic import ValidationError, model_validator
 
 from imagetrail.errors import ParamsError
-from imagetrail.params import messages, yaml_text
+from imagetrail.params import messages, portable, yaml_text
 from imagetrail.params.download import Download
 from imagetrail.params.evaluate import Evaluate
 from imagetrail.params.machine import Machine
@@ -47,6 +47,13 @@ class Params(Section):
             raise ValueError(
                 f"train.normalisation must have a mean and a std for each of preprocess.channels = {channels}"
             )
+        if self.machine.processes > self.train.shards:
+            raise ValueError(
+                f"machine.processes = {self.machine.processes} cannot share train.shards = {self.train.shards} parts "
+                "of a batch; raise train.shards, which changes the weights, or lower machine.processes"
+            )
+        if self.train.arithmetic == "portable" and (refused := list(portable.problems(self))):
+            raise ValueError("\n".join(refused))
         return self
 
     def effective(self) -> dict[str, Leaf]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from imagetrail.params.section import NonEmpty, Section
+from imagetrail.params.section import NonEmpty, PowerOfTwo, Section
 
 
 class Machine(Section):
@@ -16,6 +16,8 @@ class Machine(Section):
     """loky runs them on this machine; dask on a cluster, which has its own number of workers."""
     scheduler: NonEmpty | None
     """dask: the scheduler's address, such as tcp://10.0.0.1:8786."""
+    processes: PowerOfTwo
+    """Processes of this machine that share a training, at most train.shards; torchrun starts them."""
 
     @model_validator(mode="after")
     def _some_worker(self) -> Self:

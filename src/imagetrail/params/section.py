@@ -32,11 +32,18 @@ def _printable(value: str) -> str:
     return value
 
 
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise ValueError(f"{value} is not a power of two; give 1, 2, 4, 8 …")
+    return value
+
+
 NonEmpty = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_printable)]
 """Also a file's name, which most systems end at 255 bytes."""
 Inside = Annotated[NonEmpty, AfterValidator(inside)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[int, Field(ge=1, lt=2**31)]
+PowerOfTwo = Annotated[int, Field(ge=1, le=1024), AfterValidator(_power_of_two)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
 """CPU threads of torch."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

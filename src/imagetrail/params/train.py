@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from imagetrail.params import signatures
 from imagetrail.params.named import Named
-from imagetrail.params.section import Device, Finite, Positive, Section, Seed, Threads
+from imagetrail.params.section import Device, Finite, Positive, PowerOfTwo, Section, Seed, Threads
 
 MIXING = frozenset({"RandomMixUpV2", "RandomCutMixV2"})
 """Augmentations that mix two images, and so two labels."""
@@ -74,6 +74,9 @@ class Train(Section):
     epochs: Positive
     batch_size: Positive
     """Images per batch."""
+    shards: PowerOfTwo
+    """Fixed parts of each batch, which as many processes as that can share; each part has its own random numbers and
+    statistics of batch normalisation, so another number gives other weights."""
     optimizer: Optimizer
     schedule: Schedule | None
     warmup_epochs: Annotated[int, Field(ge=0)]
@@ -95,6 +98,9 @@ class Train(Section):
     """Stop after this many epochs without a better validation accuracy; null trains all epochs."""
     max_params: Positive | None
     """Limit of the number of parameters; a larger network is rejected before the first batch."""
+    arithmetic: Literal["portable", "native"]
+    """portable gives the same bits on every x86-64 processor, at half the speed or less; native is the fastest that
+    this machine has, and the same bits only here."""
     precision: Literal["float32", "bfloat16"]
     device: Device
     """auto is CUDA if available."""
@@ -105,6 +111,15 @@ class Train(Section):
     def steps_each_batch(self) -> bool:
         """Return whether the schedule steps after every batch instead of every epoch."""
         return self.schedule is not None and self.schedule.name == "OneCycleLR"
+
+    @model_validator(mode="after")
+    def _batches_can_be_cut(self) -> Self:
+        if self.batch_size % self.shards:
+            raise ValueError(
+                f"batch_size = {self.batch_size} cannot be cut into shards = {self.shards} equal parts; make it a "
+                "multiple"
+            )
+        return self
 
     @model_validator(mode="after")
     def _labels_mix_once(self) -> Self:

@@ -21,6 +21,7 @@ import imagetrail
 from imagetrail import console, programs
 from imagetrail.errors import ImagetrailError, ParamsError
 from imagetrail.files import artifacts
+from imagetrail.model import arithmetic
 from imagetrail.params import overrides
 from imagetrail.params.load import Params
 from imagetrail.params.section import Leaf
@@ -85,7 +86,7 @@ def run(root: Path, request: Request) -> "Outcome":
         if not request.folds:
             tracked.log_files("sweep", [root / spaces.SPACES / f"{request.space}.yaml"])
         plan = replace(plan, parent=tracked.id)
-        _work(root, plan, study)
+        _work(root, plan, study, arithmetic.environment(params.train.arithmetic))
         outcome = Outcome.of(study, plan)
         outcome.log(tracked, study)
     return outcome
@@ -144,14 +145,14 @@ def _replace_interrupted(study: "optuna.Study", plan: Plan) -> None:
             study.enqueue_trial({FOLD_INDEX: fold})
 
 
-def _work(root: Path, plan: Plan, study: "optuna.Study") -> None:
+def _work(root: Path, plan: Plan, study: "optuna.Study", environment: dict[str, str]) -> None:
     """Start the workers and show how far they are; whatever happens, none is left."""
     folder = artifacts.workspace(root).resolve() / WORKPLACES / plan.study
     folder.mkdir(parents=True, exist_ok=True)
     plan.write(folder / "plan.json")
     source = str(Path(imagetrail.__file__).parents[1])
-    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    environment = {name: value for name, value in environment.items() if name != "MLFLOW_RUN_ID"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [source, environment.get("PYTHONPATH")]))
     if plan.workers > 1:  # threads that spin while they wait starve the other workers' threads
         environment.setdefault("OMP_WAIT_POLICY", "passive")
     processes, logs = [], [folder / f"worker-{number}.log" for number in range(plan.workers)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from imagetrail.errors import guard
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Subset
+from imagetrail.model import arithmetic
 from imagetrail.params.load import Params, load_params
 from imagetrail.sweeps import folds
 from imagetrail.sweeps.folds import Fold
@@ -85,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    guard(main)
+    guard(lambda: arithmetic.run(main, load_params(Path()).train.arithmetic))

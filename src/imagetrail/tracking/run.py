@@ -19,7 +19,7 @@ from imagetrail.console import warn
 from imagetrail.errors import ArtifactError, Stopped
 from imagetrail.tracking import outbox, store
 from imagetrail.tracking.calls import Call, End, LogFiles, LogMetrics, SetTags
-from imagetrail.tracking.tags import CACHED, MODEL_SHA256, PROCESS
+from imagetrail.tracking.tags import CACHED, LAUNCH, MODEL_SHA256, PROCESS
 
 if TYPE_CHECKING:
     import mlflow
@@ -229,8 +229,16 @@ class Run:
     # --- other runs ---------------------------------------------------------------------------------------------------
 
     def adopted_id(self) -> str | None:
-        """Return the id of the run that `mlflow run` opened for us."""
-        return os.environ.get("MLFLOW_RUN_ID") or None
+        """Return the id of the run that `mlflow run` opened for us, or ours from before torchrun started us again."""
+        if run_id := os.environ.get("MLFLOW_RUN_ID"):
+            return run_id
+        if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+            return None
+        query = f"tags.`{LAUNCH}` = '{launch_tags()[LAUNCH]}'"
+        found = self.ask(
+            lambda client: client.search_runs([self.experiment_id], query, order_by=["attributes.start_time DESC"])
+        )
+        return next((run.info.run_id for run in found or ()), None)
 
     def find(self, model_sha256: str, *, other_than: str = "") -> "mlflow.entities.Run | None":
         """Find the newest run of a model in the experiment of new runs; runs that stand in for another do not count."""
@@ -280,6 +288,12 @@ def process_tag() -> str:
     """Return the value of the tag PROCESS for this process."""
     process = psutil.Process()
     return f"{socket.gethostname()}|{process.pid}|{process.create_time():.0f}"
+
+
+def launch_tags() -> dict[str, str]:
+    """Return the tag LAUNCH, if torchrun started this process."""
+    launch = os.environ.get("TORCHELASTIC_RUN_ID")
+    return {} if launch is None else {LAUNCH: launch}
 
 
 def alive(process: str) -> bool:

@@ -18,7 +18,7 @@ from imagetrail.model import classifier, devices
 from imagetrail.params.load import Params
 from imagetrail.tracking import contents, registry, report
 from imagetrail.tracking.calls import CopyModels, LinkParts, LogModel, LogText, Register, SetTags
-from imagetrail.tracking.run import Run, process_tag
+from imagetrail.tracking.run import Run, launch_tags, process_tag
 from imagetrail.tracking.tags import (
     CACHED,
     EVALUATION,
@@ -66,9 +66,22 @@ class TrainingRun:
         contents.describe(run, self._params, self._train.dataset, tested=tested)
 
 
+class NoRun:
+    """Takes the place of the run in a process whose training another process tracks."""
+
+    def log_epoch(self, epoch: Epoch, images_per_second: float | None) -> None:
+        """Log nothing."""
+
+    def finish(self, trained: Trained) -> None:
+        """Log nothing."""
+
+
 @contextmanager
-def training_run(root: Path, params: Params, train: Subset) -> Iterator[TrainingRun]:
-    """Open the run of a training: the one that `mlflow run` opened, else a new one."""
+def training_run(root: Path, params: Params, train: Subset, *, tracked: bool) -> Iterator[TrainingRun | NoRun]:
+    """Open the run of a training: the one that `mlflow run` or a killed process of it opened, else a new one."""
+    if not tracked:
+        yield NoRun()
+        return
     run = Run(root)
     run.close_dead_runs()
     with _training(run, params, train, run.adopted_id(), contents.run_name(root, params), {}) as training:
@@ -102,7 +115,7 @@ def child_run(
 def _training(
     run: Run, params: Params, train: Subset, run_id: str | None, name: str, tags: dict[str, str]
 ) -> Iterator[TrainingRun]:
-    with run.open(run_id, name, _tags() | tags | {PROCESS: process_tag()}):
+    with run.open(run_id, name, _tags() | tags | {PROCESS: process_tag()} | launch_tags()):
         run.watch()
         contents.log_params(run, params)
         contents.log_environment(run)

@@ -1,6 +1,9 @@
 """Stage `train`: fit a classifier on the train rows, choose on the validation rows.
 
 loop.py           the epochs, from the first weights to the kept ones
+launch.py         start the processes that share a training
+processes.py      the group that they are
+shards.py         the fixed parts of a batch that each computes
 normalisation.py  mean and standard deviation of the train rows
 batches.py        rows in random order, loaded onto the device
 optimisation.py   optimizer, schedule, loss and averaging, by torch's names

@@ -11,7 +11,7 @@ from imagetrail.errors import TrainingError
 from imagetrail.params.train import MIXING, Augment
 
 REFUSALS = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)
-"""What kornia raises for arguments that it does not take."""
+"""What torch and Python raise for arguments that kornia does not take; kornia's own is BaseError."""
 
 
 class Augmentation:
@@ -68,6 +68,7 @@ class Augmentation:
 
 def _build(name: str, arguments: Mapping[str, object]) -> nn.Module:
     import kornia.augmentation  # takes a second, and only trainings that augment need it
+    from kornia.core.exceptions import BaseError
 
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
     extra: dict[str, object] = {"data_keys": ["input", "class"]} if name in MIXING else {}
@@ -75,13 +76,15 @@ def _build(name: str, arguments: Mapping[str, object]) -> nn.Module:
         extra["use_correct_lambda"] = True
     try:
         transform: nn.Module = getattr(kornia.augmentation, name)(**given, **extra)
-    except REFUSALS as error:
+    except (*REFUSALS, BaseError) as error:
         raise TrainingError(f"train.augment.{name} was refused by kornia: {error}") from None
     return transform
 
 
 def _applied(transform: nn.Module, *batch: Tensor) -> Any:
+    from kornia.core.exceptions import BaseError
+
     try:
         return transform(*batch)
-    except REFUSALS as error:  # kornia checks some arguments only against images
+    except (*REFUSALS, BaseError) as error:  # kornia checks some arguments only against images
         raise TrainingError(f"train.augment.{type(transform).__name__} was refused by kornia: {error}") from None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,8 +15,8 @@ from imagetrail import console
 from imagetrail.errors import TrainingError
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Indices, Subset
+from imagetrail.model import arithmetic, costs, devices, pretrained
 from imagetrail.model import classifier as classifiers
-from imagetrail.model import costs, devices, pretrained
 from imagetrail.model.classifier import Card, Classifier
 from imagetrail.params.train import Train
 from imagetrail.train import optimisation
@@ -25,6 +24,8 @@ from imagetrail.train.augment import Augmentation
 from imagetrail.train.batches import load_batch, shuffled_batches
 from imagetrail.train.checkpoints import Checkpoints
 from imagetrail.train.optimisation import Optimisation
+from imagetrail.train.processes import ALONE, Group
+from imagetrail.train.shards import Shards, seed_of
 
 
 class Epoch(NamedTuple):
@@ -91,7 +92,9 @@ class Task:
     """The repository's root, below which the features of a frozen backbone are kept."""
 
 
-def fit(task: Task, options: Train, checkpoints: Checkpoints, on_epoch: OnEpoch) -> Trained:
+def fit(
+    task: Task, options: Train, checkpoints: Checkpoints, on_epoch: OnEpoch, group: Group = ALONE
+) -> Trained:  # fmt: skip
     """Train a classifier.
 
     Every epoch draws its order and its random numbers from (seed, epoch), so a training that is killed and started
@@ -102,30 +105,41 @@ def fit(task: Task, options: Train, checkpoints: Checkpoints, on_epoch: OnEpoch)
         options: section `train` of params.yaml.
         checkpoints: to resume from; the caller clears them once the outputs are written.
         on_epoch: called after every epoch.
+        group: the processes that share the training; each returns the same.
 
     Raises:
-        TrainingError: the device is absent; the network does not fit the images, the weights or `max_params`; a
-            parameter does not fit its class; or the loss is no longer finite.
+        TrainingError: the device or the environment of `arithmetic` is absent; the network does not fit the images,
+            the weights or `max_params`; a parameter does not fit its class; the rows are fewer than `shards` need; or
+            the loss is no longer finite.
     """
+    arithmetic.require(options.arithmetic)
+    if options.shards > 1 and len(task.train) < 2 * options.shards:
+        raise TrainingError(
+            f"train.shards = {options.shards} parts need {2 * options.shards} train rows, and there are "
+            f"{len(task.train)}; lower it."
+        )
     device = devices.choose(options.device)
     with devices.repeatable(device, options.threads):
-        _seed(options.seed, 0)
+        torch.manual_seed(seed_of(options.seed, 0))  # draws the first weights
         classifier = _build(task, options, device)
         multiply_adds = costs.multiply_adds(classifier, task.card.channels, task.train.dataset.image_size)
-        training = _Training(*_learning_part(classifier, task, options), options, device)
-        if (found := checkpoints.load()) is not None:
+        training = _Training(*_learning_part(classifier, task, options), options, device, group)
+        found = checkpoints.load()
+        found = group.newest(found, 0 if found is None else len(found["history"]))
+        if found is not None:
             training.load_state_dict(found)
             for epoch in training.history:
                 on_epoch(epoch, None)
         images = len(task.train)
         done = len(training.history) * images
-        with console.bar("train", total=options.epochs * images, unit="image", done=done) as bar:
+        with console.bar("train", total=options.epochs * images, unit="image", done=done, hidden=group.rank > 0) as bar:
             while not training.is_finished:
                 begin = time.perf_counter()
                 epoch = training.run_epoch(bar)
                 on_epoch(epoch, images / (time.perf_counter() - begin))
                 training.record(epoch)
-                checkpoints.save(epoch.epoch, training.state_dict())
+                if group.local_rank == 0:
+                    checkpoints.save(epoch.epoch, training.state_dict())
         training.model.load_state_dict(training.kept_weights)
         return Trained(classifier.eval(), training.history, training.kept, multiply_adds)
 
@@ -152,20 +166,18 @@ def _learning_part(classifier: Classifier, task: Task, options: Train) -> tuple[
     return classifier.head, train, val
 
 
-def _seed(seed: int, epoch: int) -> None:
-    """Set torch's (forked) random state for an epoch; 0 draws the first weights."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint32)[0]))
-
-
 class _Training:
     """A training in progress: everything that changes from epoch to epoch."""
 
-    def __init__(self, model: nn.Module, train: Subset, val: Subset, options: Train, device: torch.device) -> None:
+    def __init__(
+        self, model: nn.Module, train: Subset, val: Subset, options: Train, device: torch.device, group: Group
+    ) -> None:  # fmt: skip
         self.model = model
         self.history: list[Epoch] = []
         self.kept_weights: dict[str, Tensor] = {}
         self._kept_index = -1
-        self._train, self._val, self._options, self._device = train, val, options, device
+        self._train, self._val, self._options, self._device, self._group = train, val, options, device, group
+        self._shards = Shards(model, options.shards, group)
         self._optimisation = Optimisation(options, model, train)
         self._loss = optimisation.loss(options, train).to(device)
         self._augment = Augmentation(options.augment, len(train.dataset.classes)) if options.augment else None
@@ -190,17 +202,21 @@ class _Training:
             TrainingError: the loss is no longer finite.
         """
         number, lr = len(self.history) + 1, self._optimisation.lr
-        _seed(self._options.seed, number)
+        seed = (self._options.seed, number)
+        torch.manual_seed(seed_of(*seed))
         self._optimisation.begin_epoch(number)
         self.model.train()
-        totals = _Totals(self._device)
-        for rows in shuffled_batches(self._train.rows, self._options.batch_size, (self._options.seed, number)):
-            loss, logits, targets = self._forward(rows)
-            self._optimisation.step(loss / len(rows))
-            totals.add(loss, logits, targets)
-            bar.update(len(rows))
+        totals = _Totals(self._options.shards, self._device)
+        batches = shuffled_batches(self._train.rows, self._options.batch_size, self._options.shards, seed)
+        for step, batch in enumerate(batches):
+            for part, rows in self._shards.of_batch(batch, (*seed, step)):
+                loss, logits, targets = self._forward(rows)
+                (loss / len(batch)).backward()  # type: ignore[no-untyped-call]
+                totals.add(part, loss, logits, targets)
+            self._optimisation.step()
+            bar.update(len(batch))
         self._optimisation.end_epoch()
-        train_loss, train_accuracy = totals.mean(len(self._train))
+        train_loss, train_accuracy = totals.mean(len(self._train), self._shards.own, self._group)
         self._check_finite("loss", train_loss, number)
         val_loss, val_accuracy = self._validate() if len(self._val) else (None, None)
         self._check_finite("validation loss", val_loss, number)
@@ -217,7 +233,7 @@ class _Training:
         if self._augment is not None:
             inputs, targets = self._augment(inputs / 255, labels)
         try:
-            with _autocast(self._options, self._device):
+            with self._autocast():
                 logits = self.model(inputs)
         except ValueError as error:  # batch normalisation of one value a channel
             raise TrainingError(
@@ -232,8 +248,21 @@ class _Training:
                 "set train.clip_grad_norm."
             )
 
+    @torch.inference_mode()
     def _validate(self) -> tuple[float, float]:
-        return validate(self._optimisation.answering, self._loss, self._val, self._options, self._device)
+        """Return (loss, accuracy) over the validation rows; batches are shared out to the parts in turns."""
+        model, size = self._optimisation.answering.eval(), self._options.batch_size
+        totals = _Totals(self._options.shards, self._device)
+        for number, start in enumerate(range(0, len(self._val), size)):
+            if (part := number % self._options.shards) in self._shards.own:
+                inputs, labels = load_batch(self._val, self._val.rows[start : start + size], self._device)
+                with self._autocast():
+                    logits = model(inputs)
+                totals.add(part, self._loss(logits.float(), labels), logits, labels)
+        return totals.mean(len(self._val), self._shards.own, self._group)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._options.precision == "bfloat16")
 
     def record(self, epoch: Epoch) -> None:
         """Add an epoch, and copy the weights if they are the ones to keep."""
@@ -264,35 +293,17 @@ def _rank(epoch: Epoch) -> tuple[float, float]:
 
 
 class _Totals:
-    """Loss and correct predictions of some images: summed on the device, divided once."""
+    """Loss and correct predictions: summed on the device for each part of the batches, divided once."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
+    def __init__(self, shards: int, device: torch.device) -> None:
+        self._sums = torch.zeros(shards, 2, dtype=torch.float64, device=device)
 
-    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+    def add(self, part: int, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         wanted = targets if targets.dim() == 1 else targets.argmax(dim=1)
         right = (logits.argmax(dim=1) == wanted).sum()
-        self._sums += torch.stack([loss.detach().double(), right.double()])
+        self._sums[part] += torch.stack([loss.detach().double(), right.double()])
 
-    def mean(self, images: int) -> tuple[float, float]:
-        loss, accuracy = (self._sums / images).tolist()
-        return loss, accuracy
-
-
-@torch.inference_mode()
-def validate(
-    model: nn.Module, loss: nn.Module, val: Subset, options: Train, device: torch.device
-) -> tuple[float, float]:
-    """Return (loss, accuracy) over the rows of `val`."""
-    model.eval()
-    totals = _Totals(device)
-    for start in range(0, len(val), options.batch_size):
-        inputs, labels = load_batch(val, val.rows[start : start + options.batch_size], device)
-        with _autocast(options, device):
-            logits = model(inputs)
-        totals.add(loss(logits.float(), labels), logits, labels)
-    return totals.mean(len(val))
-
-
-def _autocast(options: Train, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bfloat16")
+    def mean(self, images: int, own: range, group: Group) -> tuple[float, float]:
+        """Return (loss, accuracy) of all processes' images."""
+        parts = group.gather(self._sums[own.start : own.stop]).tolist()
+        return sum(loss for loss, _ in parts) / images, sum(right for _, right in parts) / images

@@ -1,5 +1,7 @@
 """Measure the train rows; mean and standard deviation travel inside the model, on its card."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,11 +25,10 @@ def channel_statistics(subset: Subset) -> tuple[list[float], list[float]]:
         pixels: npt.NDArray[np.uint8] = subset.images[subset.rows[start : start + 1024]]
         for channel in range(channels):
             counts[channel] += np.bincount(pixels[:, channel].ravel(), minlength=256)
-    levels = np.arange(256) / 255
-    total = counts.sum(axis=1)
-    mean = counts @ levels / total
-    std = np.sqrt(np.maximum(counts @ levels**2 / total - mean**2, 0))
-    return mean.tolist(), [float(s) if s > 0 else 1.0 for s in std]
+    levels, total = np.arange(256), counts.sum(axis=1)
+    mean = (counts * levels).sum(axis=1) / total
+    variance = np.maximum((counts * levels**2).sum(axis=1) / total - mean**2, 0)
+    return (mean / 255).tolist(), [math.sqrt(v) / 255 if v > 0 else 1.0 for v in variance]
 
 
 def new_card(model: Model, weights: Weights | None, normalisation: Normalisation | None, train: Subset) -> Card:

@@ -10,11 +10,15 @@ Count = int
 """At least 1."""
 
 
-def convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    """Return a 3x3 convolution that keeps the image's size, batch normalisation, and ReLU."""
+def convolution(inputs: int, outputs: int, *, pooled: bool = False) -> list[nn.Module]:
+    """Return a 3x3 convolution that keeps the image's size, batch normalisation, ReLU, and 2x2 max pooling if asked.
+
+    Pooling comes before ReLU, which gives the values and gradients of the usual order on a quarter of the pixels.
+    """
     return [
         nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
+        *([nn.MaxPool2d(2)] if pooled else []),
         nn.ReLU(),
     ]
 

@@ -9,7 +9,9 @@ from imagetrail.model.networks.layers import Count, DropoutRate, dense
 
 
 class PlainCNN(nn.Sequential):
-    """3x3 convolution, optional batch normalisation, ReLU; 2x2 max pooling after some; then a perceptron.
+    """3x3 convolution, optional batch normalisation, 2x2 max pooling after some, ReLU; then a perceptron.
+
+    ReLU after pooling gives the values and gradients of the usual order on a quarter of the pixels.
 
     Takes normalised images, float32 [N,C,H,W]; returns logits, float32 [N,K].
     """
@@ -48,11 +50,11 @@ class PlainCNN(nn.Sequential):
         for number, (inputs, outputs) in enumerate(pairwise([in_channels, *widths]), start=1):
             layers.append(nn.Conv2d(inputs, outputs, kernel_size=3, padding=padding, bias=not batch_norm))
             layers += [nn.BatchNorm2d(outputs)] if batch_norm else []
-            layers.append(nn.ReLU())
             height, width = (side + 2 * padding - 2 for side in (height, width))
             if number in pool_after:
                 layers.append(nn.MaxPool2d(2))
                 height, width = height // 2, width // 2
+            layers.append(nn.ReLU())
         if min(height, width) < 1:
             raise TrainingError(
                 f"preprocess.image_size = {min(image_size)} is too small for model.widths = {widths} with pooling "

@@ -49,7 +49,7 @@ class ResidualCNN(nn.Module):
                 f"use at least {2 ** len(widths)}, or fewer stages."
             )
         stages = (
-            nn.Sequential(*convolution(i, o), nn.MaxPool2d(2), *(_Residual(o) for _ in range(count)))
+            nn.Sequential(*convolution(i, o, pooled=True), *(_Residual(o) for _ in range(count)))
             for (i, o), count in zip(pairwise([stem, *widths]), blocks, strict=True)
         )
         self.blocks = nn.Sequential(*convolution(in_channels, stem), *stages)
