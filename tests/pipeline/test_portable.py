@@ -56,11 +56,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outputs(clone: Path) -> dict[str, bytes]:
-    return {
-        f"{folder}/{name}": content
-        for folder in (artifacts.MODELS, artifacts.METRICS, artifacts.PLOTS)
-        for name, content in contents(clone / folder).items()
-    }
+    return {name: file for name, file in contents(clone).items() if name.startswith(("models/", "metrics/", "plots/"))}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +64,9 @@ def here(prepared: Path) -> dict[str, bytes]:
     """What `train` and `evaluate` write on this processor; each starts itself anew in its environment."""
     for stage in ("train", "evaluate"):
         run(prepared, sys.executable, "-m", f"stages.{stage}", **NOWHERE)
-    return outputs(prepared)
+    found = outputs(prepared)
+    assert {"models/model.safetensors", "metrics/test.json", "plots/mistakes.png"} <= found.keys()
+    return found
 
 
 @pytest.mark.parametrize("processor", PROCESSORS)
