@@ -5,7 +5,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import augment, fuzz, listing, memory, own_data, preprocess, repro, startup
+from bench import augment, fuzz, listing, memory, own_data, peers, preprocess, repro, startup
 from bench.table import Row, show
 
 BENCHMARKS = {
@@ -17,8 +17,9 @@ BENCHMARKS = {
     "preprocess": preprocess.measure,
     "fuzz": fuzz.measure,
     "own-data": own_data.measure,
+    "peers": peers.measure,
 }
-LONG = {"own-data"}
+LONG = {"own-data", "peers"}
 """Run by name only."""
 
 

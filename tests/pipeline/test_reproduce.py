@@ -16,7 +16,7 @@ from support import PATIENCE, git, set_params
 from imagetrail import programs
 from imagetrail.errors import ArtifactError, ReproductionError
 from imagetrail.reproduce import rerun, verdict
-from imagetrail.reproduce.repeat import REPRODUCTIONS, reproduce
+from imagetrail.reproduce.repeat import REPRODUCTIONS, Answer, reproduce
 from imagetrail.tracking import record, registry
 from imagetrail.tracking.record import Record
 
@@ -328,6 +328,18 @@ def made_up(files: Path, packages: str = "torch==2.15.0", **changes: object) -> 
 def test_the_verdict_names_the_first_difference(tmp_path: Path, changes: dict, word: str, first: str | None) -> None:
     found = verdict.of_runs(made_up(tmp_path / "1"), made_up(tmp_path / "2", **changes))
     assert (found.word, found.first, found.surroundings) == (word, first, [])
+
+
+def test_portable_runs_must_come_back_bit_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = {"train.threads": "2", "train.arithmetic": "portable"}
+    before = made_up(tmp_path / "1", params=params)
+    after = made_up(tmp_path / "2", params=params, figures=FIGURES | {"test/accuracy": {0: 0.9000001}})
+    found = verdict.of_runs(before, after)
+    assert (found.word, found.first) == ("different", "test/accuracy was 0.9 and is 0.9000001")
+    answer = Answer(before, found, tmp_path)
+    assert answer.sentence.startswith("different, though train.arithmetic = 'portable': test/accuracy was 0.9")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert verdict.of_runs(before, after).word == "equal", "nothing is promised there"
 
 
 def test_environments_are_compared(tmp_path: Path) -> None:

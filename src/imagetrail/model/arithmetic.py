@@ -13,14 +13,15 @@ from imagetrail.errors import TrainingError
 
 ENVIRONMENT = {
     "ATEN_CPU_CAPABILITY": "default",
-    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4,-AVX512F",
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-AVX2_Usable,-FMA,-FMA_Usable,-FMA4,-FMA4_Usable,-AVX512F",
     "MKL_CBWR": "COMPATIBLE",
     "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "OPENBLAS_CORETYPE": "Nehalem",
     "OPENBLAS_NUM_THREADS": "1",
 }
-"""Of torch's own kernels, the C library's mathematics, MKL, NumPy, oneDNN, and NumPy's OpenBLAS."""
+"""Of torch's own kernels, the C library's mathematics (its names before and since glibc 2.33), MKL, NumPy, oneDNN, and
+NumPy's OpenBLAS."""
 
 
 def is_portable() -> bool:
