@@ -357,7 +357,7 @@ def test_a_new_command_is_a_decision() -> None:
         "recipe list": [],
         "recipe show": ["name"],
         "recipe apply": ["name"],
-        "sweep": ["space", "--trials", "--workers", "--folds", "--set-param", "--apply"],
+        "sweep": ["space", "--trials", "--workers", "--folds", "--set-param", "--storage", "--join", "--apply"],
         "compare": ["runs", "--json", "--page"],
         "reproduce": ["run"],
         "server": ["--host", "--port", "--allowed-hosts"],

@@ -37,6 +37,9 @@ PRIVATE = {
     "DVC_ROOT": "files/artifacts.py",
     "DVC_EXP_NAME": "tracking/stages.py",
     "FlopCounterMode": "model/costs.py",
+    "NPY_DISABLE_CPU_FEATURES": "model/arithmetic.py",
+    "torch.distributed.rendezvous": "train/processes.py",
+    "torch.distributed.run": "train/launch.py",
     "model_weights_config.json": "model/exported.py",
     "use_correct_lambda": "train/augment.py",
     "_image_files": "download/torchvision_photographs.py",
@@ -267,3 +270,22 @@ def test_xdist_keeps_a_group_on_one_worker(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "--quiet", "--numprocesses", "2", "--dist", "loadgroup"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert len(list(tmp_path.glob("gw*"))) == 1, "tests/conftest.py: module fixtures are built once in a group"
+
+
+def test_numpys_kernels_for_newer_processors_are_all_switched_off() -> None:
+    from imagetrail.model.arithmetic import ENVIRONMENT
+
+    extensions = np.show_config(mode="dicts")["SIMD Extensions"]
+    newer = {*extensions.get("found", ()), *extensions.get("not found", ())}
+    assert newer == set(ENVIRONMENT["NPY_DISABLE_CPU_FEATURES"].split())
+
+
+def test_torchrun_has_what_the_launch_needs() -> None:
+    from torch.distributed import PrefixStore, run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.rendezvous import rendezvous
+
+    given = run.parse_args(["--nproc-per-node=2", "--max-restarts=3", "--standalone", "--module", "stages.train"])
+    assert (given.nproc_per_node, given.max_restarts, given.standalone) == ("2", 3, True)
+    assert PrefixStore and rendezvous and SignalException and ChildFailedError.get_first_failure

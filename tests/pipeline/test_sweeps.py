@@ -20,12 +20,14 @@ import pytest
 from clones import mlflow_runs, project_run, run, write_small_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.trial import FrozenTrial
 from ruamel.yaml import YAML
-from support import PATIENCE, REPOSITORY, set_params
+from support import PATIENCE, REPOSITORY, need, set_params
 
 from imagetrail.errors import DataError, ParamsError
 from imagetrail.files import artifacts
 from imagetrail.params.load import load_params
+from imagetrail.server import postgres
 from imagetrail.split import splits
 from imagetrail.sweeps import folds, space, study, worker
 from imagetrail.sweeps.space import Dimension
@@ -108,7 +110,7 @@ def test_stepped_values_are_short_decimals(step: float, count: int) -> None:
     ],
 )
 def test_a_wrong_sweep_is_rejected_before_anything_runs(digits: Path, request_: dict, message: str) -> None:
-    values = {"space": "default", "folds": 0, "trials": 3, "workers": 1, "changes": {}} | request_
+    values = {"space": "default", "folds": 0, "trials": 3, "workers": 1, "changes": {}, "storage": None} | request_
     with pytest.raises(ParamsError) as caught:
         study.run(digits, study.Request(**values))
     assert message in str(caught.value)
@@ -157,7 +159,7 @@ def plan(root: Path, **changes: object) -> Plan:
         "changes": ["++model.widths=[8]"], "space": {
             **found.model_dump(mode="json", exclude_unset=True),
             "parameters": {"train.optimizer.lr": {"low": 0.0001, "high": 0.1, "log": True}},
-        }, "folds": 0, "trials": 3, "workers": 1,
+        }, "folds": 0, "trials": 3, "workers": 1, "first": 0,
     }  # fmt: skip
     (root / ".imagetrail").mkdir(exist_ok=True)
     return Plan(**(values | changes))
@@ -211,6 +213,64 @@ def test_bad_trials_are_pruned_and_failed_trials_reported(
 
 @slow
 @quiet
+def test_workers_of_two_clones_share_a_study_and_retry_what_a_killed_one_left(
+    reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clones, one PostgreSQL: the second joins, one of its workers is killed, and its trial is tried again."""
+    need(any(Path("/usr/lib/postgresql").glob("*/bin/initdb")), "PostgreSQL")
+    write_small_space(reproduced)
+    other = Path(shutil.copytree(reproduced, tmp_path / "other", symlinks=True))
+    environment = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW_", "DVC_"))}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    deadline = time.monotonic() + PATIENCE
+    with postgres.running(tmp_path / "postgres") as storage:
+        command = [sys.executable, "-m", "imagetrail.doors.cli", "sweep", "small", "--storage", storage,
+                   "-S", "train.epochs=3", "-S", "train.threads=1"]  # fmt: skip
+        early = run(other, *command, "--join", code=2)
+        assert "holds no sweep small-" in early.stderr
+        first = subprocess.Popen([*command, "--trials", "6"], cwd=reproduced, env=environment, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)  # fmt: skip
+
+        def trials() -> list[FrozenTrial]:
+            names = optuna.get_all_study_names(storage)
+            return optuna.load_study(study_name=names[0], storage=storage).get_trials() if names else []
+
+        while not trials():
+            assert time.monotonic() < deadline
+            assert first.poll() is None, first.communicate()
+            time.sleep(0.2)
+        second = subprocess.Popen([*command, "--join", "--workers", "2"], cwd=other, env=environment,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+        while not (workers := [c for c in psutil.Process(second.pid).children() if "worker" in " ".join(c.cmdline())]):
+            assert time.monotonic() < deadline
+            assert second.poll() is None, second.communicate()
+            time.sleep(0.2)
+
+        def begun_by(pid: int) -> list[FrozenTrial]:
+            running = [t for t in trials() if t.state.name == "RUNNING"]
+            return [t for t in running if f"|{pid}|" in t.user_attrs.get("process", "")]
+
+        while not begun_by(workers[0].pid):
+            assert time.monotonic() < deadline
+            assert second.poll() is None, second.communicate()
+            time.sleep(0.1)
+        workers[0].kill()
+        outputs = [process.communicate(timeout=PATIENCE) for process in (first, second)]
+        assert [first.returncode, second.returncode] == [0, 0], outputs
+        assert "was killed by signal 9" in outputs[1][1]
+        found = trials()
+    counted = worker.taken(found)
+    assert len(counted) == 6, "neither more nor fewer"
+    assert all("best of 6 trials" in output for output, _ in outputs)
+    killed = [t for t in found if t.state.name == "FAIL" and f"|{workers[0].pid}|" in t.user_attrs.get("process", "")]
+    assert killed
+    assert [t for t in counted if t.params == killed[0].params], "it was tried again"
+    hosts = {t.user_attrs["process"].split("|")[1] for t in counted}
+    assert len(hosts) > 1, "both clones worked"
+
+
+@slow
+@quiet
 def test_a_killed_sweep_resumes(reproduced: Path) -> None:
     write_small_space(reproduced)
     command = [sys.executable, "-m", "stages", "sweep", "--space", "small", "--trials", "4", "--workers", "2",
@@ -225,10 +285,12 @@ def test_a_killed_sweep_resumes(reproduced: Path) -> None:
     while not any("imagetrail.trial" in run.data.tags for run in mlflow_runs(reproduced)):
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    os.kill(psutil.Process(process.pid).children()[0].pid, signal.SIGKILL)
+    for child in psutil.Process(process.pid).children():
+        if "imagetrail.sweeps.worker" in child.cmdline():
+            child.kill()
     _, words = process.communicate()
     assert process.returncode == 2
-    assert re.search(r"a worker of the sweep was killed by signal 9( in trial \d)?; the same command resumes", words)
+    assert re.search(r"a worker of the sweep was killed by signal 9[^;]*; the same command resumes", words)
 
     process = begin()
 

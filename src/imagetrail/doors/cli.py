@@ -64,6 +64,10 @@ def parser() -> argparse.ArgumentParser:
         "-S", "--set-param", action="append", default=[], type=_pair, metavar="NAME=VALUE", dest="changes",
         help="a parameter of all trials, as for dvc exp run",
     )  # fmt: skip
+    sweep.add_argument("--storage", metavar="URL", help="database of the sweep that other machines reach: "
+                       "postgresql+psycopg://…; default: a file of this checkout")  # fmt: skip
+    sweep.add_argument("--join", action="store_true", help="add workers to the sweep that was started with the rest "
+                       "of this command, perhaps elsewhere")  # fmt: skip
     sweep.add_argument("--apply", action="store_true", help="put the winner into params.yaml")
     sweep.set_defaults(command=_sweep)
     compare = commands.add_parser("compare", help="runs on the same test images: what differs, and whether by chance")
@@ -181,9 +185,10 @@ def _sweep(arguments: argparse.Namespace) -> None:
             "--apply has no effect with --folds, which tries params.yaml as it is; leave one of them out."
         )
     request = study.Request(
-        arguments.space, arguments.folds, arguments.trials, arguments.workers, dict(arguments.changes)
-    )
-    outcome = study.run(Path(), request)
+        arguments.space, arguments.folds, arguments.trials, arguments.workers, dict(arguments.changes),
+        arguments.storage,
+    )  # fmt: skip
+    outcome = (study.join if arguments.join else study.run)(Path(), request)
     print(outcome.summary())
     if arguments.apply:
         outcome.apply(Path())

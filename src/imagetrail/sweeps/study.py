@@ -5,6 +5,8 @@ import hashlib
 import io
 import json
 import os
+import secrets
+import socket
 import statistics
 import subprocess
 import sys
@@ -19,6 +21,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 import imagetrail
 from imagetrail import console, programs
+from imagetrail.addresses import shown
+from imagetrail.console import warn
 from imagetrail.errors import ImagetrailError, ParamsError
 from imagetrail.files import artifacts
 from imagetrail.model import arithmetic
@@ -27,7 +31,7 @@ from imagetrail.params.load import Params
 from imagetrail.params.section import Leaf
 from imagetrail.sweeps import space as spaces
 from imagetrail.sweeps.space import Space
-from imagetrail.sweeps.worker import FAILURE, FOLD_INDEX, RUN, TRIAL_PROCESS, Plan, open_study, taken
+from imagetrail.sweeps.worker import FAILURE, FOLD_INDEX, RUN, TRIAL_PROCESS, Plan, is_begun, open_study, taken
 from imagetrail.tracking import contents, store
 from imagetrail.tracking.calls import LinkParts, LogText, SetTags
 from imagetrail.tracking.run import Run, alive
@@ -41,8 +45,8 @@ WORKPLACES = Path(".imagetrail/sweeps")
 STUDIES = Path(".imagetrail/sweeps.db")
 REQUEST = "sweep/request.json"
 """Artifact: what was asked for; see Request."""
-PARENT_RUN = "parent_run"
-"""Noted beside a study: its run in MLflow."""
+PARENT_RUN, TRIALS = "parent_run", "trials"
+"""Noted beside a study: its run in MLflow, and the number of its trials."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Request:
     workers: int
     changes: Mapping[str, str]
     """Parameters of the sections model and train that all trials have, by dotted name, as they are typed; or recipe."""
+    storage: str | None
+    """Address of a database that other machines reach too; None is a file of this checkout."""
 
 
 def run(root: Path, request: Request) -> "Outcome":
@@ -72,6 +78,7 @@ def run(root: Path, request: Request) -> "Outcome":
     plan = _plan(root, request, changes, params)
     study = open_study(plan, 0)
     _replace_interrupted(study, plan)
+    study.set_user_attr(TRIALS, plan.trials)
     tracked = Run(root)
     tracked.close_dead_runs()
     known = study.user_attrs.get(PARENT_RUN)
@@ -82,7 +89,7 @@ def run(root: Path, request: Request) -> "Outcome":
         contents.log_params(tracked, params)
         contents.log_environment(tracked)
         contents.log_dataset(tracked, params, artifacts.read_dataset(root))
-        tracked.log(LogText(path=REQUEST, text=json.dumps(asdict(request), indent=2) + "\n"))
+        tracked.log(LogText(path=REQUEST, text=json.dumps(_repeatable(request), indent=2) + "\n"))
         if not request.folds:
             tracked.log_files("sweep", [root / spaces.SPACES / f"{request.space}.yaml"])
         plan = replace(plan, parent=tracked.id)
@@ -90,6 +97,34 @@ def run(root: Path, request: Request) -> "Outcome":
         outcome = Outcome.of(study, plan)
         outcome.log(tracked, study)
     return outcome
+
+
+def join(root: Path, request: Request) -> "Outcome":
+    """Add workers to a sweep that was started with the same parameters, data and code, perhaps on another machine.
+
+    Raises:
+        ParamsError: as `run`.
+        ImagetrailError: there is no such sweep, or as `run`.
+    """
+    changes = overrides.of_arguments(root, request.changes)
+    params = _check(root, request, changes)
+    programs.run(root, "dvc", "repro", "split")
+    plan = _plan(root, request, changes, params)
+    if not is_begun(plan):
+        raise ImagetrailError(
+            f"{shown(plan.storage)} holds no sweep {plan.study}, so there is none to join; start it without --join, "
+            "and give both the same parameters, data, code and --storage."
+        )
+    study = open_study(plan, 0)
+    begun = {"parent": study.user_attrs.get(PARENT_RUN), "trials": study.user_attrs[TRIALS]}
+    plan = replace(plan, **begun, first=secrets.randbelow(2**30) + 1)
+    _work(root, plan, study, arithmetic.environment(params.train.arithmetic))
+    return Outcome.of(study, plan)
+
+
+def _repeatable(request: Request) -> dict[str, object]:
+    """Return what a repetition needs; the address may hold a password."""
+    return {name: value for name, value in asdict(request).items() if name != "storage"}
 
 
 def _check(root: Path, request: Request, changes: Sequence[str]) -> Params:
@@ -123,21 +158,25 @@ def _plan(root: Path, request: Request, changes: Sequence[str], params: Params) 
     return Plan(
         root=str(root.resolve()),
         study=f"{request.space if space else f'{request.folds}-folds'}-{digest}",
-        storage=store.sqlite_address(workspace / STUDIES),
+        storage=request.storage or store.sqlite_address(workspace / STUDIES),
         parent=None,
         changes=list(changes),
         space=described,
         folds=request.folds,
         trials=request.folds or request.trials,
         workers=request.workers,
+        first=0,
     )
 
 
 def _replace_interrupted(study: "optuna.Study", plan: Plan) -> None:
-    """Queue again what dead processes left; their checkpoints are found, since the parameters are the same."""
+    """Queue again what dead processes of this machine left; checkpoints are found, as the parameters are the same.
+
+    Those of other machines are missed after GRACE seconds.
+    """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        _, _, process = trial.user_attrs.get(TRIAL_PROCESS, "||").partition("|")
-        if not alive(process):
+        host, _, process = trial.user_attrs.get(TRIAL_PROCESS, "").partition("|")
+        if host == socket.gethostname() and not alive(process):
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(trial.params)
     if plan.folds and not study.get_trials(deepcopy=False):
@@ -159,10 +198,22 @@ def _work(root: Path, plan: Plan, study: "optuna.Study", environment: dict[str, 
     try:
         for number, log in enumerate(logs):
             with log.open("wb") as output:
-                command = [sys.executable, "-m", "imagetrail.sweeps.worker", str(folder / "plan.json"), str(number)]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "imagetrail.sweeps.worker",
+                    str(folder / "plan.json"),
+                    str(plan.first + number),
+                ]
                 processes.append(subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=output))
+        deaths: dict[int, str] = {}
         with console.bar("sweep", total=plan.trials, unit="trial") as moving:
             while any(process.poll() is None for process in processes):
+                for process, log in zip(processes, logs, strict=True):
+                    if process.returncode and process.pid not in deaths:
+                        deaths[process.pid] = _death(study, process, log)
+                        warn(f"{deaths[process.pid]}; its trial is left to the others.")
+                        _replace_interrupted(study, plan)
                 moving.update(_done(study) - moving.n)
                 time.sleep(0.5)
             moving.update(_done(study) - moving.n)
@@ -171,13 +222,15 @@ def _work(root: Path, plan: Plan, study: "optuna.Study", environment: dict[str, 
             process.terminate()
         for process in processes:
             process.wait()
-    for process, log in zip(processes, logs, strict=True):
-        if code := process.returncode:
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
-            raise ImagetrailError(
-                f"a worker of the sweep {how}{_in_trial(study, process.pid)}; the same command resumes the sweep; "
-                f"the worker's own words are in {log}."
-            )
+    if _done(study) < plan.trials:
+        last = next(_death(study, p, log) for p, log in zip(processes, logs, strict=True) if p.returncode)
+        raise ImagetrailError(f"{last}; the same command resumes the sweep.")
+
+
+def _death(study: "optuna.Study", process: "subprocess.Popen[bytes]", log: Path) -> str:
+    code = process.returncode
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+    return f"a worker of the sweep {how}{_in_trial(study, process.pid)}, see its own words in {log}"
 
 
 def _in_trial(study: "optuna.Study", pid: int) -> str:

@@ -2,13 +2,14 @@
 
 import json
 import sys
+import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import optuna
-from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from imagetrail.console import warn
@@ -27,6 +28,8 @@ from imagetrail.train.loop import Epoch
 
 FAILURE, TRIAL_PROCESS, RUN = "failure", "process", "run"
 """Attributes of a trial: the reason of a failure, the process that runs it, its run in MLflow."""
+HEARTBEAT, GRACE, PAUSE = 10, 60, 1
+"""Seconds between two signs of life of a trial, after which a silent one is tried again, and between two looks."""
 FOLD_INDEX = "fold"
 """The one parameter of a trial of cross-validation."""
 
@@ -48,6 +51,8 @@ class Plan:
     """Folds of cross-validation; 0 if a space is searched."""
     trials: int
     workers: int
+    first: int
+    """Number of the first worker here; each draws its random numbers from its own."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -72,45 +77,76 @@ def taken(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     ]  # fmt: skip
 
 
+def is_begun(plan: Plan) -> bool:
+    """Return whether the storage holds the study."""
+    return plan.study in optuna.get_all_study_names(plan.storage)
+
+
 def open_study(plan: Plan, number: int) -> optuna.Study:
     """Open the study, or create it.
+
+    A running trial tells the storage every HEARTBEAT seconds that it is alive; one that stops is tried again, by
+    whichever worker looks next, on any machine.
 
     Args:
         plan: the sweep.
         number: of the worker, so that each draws its own random numbers.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial's failure is reported by us
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats are
+    storage = optuna.storages.RDBStorage(
+        plan.storage,
+        heartbeat_interval=HEARTBEAT,
+        grace_period=GRACE,
+        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+    )
     return optuna.create_study(
-        storage=plan.storage,
+        storage=storage,
         study_name=plan.study,
         direction="minimize" if plan.minimised else "maximize",
-        sampler=optuna.samplers.TPESampler(seed=number, constant_liar=plan.workers > 1),
+        sampler=optuna.samplers.TPESampler(seed=number, constant_liar=True),
         pruner=optuna.pruners.NopPruner() if plan.folds else optuna.pruners.MedianPruner(n_startup_trials=5),
         load_if_exists=True,
     )
 
 
 def work(plan: Plan, number: int) -> None:
-    """Run trials until there are enough."""
-    root, study = Path(plan.root), open_study(plan, number)
+    """Run trials until enough of them have finished, here or elsewhere."""
+    study = open_study(plan, number)
     space = None if plan.space is None else Space.model_validate(plan.space)
-    while True:
-        with FileLock(artifacts.workspace(root) / ".imagetrail/sweeps.lock"):  # the last one is not begun twice
-            waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-            if len(taken(study.get_trials(deepcopy=False))) + len(waiting) >= plan.trials and not waiting:
-                return
-            begun = study.ask()
-            begun.set_user_attr(TRIAL_PROCESS, process_tag())
+
+    def objective(begun: Trial) -> float:
+        before = [t for t in taken(study.get_trials(deepcopy=False)) if t.number < begun.number]
+        if len(before) >= plan.trials:
+            raise _Surplus
+        begun.set_user_attr(TRIAL_PROCESS, process_tag())
         try:
-            value = _run(root, plan, space, begun)
+            return _run(Path(plan.root), plan, space, begun)
         except Stopped:
-            study.tell(begun, state=TrialState.PRUNED)
+            raise optuna.TrialPruned from None
         except ImagetrailError as error:
             begun.set_user_attr(FAILURE, str(error))
-            study.tell(begun, state=TrialState.FAIL)
             warn(f"trial {begun.number} failed: {error}")
+            raise
+
+    while (state := _state(study, plan)) != "done":
+        if state == "wait":
+            time.sleep(PAUSE)
+            optuna.storages.fail_stale_trials(study)
         else:
-            study.tell(begun, value)
+            study.optimize(objective, n_trials=1, catch=(ImagetrailError, _Surplus))
+
+
+class _Surplus(Exception):  # noqa: N818  # no error: two workers began the last trial at once, and this one ends
+    pass
+
+
+def _state(study: optuna.Study, plan: Plan) -> Literal["begin", "wait", "done"]:
+    """Return what a worker has to do: begin a trial, wait for those of others, or end."""
+    trials = study.get_trials(deepcopy=False)
+    if len(taken(trials)) < plan.trials or any(trial.state == TrialState.WAITING for trial in trials):
+        return "begin"
+    return "wait" if any(trial.state == TrialState.RUNNING for trial in trials) else "done"
 
 
 def _run(root: Path, plan: Plan, space: Space | None, begun: Trial) -> float:
