@@ -55,6 +55,6 @@ def test_the_verdict(checkout: Path, old: str, new: str, verdict: str | None) ->
     assert committed.verdict(checkout) == verdict
 
 
-def test_nothing_is_said_without_a_committed_lock(tmp_path: Path) -> None:
+def test_there_is_no_verdict_without_a_committed_lock(tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_text(LOCK)
     assert committed.verdict(tmp_path) is None

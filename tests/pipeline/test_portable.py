@@ -61,7 +61,7 @@ def outputs(clone: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def here(prepared: Path) -> dict[str, bytes]:
-    """What `train` and `evaluate` write on this processor; each starts itself anew in its environment."""
+    """What `train` and `evaluate` write on this processor; each starts itself again in its environment."""
     for stage in ("train", "evaluate"):
         run(prepared, sys.executable, "-m", f"stages.{stage}", **NOWHERE)
     found = outputs(prepared)

@@ -2,7 +2,7 @@
 
 Torch, its libraries and the C library choose their kernels by the processor, and kernels round differently. The
 variables below choose the oldest ones everywhere. They are read when a process starts, so a process that lacks them
-starts itself anew. What is proven, operation by operation: docs/portable.md. Imports no torch, which would read them.
+starts itself again. What is proven, operation by operation: docs/portable.md. Imports no torch, which would read them.
 """
 
 import os
@@ -35,7 +35,7 @@ def environment(arithmetic: str) -> dict[str, str]:
 
 
 def settle(arithmetic: str) -> None:
-    """Start this process anew, with the same id and arguments, if it lacks the environment of its arithmetic."""
+    """Start this process again, with the same id and arguments, if it lacks the environment of its arithmetic."""
     if arithmetic == "portable" and not is_portable():
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment(arithmetic))  # noqa: S606
