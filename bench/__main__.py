@@ -5,7 +5,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import augment, fuzz, listing, memory, own_data, peers, preprocess, repro, startup
+from bench import augment, fuzz, listing, memory, own_data, peers, preprocess, repro, shards, startup
 from bench.table import Row, show
 
 BENCHMARKS = {
@@ -18,8 +18,9 @@ BENCHMARKS = {
     "fuzz": fuzz.measure,
     "own-data": own_data.measure,
     "peers": peers.measure,
+    "shards": shards.measure,
 }
-LONG = {"own-data", "peers"}
+LONG = {"own-data", "peers", "shards"}
 """Run by name only."""
 
 
