@@ -43,7 +43,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("recipes", "sweeps"):
         shutil.copytree(REPOSITORY / folder, root / folder)
     (root / "data/source").mkdir(parents=True)
-    set_params(root, train__epochs=2, model__widths=[8], machine__jobs=1, train__threads=1)
+    native = {"train__arithmetic": "native"}  # workers that run in this process
+    set_params(root, train__epochs=2, model__widths=[8], machine__jobs=1, train__threads=1, **native)
     for stage in (download, preprocess, split):
         stage.main(root)
     return root

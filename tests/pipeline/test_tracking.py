@@ -79,7 +79,7 @@ def found(text: str) -> object:
 def test_one_run_holds_everything(trained: Path) -> None:
     (run,) = runs(trained)
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "digits widths=[8, 16] epochs=2"
+    assert run.info.run_name == "digits widths=[8, 16] epochs=2 arithmetic=native"
     expected = load_params(trained).effective()
     assert {name: found(text) for name, text in run.data.params.items()} == expected
     for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "train/lr", "speed/images_per_second"):

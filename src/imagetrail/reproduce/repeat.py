@@ -37,7 +37,7 @@ class Answer:
                 return f"bit-identical: {self.found.compared}"
             case "equal":
                 return f"equal within {verdict.TOLERANCE:g}, not bit-identical; first, {self.found.first}"
-            case "different" if verdict.is_portable(self.run):
+            case "different" if self.found.surroundings is not None and verdict.is_portable(self.run):
                 return f"different, though train.arithmetic = 'portable': {self.found.first}"
             case "different":
                 return f"different: {self.found.first}"
