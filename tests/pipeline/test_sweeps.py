@@ -20,7 +20,6 @@ import pytest
 from clones import mlflow_runs, project_run, run, write_small_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optuna.trial import FrozenTrial
 from ruamel.yaml import YAML
 from support import PATIENCE, REPOSITORY, need, set_params
 
@@ -225,44 +224,40 @@ def test_workers_of_two_clones_share_a_study_and_retry_what_a_killed_one_left(
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     deadline = time.monotonic() + PATIENCE
     with postgres.running(tmp_path / "postgres") as storage:
-        command = [sys.executable, "-m", "imagetrail.doors.cli", "sweep", "small", "--storage", storage,
-                   "-S", "train.epochs=3", "-S", "train.threads=1"]  # fmt: skip
+        command = [str(Path(sys.executable).with_name("imagetrail")), "sweep", "small", "--storage", storage,
+                   "-S", "train.epochs=12", "-S", "train.threads=1"]  # fmt: skip
         early = run(other, *command, "--join", code=2)
         assert "holds no sweep small-" in early.stderr
-        first = subprocess.Popen([*command, "--trials", "6"], cwd=reproduced, env=environment, stdout=subprocess.PIPE,
+        first = subprocess.Popen([*command, "--trials", "10"], cwd=reproduced, env=environment, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, text=True)  # fmt: skip
 
-        def trials() -> list[FrozenTrial]:
-            names = optuna.get_all_study_names(storage)
-            return optuna.load_study(study_name=names[0], storage=storage).get_trials() if names else []
-
-        while not trials():
+        while not (names := optuna.get_all_study_names(storage)):
             assert time.monotonic() < deadline
             assert first.poll() is None, first.communicate()
             time.sleep(0.2)
+        opened = optuna.load_study(study_name=names[0], storage=storage)
         second = subprocess.Popen([*command, "--join", "--workers", "2"], cwd=other, env=environment,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
-        while not (workers := [c for c in psutil.Process(second.pid).children() if "worker" in " ".join(c.cmdline())]):
+
+        def busy() -> list[psutil.Process]:
+            """The second clone's workers that have begun a trial."""
+            running = " ".join(
+                t.user_attrs.get("process", "") for t in opened.get_trials() if t.state.name == "RUNNING"
+            )
+            return [c for c in psutil.Process(second.pid).children() if f"|{c.pid}|" in running]
+
+        while not (workers := busy()):
             assert time.monotonic() < deadline
             assert second.poll() is None, second.communicate()
-            time.sleep(0.2)
-
-        def begun_by(pid: int) -> list[FrozenTrial]:
-            running = [t for t in trials() if t.state.name == "RUNNING"]
-            return [t for t in running if f"|{pid}|" in t.user_attrs.get("process", "")]
-
-        while not begun_by(workers[0].pid):
-            assert time.monotonic() < deadline
-            assert second.poll() is None, second.communicate()
-            time.sleep(0.1)
+            time.sleep(0.05)
         workers[0].kill()
         outputs = [process.communicate(timeout=PATIENCE) for process in (first, second)]
         assert [first.returncode, second.returncode] == [0, 0], outputs
         assert "was killed by signal 9" in outputs[1][1]
-        found = trials()
+        found = opened.get_trials()
     counted = worker.taken(found)
-    assert len(counted) == 6, "neither more nor fewer"
-    assert all("best of 6 trials" in output for output, _ in outputs)
+    assert len(counted) == 10, "neither more nor fewer"
+    assert all("best of 10 trials" in output for output, _ in outputs)
     killed = [t for t in found if t.state.name == "FAIL" and f"|{workers[0].pid}|" in t.user_attrs.get("process", "")]
     assert killed
     assert [t for t in counted if t.params == killed[0].params], "it was tried again"

@@ -7,5 +7,5 @@ trial.py   one training
 worker.py  a process that runs trials until there are enough
 charts.py  optimisation history and parameter importance
 
-May import: errors, console, programs, drawing, files, params, split, model, train, tracking.
+May import: addresses, errors, console, programs, drawing, files, params, split, model, train, tracking.
 """

@@ -28,7 +28,7 @@ from imagetrail.train.loop import Epoch
 
 FAILURE, TRIAL_PROCESS, RUN = "failure", "process", "run"
 """Attributes of a trial: the reason of a failure, the process that runs it, its run in MLflow."""
-HEARTBEAT, GRACE, PAUSE = 10, 60, 1
+HEARTBEAT, GRACE, LOOK = 10, 60, 1
 """Seconds between two signs of life of a trial, after which a silent one is tried again, and between two looks."""
 FOLD_INDEX = "fold"
 """The one parameter of a trial of cross-validation."""
@@ -131,7 +131,7 @@ def work(plan: Plan, number: int) -> None:
 
     while (state := _state(study, plan)) != "done":
         if state == "wait":
-            time.sleep(PAUSE)
+            time.sleep(LOOK)
             optuna.storages.fail_stale_trials(study)
         else:
             study.optimize(objective, n_trials=1, catch=(ImagetrailError, _Surplus))
