@@ -6,6 +6,7 @@ and what NumPy computes of predictions.
 
 import hashlib
 import inspect
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,8 @@ NETWORKS = {
     **{name: {"freeze": False, "input_size": None} for name in sorted(portable.BACKBONES)},
 }
 """Every network that portable arithmetic admits, with small arguments."""
+RESIZED = {"freeze": False, "input_size": 24}
+"""A backbone that magnifies its images."""
 NEEDED = {
     "ColorJiggle": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1},
     "ColorJitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1},
@@ -79,9 +82,9 @@ def options(**changes: object) -> Train:
     return Train.model_validate(DEFAULT | changes)
 
 
-def network(name: str) -> list[Tensor]:
+def network(name: str, arguments: dict[str, object]) -> list[Tensor]:
     torch.manual_seed(0)
-    model = networks.build(name, 3, (16, 16), CLASSES, NETWORKS[name]).to(memory_format=torch.channels_last)
+    model = networks.build(name, 3, (16, 16), CLASSES, arguments).to(memory_format=torch.channels_last)
     inputs = IMAGES.contiguous(memory_format=torch.channels_last)
     for _ in range(2):
         model.zero_grad()
@@ -132,8 +135,32 @@ def evaluation() -> list[Tensor]:
     return [torch.tensor([figures[name] for name in ("accuracy", "loss", "macro_f1", "ece")], dtype=torch.float64)]
 
 
+def c_library() -> list[Tensor]:
+    values = (random(20_000).double() * 40 - 20).tolist()
+    functions = (
+        math.exp,
+        math.sin,
+        math.cos,
+        math.atan,
+        math.tanh,
+        lambda v: math.log(abs(v)),
+        lambda v: abs(v) ** 0.9,
+    )
+    return [torch.tensor([function(value) for value in values], dtype=torch.float64) for function in functions]
+
+
+def numpy() -> list[Tensor]:
+    values = (random(20_000).double() * 9).numpy()
+    functions = (np.exp, np.log1p, np.sin, np.cos, np.tanh, lambda v: v.reshape(100, 200) @ v.reshape(200, 100))
+    return [torch.from_numpy(function(values)) for function in functions]
+
+
 def operations() -> dict[str, Callable[[], list[Tensor]]]:
-    found: dict[str, Callable[[], list[Tensor]]] = {f"network {n}": lambda n=n: network(n) for n in NETWORKS}
+    found: dict[str, Callable[[], list[Tensor]]] = {
+        f"network {name}": lambda name=name, arguments=arguments: network(name, arguments)
+        for name, arguments in NETWORKS.items()
+    }
+    found["network resnet18, images magnified"] = lambda: network("resnet18", RESIZED)
     found |= {f"loss {n}": lambda n=n: loss(options(loss={"name": n}), LABELS) for n in signatures.LOSSES.names()}
     smooth = options(loss={"name": "CrossEntropyLoss", "label_smoothing": 0.1}, class_weights="balanced")
     found["loss CrossEntropyLoss smoothed and weighted, of mixed labels"] = lambda: loss(
@@ -158,6 +185,8 @@ def operations() -> dict[str, Callable[[], list[Tensor]]]:
     found |= {f"augmentation {n}": lambda n=n: augmentation(n) for n in signatures.AUGMENTATIONS.names()}
     found["normalisation"] = lambda: [torch.tensor(normalisation.channel_statistics(SUBSET), dtype=torch.float64)]
     found["evaluation"] = evaluation
+    found["the C library"] = c_library
+    found["NumPy"] = numpy
     return found
 
 

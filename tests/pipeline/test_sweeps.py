@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from support import PATIENCE, REPOSITORY, need, set_params
 
-from imagetrail.errors import DataError, ParamsError
+from imagetrail.errors import DataError, ImagetrailError, ParamsError
 from imagetrail.files import artifacts
 from imagetrail.params.load import load_params
 from imagetrail.server import postgres
@@ -115,6 +115,15 @@ def test_a_wrong_sweep_is_rejected_before_anything_runs(digits: Path, request_: 
         study.run(digits, study.Request(**values))
     assert message in str(caught.value)
     assert not (digits / ".imagetrail").exists()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "nosuch://a/b", "postgresql+psycopg://me:secret@127.0.0.1:1/x"])
+def test_a_storage_that_cannot_be_opened_is_one_sentence(address: str) -> None:
+    with pytest.raises(
+        ImagetrailError, match=r"^the sweep's storage .* cannot be opened \(.*correct --storage\.$"
+    ) as caught:
+        worker.open_storage(address)
+    assert "secret" not in str(caught.value)
 
 
 # --- the rows of cross-validation -------------------------------------------------------------------------------------

@@ -104,3 +104,15 @@ def test_torchs_errors_are_reported_before_the_first_epoch(schedule: dict) -> No
         TrainingError, match=rf"train\.schedule\.name = '{schedule['name']}' was refused by torch for \d+ steps"
     ):
         optimisation.schedule(given, optimisation.optimizer(given, [nn.Parameter(torch.zeros(1))]), 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fused"),
+    [({}, True), ({"foreach": False}, True), ({"foreach": True}, None), ({"fused": False}, False)],
+)
+def test_a_fused_form_is_taken_unless_another_is_asked_for(arguments: dict[str, object], fused: bool | None) -> None:
+    for name in ("Adagrad", "Adam", "AdamW", "SGD"):
+        given = options(arithmetic="native", optimizer={"name": name, "lr": 0.1} | arguments)
+        assert optimisation.optimizer(given, [nn.Parameter(torch.zeros(1))]).defaults["fused"] is fused
+    given = options(arithmetic="native", optimizer={"name": "RMSprop", "lr": 0.1})
+    assert "fused" not in optimisation.optimizer(given, [nn.Parameter(torch.zeros(1))]).defaults

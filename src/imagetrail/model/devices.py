@@ -23,7 +23,9 @@ def choose(name: str) -> torch.device:
         raise TrainingError("device = 'cuda', but torch sees no CUDA device; set it to auto or cpu.")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() and not arithmetic.is_portable() else "cpu"
-    return torch.device(name)
+    if name == "cpu":
+        return torch.device(name)
+    return torch.device(name, int(os.environ.get("LOCAL_RANK", "0")))  # torchrun's, where processes share a machine
 
 
 def describe(device: torch.device) -> str:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import secrets
-import socket
 import statistics
 import subprocess
 import sys
@@ -15,8 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 import imagetrail
@@ -31,15 +30,22 @@ from imagetrail.params.load import Params
 from imagetrail.params.section import Leaf
 from imagetrail.sweeps import space as spaces
 from imagetrail.sweeps.space import Space
-from imagetrail.sweeps.worker import FAILURE, FOLD_INDEX, RUN, TRIAL_PROCESS, Plan, is_begun, open_study, taken
+from imagetrail.sweeps.worker import (
+    FAILURE,
+    FOLD_INDEX,
+    RUN,
+    TRIAL_PROCESS,
+    Plan,
+    open_storage,
+    open_study,
+    retry_lost,
+    taken,
+)
 from imagetrail.tracking import contents, store
 from imagetrail.tracking.calls import LinkParts, LogText, SetTags
-from imagetrail.tracking.run import Run, alive
+from imagetrail.tracking.run import Run
 from imagetrail.tracking.tags import SWEEP
 from imagetrail.train import checkpoints
-
-if TYPE_CHECKING:
-    import optuna
 
 WORKPLACES = Path(".imagetrail/sweeps")
 STUDIES = Path(".imagetrail/sweeps.db")
@@ -77,7 +83,10 @@ def run(root: Path, request: Request) -> "Outcome":
     programs.run(root, "dvc", "repro", "split")
     plan = _plan(root, request, changes, params)
     study = open_study(plan, 0)
-    _replace_interrupted(study, plan)
+    retry_lost(study)  # their checkpoints are found, since the parameters are the same
+    if plan.folds and not study.get_trials(deepcopy=False):
+        for fold in range(plan.folds):
+            study.enqueue_trial({FOLD_INDEX: fold})
     study.set_user_attr(TRIALS, plan.trials)
     tracked = Run(root)
     tracked.close_dead_runs()
@@ -110,12 +119,13 @@ def join(root: Path, request: Request) -> "Outcome":
     params = _check(root, request, changes)
     programs.run(root, "dvc", "repro", "split")
     plan = _plan(root, request, changes, params)
-    if not is_begun(plan):
+    known = optuna.get_all_study_names(open_storage(plan.storage))
+    study = open_study(plan, 0) if plan.study in known else None
+    if study is None or TRIALS not in study.user_attrs:
         raise ImagetrailError(
-            f"{shown(plan.storage)} holds no sweep {plan.study}, so there is none to join; start it without --join, "
-            "and give both the same parameters, data, code and --storage."
+            f"{shown(plan.storage)} holds no sweep {plan.study} to join; start it without --join, and give both the "
+            "same parameters, data, code and --storage."
         )
-    study = open_study(plan, 0)
     begun = {"parent": study.user_attrs.get(PARENT_RUN), "trials": study.user_attrs[TRIALS]}
     plan = replace(plan, **begun, first=secrets.randbelow(2**30) + 1)
     _work(root, plan, study, arithmetic.environment(params.train.arithmetic))
@@ -169,22 +179,7 @@ def _plan(root: Path, request: Request, changes: Sequence[str], params: Params) 
     )
 
 
-def _replace_interrupted(study: "optuna.Study", plan: Plan) -> None:
-    """Queue again what dead processes of this machine left; checkpoints are found, as the parameters are the same.
-
-    Those of other machines are missed after GRACE seconds.
-    """
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        host, _, process = trial.user_attrs.get(TRIAL_PROCESS, "").partition("|")
-        if host == socket.gethostname() and not alive(process):
-            study.tell(trial.number, state=TrialState.FAIL)
-            study.enqueue_trial(trial.params)
-    if plan.folds and not study.get_trials(deepcopy=False):
-        for fold in range(plan.folds):
-            study.enqueue_trial({FOLD_INDEX: fold})
-
-
-def _work(root: Path, plan: Plan, study: "optuna.Study", environment: dict[str, str]) -> None:
+def _work(root: Path, plan: Plan, study: optuna.Study, environment: dict[str, str]) -> None:
     """Start the workers and show how far they are; whatever happens, none is left."""
     folder = artifacts.workspace(root).resolve() / WORKPLACES / plan.study
     folder.mkdir(parents=True, exist_ok=True)
@@ -198,13 +193,8 @@ def _work(root: Path, plan: Plan, study: "optuna.Study", environment: dict[str, 
     try:
         for number, log in enumerate(logs):
             with log.open("wb") as output:
-                command = [
-                    sys.executable,
-                    "-m",
-                    "imagetrail.sweeps.worker",
-                    str(folder / "plan.json"),
-                    str(plan.first + number),
-                ]
+                where, which = str(folder / "plan.json"), str(plan.first + number)
+                command = [sys.executable, "-m", "imagetrail.sweeps.worker", where, which]
                 processes.append(subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=output))
         deaths: dict[int, str] = {}
         with console.bar("sweep", total=plan.trials, unit="trial") as moving:
@@ -213,7 +203,7 @@ def _work(root: Path, plan: Plan, study: "optuna.Study", environment: dict[str, 
                     if process.returncode and process.pid not in deaths:
                         deaths[process.pid] = _death(study, process, log)
                         warn(f"{deaths[process.pid]}; its trial is left to the others.")
-                        _replace_interrupted(study, plan)
+                        retry_lost(study)
                 moving.update(_done(study) - moving.n)
                 time.sleep(0.5)
             moving.update(_done(study) - moving.n)
@@ -223,23 +213,23 @@ def _work(root: Path, plan: Plan, study: "optuna.Study", environment: dict[str, 
         for process in processes:
             process.wait()
     if _done(study) < plan.trials:
-        last = next(_death(study, p, log) for p, log in zip(processes, logs, strict=True) if p.returncode)
-        raise ImagetrailError(f"{last}; the same command resumes the sweep.")
+        died = [_death(study, p, log) for p, log in zip(processes, logs, strict=True) if p.returncode]
+        raise ImagetrailError(f"{'; '.join(died)}; the same command resumes the sweep.")
 
 
-def _death(study: "optuna.Study", process: "subprocess.Popen[bytes]", log: Path) -> str:
+def _death(study: optuna.Study, process: "subprocess.Popen[bytes]", log: Path) -> str:
     code = process.returncode
     how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
     return f"a worker of the sweep {how}{_in_trial(study, process.pid)}, see its own words in {log}"
 
 
-def _in_trial(study: "optuna.Study", pid: int) -> str:
+def _in_trial(study: optuna.Study, pid: int) -> str:
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     trials = [trial.number for trial in running if f"|{pid}|" in trial.user_attrs.get(TRIAL_PROCESS, "")]
     return f" in trial {trials[0]}" if trials else ""
 
 
-def _done(study: "optuna.Study") -> int:
+def _done(study: optuna.Study) -> int:
     return sum(t.state.is_finished() for t in taken(study.get_trials(deepcopy=False)))
 
 
@@ -253,7 +243,7 @@ class Outcome:
     best: FrozenTrial
 
     @classmethod
-    def of(cls, study: "optuna.Study", plan: Plan) -> "Outcome":
+    def of(cls, study: optuna.Study, plan: Plan) -> "Outcome":
         """Read the state of a study.
 
         Raises:
@@ -300,7 +290,7 @@ class Outcome:
         first = f"best of {len(self.trials)} trials ({counts}): {objective} {self.best.value:.4f}"
         return "\n".join([f"{first} in trial {self.best.number}", *lines])
 
-    def log(self, run: Run, study: "optuna.Study") -> None:
+    def log(self, run: Run, study: optuna.Study) -> None:
         """Put figures, the table of trials and pictures into the sweep's run."""
         for trial in self.trials:
             if trial.value is not None and not self.plan.folds:
@@ -332,7 +322,7 @@ class Outcome:
         return text.getvalue()
 
 
-def _draw(study: "optuna.Study", outcome: Outcome, folder: Path) -> list[Path]:
+def _draw(study: optuna.Study, outcome: Outcome, folder: Path) -> list[Path]:
     """Draw history.png, and importance.png where there are enough trials."""
     from imagetrail.sweeps import charts
 

@@ -1,17 +1,21 @@
 """A process of a sweep: runs trials until there are enough of them. `python -m imagetrail.sweeps.worker PLAN`."""
 
 import json
+import socket
 import sys
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
+from imagetrail.addresses import reason, shown
 from imagetrail.console import warn
 from imagetrail.errors import ImagetrailError, Stopped, guard
 from imagetrail.files import arrays, artifacts
@@ -22,7 +26,7 @@ from imagetrail.sweeps import trial
 from imagetrail.sweeps.folds import Fold
 from imagetrail.sweeps.space import Space
 from imagetrail.tracking.contents import text
-from imagetrail.tracking.run import process_tag
+from imagetrail.tracking.run import alive, process_tag
 from imagetrail.tracking.tags import PARENT, SWEEP, TRIAL
 from imagetrail.train.loop import Epoch
 
@@ -77,37 +81,60 @@ def taken(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     ]  # fmt: skip
 
 
-def is_begun(plan: Plan) -> bool:
-    """Return whether the storage holds the study."""
-    return plan.study in optuna.get_all_study_names(plan.storage)
+def open_storage(address: str) -> optuna.storages.RDBStorage:
+    """Open the database of studies.
+
+    A running trial tells it every HEARTBEAT seconds that it is alive; one that stops is tried again, by whichever
+    worker looks next, on any machine.
+
+    Raises:
+        ImagetrailError: it cannot be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial's failure is reported by us
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats are
+    try:
+        return optuna.storages.RDBStorage(
+            address,
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+        )
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        raise ImagetrailError(
+            f"the sweep's storage {shown(address)} cannot be opened ({reason(error)}); start the database, or correct "
+            "--storage."
+        ) from None
 
 
 def open_study(plan: Plan, number: int) -> optuna.Study:
     """Open the study, or create it.
 
-    A running trial tells the storage every HEARTBEAT seconds that it is alive; one that stops is tried again, by
-    whichever worker looks next, on any machine.
-
     Args:
         plan: the sweep.
         number: of the worker, so that each draws its own random numbers.
+
+    Raises:
+        ImagetrailError: the storage cannot be opened.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial's failure is reported by us
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats are
-    storage = optuna.storages.RDBStorage(
-        plan.storage,
-        heartbeat_interval=HEARTBEAT,
-        grace_period=GRACE,
-        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
-    )
     return optuna.create_study(
-        storage=storage,
+        storage=open_storage(plan.storage),
         study_name=plan.study,
         direction="minimize" if plan.minimised else "maximize",
         sampler=optuna.samplers.TPESampler(seed=number, constant_liar=True),
         pruner=optuna.pruners.NopPruner() if plan.folds else optuna.pruners.MedianPruner(n_startup_trials=5),
         load_if_exists=True,
     )
+
+
+def retry_lost(study: optuna.Study) -> None:
+    """Queue again the trials whose process is gone: at once on this machine, after GRACE seconds on others."""
+    optuna.storages.fail_stale_trials(study)
+    for running in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        host, _, process = running.user_attrs.get(TRIAL_PROCESS, "").partition("|")
+        if host == socket.gethostname() and not alive(process):
+            with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another worker was first
+                study.tell(running.number, state=TrialState.FAIL)
+                study.enqueue_trial(running.params)
 
 
 def work(plan: Plan, number: int) -> None:
@@ -132,7 +159,7 @@ def work(plan: Plan, number: int) -> None:
     while (state := _state(study, plan)) != "done":
         if state == "wait":
             time.sleep(LOOK)
-            optuna.storages.fail_stale_trials(study)
+            retry_lost(study)
         else:
             study.optimize(objective, n_trials=1, catch=(ImagetrailError, _Surplus))
 

@@ -5,6 +5,7 @@ PET_RDZV_BACKEND=c10d PET_RDZV_ENDPOINT=host:29400 dvc repro. Every machine then
 """
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,8 @@ from imagetrail.errors import ImagetrailError, TrainingError
 from imagetrail.model import arithmetic
 from imagetrail.params.load import load_params
 
-RESTARTS = 3
-"""How often the processes are started again after one of them died."""
+RESTARTS = "3"
+"""How often the processes are started again after one of them died, unless torchrun's own variable says otherwise."""
 REFUSAL = "IMAGETRAIL_REFUSAL"
 """The file in which a process leaves the reason why a new start would not help."""
 
@@ -26,12 +27,13 @@ def run(main: Callable[[], None]) -> None:
     Raises:
         ImagetrailError: `main` raised it in a process, or processes died too often.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if REFUSAL in os.environ:
         _work(main)
         return
     params = load_params(Path())
     arithmetic.settle(params.train.arithmetic)
-    if params.machine.processes == 1 and "PET_NNODES" not in os.environ:
+    by_hand = "TORCHELASTIC_RUN_ID" in os.environ  # `torchrun -m stages.train`
+    if by_hand or (params.machine.processes == 1 and "PET_NNODES" not in os.environ):
         main()
     else:
         os.environ.setdefault("OMP_NUM_THREADS", str(params.train.threads))  # torchrun would set, and warn of, 1
@@ -44,23 +46,25 @@ def _torchrun(processes: int) -> None:
     from torch.distributed.run import parse_args
     from torch.distributed.run import run as torchrun
 
-    arguments = [f"--nproc-per-node={processes}", f"--max-restarts={os.environ.get('PET_MAX_RESTARTS', RESTARTS)}"]
-    if "PET_NNODES" not in os.environ:
-        arguments.append("--standalone")
+    os.environ.setdefault("PET_MAX_RESTARTS", RESTARTS)
+    alone = [] if "PET_NNODES" in os.environ else ["--standalone"]
+    given = parse_args([f"--nproc-per-node={processes}", *alone, "--module", "stages.train"])  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory() as folder:
         reason = Path(folder) / "reason"
         os.environ[REFUSAL] = str(reason)
         try:
-            torchrun(parse_args([*arguments, "--module", "stages.train"]))  # type: ignore[no-untyped-call]
+            torchrun(given)  # type: ignore[no-untyped-call]
         except SignalException as stopped:
+            if stopped.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
             raise SystemExit(128 + stopped.sigval) from None
         except ChildFailedError as failed:
             if reason.is_file():
                 raise TrainingError(reason.read_text(encoding="utf-8")) from None
             rank, failure = failed.get_first_failure()
             raise TrainingError(
-                f"process {rank} of the training ended {RESTARTS + 1} times, last with exit code {failure.exitcode}; "
-                "see its own message above. Run the command again to go on from the last checkpoint."
+                f"process {rank} of the training ended with exit code {failure.exitcode}, after {given.max_restarts} "
+                "restarts; see its own message above. Run the command again to go on from the last checkpoint."
             ) from None
 
 

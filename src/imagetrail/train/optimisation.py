@@ -123,7 +123,7 @@ def optimizer(options: Train, parameters: Iterable[nn.Parameter]) -> torch.optim
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     name, arguments = options.optimizer.name, options.optimizer.arguments
     accepted = inspect.signature(getattr(torch.optim, name)).parameters
-    if "fused" in accepted and not {"foreach", "differentiable"} & arguments.keys():
+    if "fused" in accepted and not (arguments.get("foreach") or arguments.get("differentiable")):
         arguments = {"fused": True} | arguments
     built: torch.optim.Optimizer = _built(torch.optim, name, "train.optimizer", learning, **arguments)
     return built

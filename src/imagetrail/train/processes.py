@@ -104,7 +104,11 @@ def joined(options: Train) -> Iterator[Group]:
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
 
-    backend = "nccl" if devices.choose(options.device).type == "cuda" else "gloo"
+    device = devices.choose(options.device)
+    backend = "gloo"
+    if device.type == "cuda":
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(device)
     store, rank, _ = next(rendezvous("env://"))
     # torchrun keeps its store through a restart, and in it the addresses of the processes that are gone.
     restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")

@@ -31,8 +31,8 @@ class Shards:
         self.own = range(group.rank * count // group.size, (group.rank + 1) * count // group.size)
         self._model, self._count, self._group = model, count, group
         self._learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._statistics = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-        self._counters = [buffer for buffer in model.buffers() if not buffer.is_floating_point()]
+        self._buffers = list(model.buffers())
+        self._statistics = [buffer for buffer in self._buffers if buffer.is_floating_point()]
 
     def of_batch(self, batch: Indices, seed: tuple[int, ...]) -> Iterator[tuple[int, Indices]]:
         """Yield (part, rows) for each own part; the caller adds its gradient, which at the end is that of the batch.
@@ -45,10 +45,10 @@ class Shards:
         if self._count == 1:
             yield 0, batch
             return
-        before = [buffer.clone() for buffer in (*self._statistics, *self._counters)]
+        before = [buffer.clone() for buffer in self._buffers]
         subtrees: list[tuple[int, Tensor]] = []
         for part in self.own:
-            for buffer, value in zip((*self._statistics, *self._counters), before, strict=True):
+            for buffer, value in zip(self._buffers, before, strict=True):
                 buffer.copy_(value)
             torch.manual_seed(seed_of(*seed, part))
             yield part, batch[part :: self._count]
