@@ -249,9 +249,9 @@ def test_workers_of_two_clones_share_a_study_and_retry_what_a_killed_one_left(
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
 
         def busy() -> list[psutil.Process]:
-            """The second clone's workers that have begun a trial."""
+            """The second clone's workers that have begun a trial and drawn its parameters."""
             running = " ".join(
-                t.user_attrs.get("process", "") for t in opened.get_trials() if t.state.name == "RUNNING"
+                t.user_attrs.get("process", "") for t in opened.get_trials() if t.state.name == "RUNNING" and t.params
             )
             return [c for c in psutil.Process(second.pid).children() if f"|{c.pid}|" in running]
 
@@ -272,6 +272,24 @@ def test_workers_of_two_clones_share_a_study_and_retry_what_a_killed_one_left(
     assert [t for t in counted if t.params == killed[0].params], "it was tried again"
     hosts = {t.user_attrs["process"].split("|")[1] for t in counted}
     assert len(hosts) > 1, "both clones worked"
+
+
+@slow
+@quiet
+def test_a_worker_waits_for_no_trial_that_was_killed_before_it_named_its_process(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "GRACE", 1)
+    root = Path(shutil.copytree(digits, tmp_path / "repository"))
+    tried = plan(root, trials=2)
+    opened = worker.open_study(tried, 0)
+    opened.enqueue_trial({"train.optimizer.lr": 0.0123})
+    opened.ask()
+    worker.work(tried, 0)
+    lost, *others = opened.get_trials()
+    assert lost.state.name == "FAIL"
+    assert [t.state.name for t in others] == ["COMPLETE"] * 2
+    assert others[-1].params == {"train.optimizer.lr": 0.0123}, "what it was queued with"
 
 
 @slow

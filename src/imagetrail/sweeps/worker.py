@@ -97,7 +97,7 @@ def open_storage(address: str) -> optuna.storages.RDBStorage:
             address,
             heartbeat_interval=HEARTBEAT,
             grace_period=GRACE,
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+            heartbeat_stale_trial_callback=_queue_again,
         )
     except (SQLAlchemyError, ImportError, ValueError) as error:
         raise ImagetrailError(
@@ -126,21 +126,38 @@ def open_study(plan: Plan, number: int) -> optuna.Study:
     )
 
 
-def retry_lost(study: optuna.Study) -> None:
-    """Queue again the trials whose process is gone: at once on this machine, after GRACE seconds on others."""
+def retry_lost(study: optuna.Study, nameless: dict[int, float] | None = None) -> None:
+    """Queue again the trials whose process is gone: at once on this machine, after GRACE seconds on others.
+
+    Args:
+        study: of the sweep.
+        nameless: kept from look to look: the running trials that name no process, since it was killed before it could
+            say so or is about to, and when each was first seen (`time.monotonic`). None leaves them alone.
+    """
     optuna.storages.fail_stale_trials(study)
+    now = time.monotonic()
     for running in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         host, _, process = running.user_attrs.get(TRIAL_PROCESS, "").partition("|")
-        if host == socket.gethostname() and not alive(process):
+        if process:
+            lost = host == socket.gethostname() and not alive(process)
+        else:
+            lost = nameless is not None and now - nameless.setdefault(running.number, now) >= GRACE
+        if lost:
             with suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another worker was first
                 study.tell(running.number, state=TrialState.FAIL)
-                study.enqueue_trial(running.params)
+                _queue_again(study, running)
+
+
+def _queue_again(study: optuna.Study, lost: FrozenTrial) -> None:
+    asked = lost.system_attrs.get("fixed_params", {})  # what it was queued with and may not have drawn yet
+    study.enqueue_trial({**asked, **lost.params})
 
 
 def work(plan: Plan, number: int) -> None:
     """Run trials until enough of them have finished, here or elsewhere."""
     study = open_study(plan, number)
     space = None if plan.space is None else Space.model_validate(plan.space)
+    nameless: dict[int, float] = {}
 
     def objective(begun: Trial) -> float:
         before = [t for t in taken(study.get_trials(deepcopy=False)) if t.number < begun.number]
@@ -159,7 +176,7 @@ def work(plan: Plan, number: int) -> None:
     while (state := _state(study, plan)) != "done":
         if state == "wait":
             time.sleep(LOOK)
-            retry_lost(study)
+            retry_lost(study, nameless)
         else:
             study.optimize(objective, n_trials=1, catch=(ImagetrailError, _Surplus))
 
