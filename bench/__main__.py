@@ -3,33 +3,35 @@
 import os
 import platform
 import sys
+from importlib import import_module
 from pathlib import Path
 
-from bench import augment, fuzz, listing, memory, own_data, peers, preprocess, repro, shards, startup
-from bench.table import Row, show
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))  # of a bare checkout, into which nothing is installed
 
-BENCHMARKS = {
-    "repro": repro.measure,
-    "startup": startup.measure,
-    "memory": memory.measure,
-    "listing": listing.measure,
-    "augment": augment.measure,
-    "preprocess": preprocess.measure,
-    "fuzz": fuzz.measure,
-    "own-data": own_data.measure,
-    "peers": peers.measure,
-    "shards": shards.measure,
-}
-LONG = {"own-data", "peers", "shards"}
+from bench.table import Row, show  # noqa: E402
+
+ALL = ("repro", "startup", "memory", "listing", "augment", "preprocess", "fuzz")
+LONG = ("own-data", "peers", "shards", "cuda", "million")
 """Run by name only."""
 
 
 def main() -> None:
-    """Run the named benchmarks, or all of them, in a fresh clone; write bench/results/latest.md."""
-    names = sys.argv[1:] or [name for name in BENCHMARKS if name not in LONG]
+    """Run the named benchmarks, or all of them, in a fresh clone; write bench/results/latest.md.
+
+    A word that is no benchmark's name is an argument of the benchmark before it.
+    """
+    asked: list[tuple[str, list[str]]] = []
+    for word in sys.argv[1:] or ALL:
+        if word in (*ALL, *LONG):
+            asked.append((word, []))
+        elif asked:
+            asked[-1][1].append(word)
+        else:
+            raise SystemExit(f"{word!r} is no benchmark; there are {', '.join((*ALL, *LONG))}.")
     rows: list[Row] = []
-    for name in names:
-        rows += BENCHMARKS[name]()
+    for name, arguments in asked:  # imported one by one, since some need few packages
+        rows += import_module(f"bench.{name.replace('-', '_')}").measure(*arguments)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     heading = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {cores} cores"
     text = show(heading, rows)

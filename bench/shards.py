@@ -75,8 +75,8 @@ def _work(way: str) -> None:
             optimizer.zero_grad()
             backward(batch[rank::size], len(batch) // size)
         else:
-            for _, rows in shards.of_batch(batch, (0, step)):
-                backward(rows, len(batch))
+            for part in shards.parts((0, step)):
+                backward(batch[part::PROCESSES], len(batch))
         optimizer.step()
     if rank == 0:
         print(STEPS * len(batch) / (time.perf_counter() - begin))

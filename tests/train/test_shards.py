@@ -25,8 +25,10 @@ def state(model: nn.Module) -> list[Tensor]:
 
 def step(model: nn.Module, count: int, rows: np.ndarray, group: Group = ALONE) -> None:
     with torch.random.fork_rng():
-        for _, part in Shards(model, count, group).of_batch(rows, (0, 1, 2)):
-            (model(INPUTS[part]).square().sum() / len(rows)).backward()
+        shards = Shards(model, count, group)
+        own = dict(zip(shards.own, shards.cut(rows), strict=True))
+        for part in shards.parts((0, 1, 2)):
+            (model(INPUTS[own[part]]).square().sum() / len(rows)).backward()
 
 
 def alone(part: int, count: int, rows: np.ndarray) -> list[Tensor]:
@@ -81,9 +83,11 @@ def test_processes_compute_the_two_halves_of_the_tree() -> None:
 def test_one_part_is_the_batch_itself() -> None:
     rows, model, plain = np.arange(20), network(), network()
     torch.manual_seed(5)
-    for part, part_rows in Shards(model, 1, ALONE).of_batch(rows, (0, 1, 2)):
+    shards = Shards(model, 1, ALONE)
+    (all_rows,) = shards.cut(rows)
+    for part in shards.parts((0, 1, 2)):
         assert part == 0
-        (model(INPUTS[part_rows]).square().sum() / 20).backward()
+        (model(INPUTS[all_rows]).square().sum() / 20).backward()
     torch.manual_seed(5)
     (plain(INPUTS[rows]).square().sum() / 20).backward()
     assert all(torch.equal(a, b) for a, b in zip(state(model), state(plain), strict=True))
@@ -91,8 +95,8 @@ def test_one_part_is_the_batch_itself() -> None:
 
 def test_a_parameter_without_gradient_gets_zeros() -> None:
     model = nn.ModuleList([nn.Linear(6, 2), nn.Linear(6, 2)])
-    for _, rows in Shards(model, 2, ALONE).of_batch(np.arange(8), (0, 0, 0)):
-        model[0](INPUTS[rows]).sum().backward()
+    for part in Shards(model, 2, ALONE).parts((0, 0, 0)):
+        model[0](INPUTS[part:8:2]).sum().backward()
     assert model[1].weight.grad.abs().max() == 0
 
 

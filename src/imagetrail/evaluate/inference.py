@@ -11,6 +11,7 @@ from imagetrail.errors import ArtifactError
 from imagetrail.files.arrays import Indices, Pixels, Subset
 from imagetrail.model import devices
 from imagetrail.model.classifier import Classifier
+from imagetrail.model.feeds import moved
 from imagetrail.params.evaluate import Evaluate
 
 Probabilities = npt.NDArray[np.float64]
@@ -63,7 +64,7 @@ def predict_batches(classifier: Classifier, batches: Iterable[Pixels], device: t
     """
     classifier = classifier.to(device)
     with torch.inference_mode():
-        logits = [classifier(torch.from_numpy(batch).to(device)).cpu().double() for batch in batches]
+        logits = [classifier(pixels).cpu().double() for (pixels,) in moved(((batch,) for batch in batches), device)]
     probabilities: Probabilities = torch.cat(logits).softmax(dim=1).numpy()
     if not np.isfinite(probabilities).all():
         raise ArtifactError("the model's answers are not numbers; its training diverged, so lower the learning rate.")

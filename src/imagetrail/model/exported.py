@@ -1,7 +1,7 @@
-"""Read the weights of a torch.export archive (.pt2) without running anything in it.
+"""Export a classifier with torch.export, and read the weights of such an archive (.pt2) without running what it holds.
 
 `torch.export.load` unpickles unknown values and compiles code from the archive, so a hostile file can run code. The
-weights are plain bytes listed in a JSON table; this module reads only those two.
+weights are plain bytes listed in a JSON table; `read_weights` reads only those two.
 """
 
 import json
@@ -9,14 +9,36 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from imagetrail.errors import ArtifactError
+from imagetrail.model.classifier import Classifier, ProbabilityModel
 
 WEIGHTS_TABLE = "/data/weights/model_weights_config.json"
 DTYPES = {5: torch.int64, 7: torch.float32}
 """By their numbers in torch's schema (torch._export.serde.schema.ScalarType); a classifier has no others."""
+
+
+def write(classifier: Classifier, path: Path, example: npt.NDArray[np.uint8], device: torch.device) -> None:
+    """Export a classifier, which moves to the device, as a program that returns probabilities there.
+
+    Args:
+        classifier: any.
+        path: the .pt2 file.
+        example: uint8 [2,C,H,W]; with one image the number of images would be fixed in the program.
+        device: an exported program cannot change it.
+    """
+    module = exportable(classifier).to(device)
+    images = torch.from_numpy(example).to(device)
+    torch.export.save(torch.export.export(module, (images,), dynamic_shapes=[{0: torch.export.Dim.AUTO}]), path)
+
+
+def exportable(classifier: Classifier) -> ProbabilityModel:
+    """Wrap a classifier for export, which keeps a weight only where it is contiguous; the values are the same."""
+    return ProbabilityModel(classifier).eval().to(memory_format=torch.contiguous_format)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ import torch
 from imagetrail.console import warn
 from imagetrail.errors import ArtifactError
 from imagetrail.model import classifier, exported
-from imagetrail.model.classifier import Card, Classifier, ProbabilityModel
+from imagetrail.model.classifier import Card, Classifier
 from imagetrail.tracking import registry
 
 if TYPE_CHECKING:
@@ -36,15 +36,11 @@ class _ExportedOn:
         """Write MLflow's pt2 folder for the CPU, then the program for another device in its place."""
         import mlflow.pytorch
 
-        # torch.export keeps a weight only where it is contiguous; the values are the same.
-        module = ProbabilityModel(classifier).eval().to(memory_format=torch.contiguous_format)
-        mlflow.pytorch.save_model(module.cpu(), path, input_example=input_example, serialization_format="pt2", **kwargs)
+        module = exported.exportable(classifier).cpu()
+        mlflow.pytorch.save_model(module, path, input_example=input_example, serialization_format="pt2", **kwargs)
         if self._device.type != "cpu":
-            module = module.to(self._device)
-            example = torch.from_numpy(input_example).to(self._device)
-            program = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
             (file,) = Path(path).rglob("*.pt2")
-            torch.export.save(program, file)
+            exported.write(classifier, file, input_example, self._device)
 
 
 def log(client: "mlflow.MlflowClient", run_id: str, folder: Path, example: Path, device: str) -> None:

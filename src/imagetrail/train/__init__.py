@@ -5,7 +5,7 @@ launch.py         start the processes that share a training
 processes.py      the group that they are
 shards.py         the fixed parts of a batch that each computes
 normalisation.py  mean and standard deviation of the train rows
-batches.py        rows in random order, loaded onto the device
+batches.py        rows in random order, cut into batches
 optimisation.py   optimizer, schedule, loss and averaging, by torch's names
 augment.py        kornia's augmentations on whole batches
 preview.py        a picture of augmented images

@@ -1,14 +1,10 @@
 """Cut rows into batches, in an order that seed and epoch determine."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from imagetrail.files.arrays import Indices, Subset
+from imagetrail.files.arrays import Indices
 
 
 def shuffled_batches(rows: Indices, batch_size: int, shards: int, seed: tuple[int, int]) -> Iterator[Indices]:
@@ -26,13 +22,3 @@ def shuffled_batches(rows: Indices, batch_size: int, shards: int, seed: tuple[in
 def batches_per_epoch(rows: Indices, batch_size: int, shards: int) -> int:
     """Count the batches of `shuffled_batches`."""
     return sum(1 for _ in shuffled_batches(rows, batch_size, shards, (0, 0)))
-
-
-def load_batch(subset: Subset, rows: Indices, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Load rows of a subset onto the device: pixels uint8 [n,C,H,W] or features float32 [n,D], and labels int64 [n]."""
-    return _to(device, subset.images[rows]), _to(device, subset.labels[rows])
-
-
-def _to(device: torch.device, values: npt.NDArray[Any]) -> Tensor:
-    tensor = torch.from_numpy(values)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from filelock import FileLock
+from torch import Tensor
 
 from imagetrail.console import progress
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Subset
 from imagetrail.model import devices
 from imagetrail.model.classifier import Card, Classifier
+from imagetrail.model.feeds import moved
 from imagetrail.model.networks import backbone
 from imagetrail.model.networks.backbone import Backbone
 
@@ -47,9 +49,11 @@ def of_backbone(root: Path, classifier: Classifier, subsets: list[Subset]) -> li
         done = _open(folder / "done.npy", (blocks,), np.bool_)
         features = _open(folder / "features.npy", (len(whole.images), network.head.in_features), np.float32)
         missing = np.flatnonzero(~done).tolist()
+        starts = [number * FEATURE_BLOCK for number in missing]
+        loaded = moved(((np.array(whole.images[start : start + FEATURE_BLOCK]),) for start in starts), device)
         for number in progress(missing, total=len(missing), description="features", unit="block"):
-            rows = slice(number * FEATURE_BLOCK, (number + 1) * FEATURE_BLOCK)
-            features[rows] = _compute(classifier, network, whole.images[rows], device)
+            start, (pixels,) = number * FEATURE_BLOCK, next(loaded)
+            features[start : start + FEATURE_BLOCK] = _compute(classifier, network, pixels)
             features.flush()
             done[number] = True
             done.flush()
@@ -57,13 +61,10 @@ def of_backbone(root: Path, classifier: Classifier, subsets: list[Subset]) -> li
 
 
 @torch.inference_mode()
-def _compute(
-    classifier: Classifier, network: Backbone, pixels: npt.NDArray[np.uint8], device: torch.device
-) -> npt.NDArray[np.float32]:
+def _compute(classifier: Classifier, network: Backbone, pixels: Tensor) -> npt.NDArray[np.float32]:
     """Compute in float32 whatever the training's precision, as evaluation does."""
     classifier.eval()
-    images = classifier.normalise(torch.from_numpy(np.array(pixels)).to(device))
-    values: npt.NDArray[np.float32] = network.features(images).float().cpu().numpy()
+    values: npt.NDArray[np.float32] = network.features(classifier.normalise(pixels)).float().cpu().numpy()
     return values
 
 

@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from imagetrail import console
 from imagetrail.errors import TrainingError
 from imagetrail.files import artifacts
-from imagetrail.files.arrays import Indices, Subset
+from imagetrail.files.arrays import Subset
 from imagetrail.model import arithmetic, costs, devices, pretrained
 from imagetrail.model import classifier as classifiers
 from imagetrail.model.classifier import Card, Classifier
+from imagetrail.model.feeds import Feed
 from imagetrail.params.train import Train
 from imagetrail.train import optimisation
 from imagetrail.train.augment import Augmentation
-from imagetrail.train.batches import load_batch, shuffled_batches
+from imagetrail.train.batches import shuffled_batches
 from imagetrail.train.checkpoints import Checkpoints
 from imagetrail.train.optimisation import Optimisation
 from imagetrail.train.processes import ALONE, Group
@@ -177,6 +178,7 @@ class _Training:
         self.kept_weights: dict[str, Tensor] = {}
         self._kept_index = -1
         self._train, self._val, self._options, self._device, self._group = train, val, options, device, group
+        self._train_feed, self._val_feed = Feed(train, device), Feed(val, device)
         self._shards = Shards(model, options.shards, group)
         self._optimisation = Optimisation(options, model, train)
         self._loss = optimisation.loss(options, train).to(device)
@@ -207,10 +209,11 @@ class _Training:
         self._optimisation.begin_epoch(number)
         self.model.train()
         totals = _Totals(self._options.shards, self._device)
-        batches = shuffled_batches(self._train.rows, self._options.batch_size, self._options.shards, seed)
+        batches = list(shuffled_batches(self._train.rows, self._options.batch_size, self._options.shards, seed))
+        loaded = self._train_feed.batches(rows for batch in batches for rows in self._shards.cut(batch))
         for step, batch in enumerate(batches):
-            for part, rows in self._shards.of_batch(batch, (*seed, step)):
-                loss, logits, targets = self._forward(rows)
+            for part in self._shards.parts((*seed, step)):
+                loss, logits, targets = self._forward(*next(loaded))
                 (loss / len(batch)).backward()  # type: ignore[no-untyped-call]
                 totals.add(part, loss, logits, targets)
             self._optimisation.step()
@@ -226,9 +229,8 @@ class _Training:
         )
         return Epoch(number, train_loss, train_accuracy, val_loss, val_accuracy, lr)
 
-    def _forward(self, rows: Indices) -> tuple[Tensor, Tensor, Tensor]:
+    def _forward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return a batch's summed loss, logits [n,K] and targets: int64 [n], or float32 [n,K] if images are mixed."""
-        inputs, labels = load_batch(self._train, rows, self._device)
         targets = labels
         if self._augment is not None:
             inputs, targets = self._augment(inputs / 255, labels)
@@ -253,12 +255,13 @@ class _Training:
         """Return (loss, accuracy) over the validation rows; batches are shared out to the parts in turns."""
         model, size = self._optimisation.answering.eval(), self._options.batch_size
         totals = _Totals(self._options.shards, self._device)
-        for number, start in enumerate(range(0, len(self._val), size)):
-            if (part := number % self._options.shards) in self._shards.own:
-                inputs, labels = load_batch(self._val, self._val.rows[start : start + size], self._device)
-                with self._autocast():
-                    logits = model(inputs)
-                totals.add(part, self._loss(logits.float(), labels), logits, labels)
+        starts = [(n % self._options.shards, start) for n, start in enumerate(range(0, len(self._val), size))]
+        own = [(part, start) for part, start in starts if part in self._shards.own]
+        loaded = self._val_feed.batches(self._val.rows[start : start + size] for _, start in own)
+        for (part, _), (inputs, labels) in zip(own, loaded, strict=True):
+            with self._autocast():
+                logits = model(inputs)
+            totals.add(part, self._loss(logits.float(), labels), logits, labels)
         return totals.mean(len(self._val), self._shards.own, self._group)
 
     def _autocast(self) -> torch.autocast:

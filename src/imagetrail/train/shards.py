@@ -34,16 +34,19 @@ class Shards:
         self._buffers = list(model.buffers())
         self._statistics = [buffer for buffer in self._buffers if buffer.is_floating_point()]
 
-    def of_batch(self, batch: Indices, seed: tuple[int, ...]) -> Iterator[tuple[int, Indices]]:
-        """Yield (part, rows) for each own part; the caller adds its gradient, which at the end is that of the batch.
+    def cut(self, batch: Indices) -> Iterator[Indices]:
+        """Yield the rows of each own part of a batch: int64 [n], with a row for each part at least."""
+        yield from (batch[part :: self._count] for part in self.own)
+
+    def parts(self, seed: tuple[int, ...]) -> Iterator[int]:
+        """Yield each own part of a batch; the caller adds its gradient, which at the end is that of the whole batch.
 
         Args:
-            batch: int64 [n], with a row for each part at least.
             seed: of the batch; each part's random numbers follow from it.
         """
         self._model.zero_grad(set_to_none=True)
         if self._count == 1:
-            yield 0, batch
+            yield 0
             return
         before = [buffer.clone() for buffer in self._buffers]
         subtrees: list[tuple[int, Tensor]] = []
@@ -51,7 +54,7 @@ class Shards:
             for buffer, value in zip(self._buffers, before, strict=True):
                 buffer.copy_(value)
             torch.manual_seed(seed_of(*seed, part))
-            yield part, batch[part :: self._count]
+            yield part
             subtree, height = self._leaf(), 0
             while subtrees and subtrees[-1][0] == height:
                 subtree, height = subtrees.pop()[1] + subtree, height + 1
