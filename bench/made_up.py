@@ -19,7 +19,7 @@ CLASSES = 10
 
 
 def images(count: int, channels: int, side: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Make uint8 [count,channels,side,side] and labels int64 [count]: a pattern for each class, half hidden in noise."""
+    """Make uint8 [count,channels,side,side] and labels int64 [count]: a pattern for each, and noise."""
     random = np.random.default_rng(0)
     labels = random.integers(0, CLASSES, count)
     patterns = random.integers(0, 128, (CLASSES, channels, side, side), dtype=np.uint8)

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench import cuda
 
+from bench import cuda
 
 slow = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
