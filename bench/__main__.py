@@ -19,7 +19,7 @@ LONG = ("own-data", "peers", "shards", "cuda", "million")
 def main() -> None:
     """Run the named benchmarks, or all of them, in a fresh clone; write bench/results/latest.md.
 
-    A word that is no benchmark's name is an argument of the benchmark before it.
+    A word other than a benchmark's name is an argument of the benchmark before it.
     """
     asked: list[tuple[str, list[str]]] = []
     for word in sys.argv[1:] or ALL:
@@ -28,7 +28,7 @@ def main() -> None:
         elif asked:
             asked[-1][1].append(word)
         else:
-            raise SystemExit(f"{word!r} is no benchmark; there are {', '.join((*ALL, *LONG))}.")
+            raise SystemExit(f"there is no benchmark {word!r}, only {', '.join((*ALL, *LONG))}.")
     rows: list[Row] = []
     for name, arguments in asked:  # imported one by one, since some need few packages
         rows += import_module(f"bench.{name.replace('-', '_')}").measure(*arguments)

@@ -1,4 +1,4 @@
-"""Batches on their way to the device; the CPU stands for the GPU, except in its stream and its pinned memory."""
+"""Batches on their way to the device; the CPU takes the place of a GPU, without its stream and pinned memory."""
 
 from collections.abc import Iterator
 
