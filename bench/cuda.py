@@ -87,7 +87,7 @@ def _correct(into: Path, device: torch.device, share: float) -> Iterator[Row]:
     feeds.RESIDENT = always
     yield Row("images sent ahead or resident", _sameness(trained, ahead), "equal weights", _equal(trained, ahead))
     some = [pixels[:512]]
-    there, here = predict_batches(trained, some, device), predict_batches(trained, some, torch.device("cpu"))
+    (there,), (here,) = (predict_batches(trained, some, on) for on in (device, torch.device("cpu")))
     difference = float(np.abs(there - here).max())
     yield Row("probabilities against the CPU's", f"{difference:.1e} apart", f"under {CLOSE:g}", difference < CLOSE)
     file = into / "model-cuda.pt2"

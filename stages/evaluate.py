@@ -21,10 +21,12 @@ def main(root: Path = Path()) -> None:
     params = load_params(root)
     artifacts.check_tensors(root, "images.npy", "labels.npy", "rows.csv")
     test = arrays.open_subset(root, "test")
-    predictions = inference.predict(classifier.load(root / artifacts.MODELS), test, params.evaluate)
+    model, plots = classifier.load(root / artifacts.MODELS), root / artifacts.PLOTS
+    names = artifacts.image_names(root, test.rows.tolist())
+    with answers.exact(plots, test, names) as keep:
+        predictions = inference.predict(model, test, params.evaluate, keep)
+    answers.write_readable(plots, predictions, names)
     figures = metrics.measure(predictions, params.evaluate.calibration_bins)
-    plots = root / artifacts.PLOTS
-    answers.write(plots, predictions, artifacts.image_names(root, test.rows.tolist()))
     pictures.draw(plots, predictions, test, params.evaluate.mistakes)
     artifacts.write_json(root / artifacts.METRICS / "test.json", figures)
     reasons = gate.check(figures, params.evaluate.gate, plots / answers.EXACT, lambda: baseline(root, params.evaluate))

@@ -30,12 +30,8 @@ def make_subset(images: np.ndarray, labels: list[int], rows: list[int], classes:
     return Subset(dataset, images, np.array(labels, np.int64), np.array(rows, np.int64))
 
 
-PREDICTIONS = Predictions(
-    classes=["a", "b", "c"],
-    rows=np.array([2, 5, 7, 9]),
-    labels=np.array([0, 0, 1, 1]),
-    probabilities=np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.25, 0.75, 0.0], [0.6, 0.4, 0.0]]),
-)
+PROBABILITIES = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.25, 0.75, 0.0], [0.6, 0.4, 0.0]])
+PREDICTIONS = Predictions.of(["a", "b", "c"], np.array([2, 5, 7, 9]), np.array([0, 0, 1, 1]), [PROBABILITIES])
 
 
 def options(**changes: object) -> Train:

@@ -70,9 +70,15 @@ def test_answers_do_not_depend_on_the_batch() -> None:
     subset = make_subset(images, [0] * 50, list(range(3, 40)), CARD.classes)
     model = Classifier(CARD).eval()
     options = load_params(REPOSITORY).evaluate
-    whole, single = (
-        inference.predict(model, subset, options.model_copy(update={"batch_size": n})).probabilities for n in (50, 1)
-    )
+    found: list[np.ndarray] = []
+    for size in (50, 1):
+        batches: list[np.ndarray] = []
+        kept = inference.predict(model, subset, options.model_copy(update={"batch_size": size}), batches.append)
+        found.append(np.concatenate(batches))
+        assert (kept.predicted == found[-1].argmax(axis=1)).all()
+        assert (kept.confidence == found[-1].max(axis=1)).all()
+        assert (kept.truth == found[-1][:, 0]).all()
+    whole, single = found
     assert np.allclose(whole, single, atol=1e-6)
     assert np.allclose(whole.sum(axis=1), 1)
     with torch.inference_mode():
@@ -87,4 +93,4 @@ def test_answers_that_are_not_numbers_are_an_error() -> None:
         next(model.parameters()).fill_(float("nan"))
     subset = make_subset(images, [0] * 4, list(range(4)), CARD.classes)
     with pytest.raises(ArtifactError, match="the model's answers are not numbers"):
-        inference.predict(model, subset, load_params(REPOSITORY).evaluate)
+        inference.predict(model, subset, load_params(REPOSITORY).evaluate, lambda batch: None)

@@ -79,7 +79,7 @@ def test_the_confusion_matrix_counts_classes_as_people_do(tmp_path: Path, figure
     names = [str(number) for number in range(12)]
     order = sorted(names)
     labels = np.array([order.index("10"), order.index("2")])
-    predictions = Predictions(order, np.arange(2), labels, np.eye(12)[labels])
+    predictions = Predictions.of(order, np.arange(2), labels, [np.eye(12)[labels]])
     pictures.confusion_matrix(tmp_path / "c.png", predictions)
     axes = figures[0].axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == names
@@ -132,7 +132,7 @@ def hostile() -> tuple[Predictions, Subset]:
     images = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 6), dtype=np.uint8)
     chances = np.random.default_rng(1).dirichlet(np.ones(count), count)
     rows = np.arange(count)
-    return Predictions(HOSTILE, rows, rows, chances), make_subset(images, rows, rows, HOSTILE)
+    return Predictions.of(HOSTILE, rows, rows, [chances]), make_subset(images, rows, rows, HOSTILE)
 
 
 def test_names_are_drawn_as_text_whatever_they_hold(

@@ -130,7 +130,7 @@ def augmentation(name: str) -> list[Tensor]:
 def evaluation() -> list[Tensor]:
     rows = np.arange(4000)  # NumPy's kernels differ in one logarithm of some hundreds
     probabilities = (random(len(rows), CLASSES).double() * 9).softmax(dim=1).numpy()
-    found = Predictions(list("abcde"), rows, rows % CLASSES, probabilities)
+    found = Predictions.of(list("abcde"), rows, rows % CLASSES, [probabilities])
     figures = metrics.measure(found, 15)
     return [torch.tensor([figures[name] for name in ("accuracy", "loss", "macro_f1", "ece")], dtype=torch.float64)]
 

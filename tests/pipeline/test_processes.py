@@ -102,11 +102,12 @@ def test_a_killed_training_goes_on_with_another_number(clone: Path) -> None:
     for processes, epochs in ((4, 2), (1, 5), (2, 8)):
         process = start(clone, processes)
         wait_for_epochs(clone, epochs)
+        workers = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGKILL)
-        for child in psutil.process_iter(["cmdline", "cwd"]):
-            if child.info["cwd"] == str(clone) and "stages.train" in (child.info["cmdline"] or []):
-                child.kill()  # torchrun gives its workers sessions of their own
         process.communicate()
+        gone, left = psutil.wait_procs(workers, timeout=PATIENCE)  # torchrun gives them sessions of their own
+        assert not left, "they would write over the next training"
+        assert len(gone) >= processes or processes == 1
     set_params(clone, machine__processes=1)
     run(clone, *TRAIN)
     assert trained(clone) == wanted

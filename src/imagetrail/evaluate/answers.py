@@ -5,9 +5,12 @@ safe to open in a spreadsheet, at a terminal and on the page of `dvc plots show`
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagetrail.errors import printable
-from imagetrail.evaluate.inference import Predictions
+from imagetrail.evaluate.inference import Predictions, Probabilities
 from imagetrail.files import artifacts
-from imagetrail.files.arrays import Indices
+from imagetrail.files.arrays import Indices, Subset
 
 EXACT, READABLE = "predictions.parquet", "predictions.csv"
 DIGITS = 6
 """Decimals of a written probability: float32 sums differ in the seventh with the batch that an image is in."""
-LIKELIEST = 3
-"""Classes of a row in the table."""
+GROUP = 8192
+"""Rows that are written at once."""
+COLUMNS = ("image", "label", "predicted", "probabilities")
 CLASS_NAMES = b"classes"
 """Key of the class names in the file's metadata."""
 FORMULA = ("=", "+", "-", "@")
@@ -53,34 +57,61 @@ class Answers:
         return right
 
 
-def write(plots: Path, predictions: Predictions, names: Mapping[int, str]) -> None:
-    """Write both files into plots/; `names` has the image of each row of the tensors."""
-    images = [names[row] for row in predictions.rows.tolist()]
-    _write_parquet(plots / EXACT, predictions, images)
+@contextmanager
+def exact(plots: Path, subset: Subset, names: Mapping[int, str]) -> Iterator[Callable[[Probabilities], None]]:
+    """Write predictions.parquet: yield the function that takes all probabilities of the next rows, float64 [b,K].
+
+    Args:
+        plots: the folder.
+        subset: the rows, in the order in which they come.
+        names: the image of each row.
+    """
+    classes, rows = subset.dataset.classes, iter(subset.rows.tolist())
+    schema = pa.schema(
+        [("image", pa.string()), ("label", pa.int64()), ("predicted", pa.int64()),
+         ("probabilities", pa.list_(pa.float32(), len(classes)))],
+        {CLASS_NAMES: json.dumps(classes)},
+    )  # fmt: skip
+    waiting: list[Probabilities] = []
+
+    def add(probabilities: Probabilities) -> None:
+        waiting.append(probabilities)
+        while sum(map(len, waiting)) >= GROUP:
+            write(GROUP)
+
+    def write(count: int) -> None:
+        together = np.concatenate(waiting)
+        waiting[:] = [together[count:]]
+        batch, numbers = together[:count], list(islice(rows, count))
+        shares = pa.array(batch.round(DIGITS).astype(np.float32).ravel())
+        columns = [
+            pa.array([names[row] for row in numbers]), pa.array(subset.labels[numbers]), pa.array(batch.argmax(axis=1)),
+            pa.FixedSizeListArray.from_arrays(shares, len(classes)),
+        ]  # fmt: skip
+        writer.write_table(pa.table(columns, schema))
+
+    with (
+        artifacts.writing(plots / EXACT) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        yield add
+        write(GROUP)
+
+
+def write_readable(plots: Path, predictions: Predictions, names: Mapping[int, str]) -> None:
+    """Write predictions.csv into plots/; `names` has the image of each row of the tensors."""
     header = ["image", "label", "predicted", "confidence"]
-    places = ("second", "third")[: min(LIKELIEST, len(predictions.classes)) - 1]
-    header += [part for place in places for part in (place, f"{place}_confidence")]
-    artifacts.write_rows(plots / READABLE, header, _lines(predictions, images, len(places) + 1))
+    for place in ("second", "third")[: predictions.likeliest.shape[1] - 1]:
+        header += [place, f"{place}_confidence"]
+    artifacts.write_rows(plots / READABLE, header, _lines(predictions, names))
 
 
-def _write_parquet(path: Path, predictions: Predictions, images: list[str]) -> None:
-    rounded = predictions.probabilities.round(DIGITS).astype(np.float32)
-    columns = {
-        "image": pa.array(images),
-        "label": pa.array(predictions.labels),
-        "predicted": pa.array(predictions.predicted),
-        "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(rounded.ravel()), len(predictions.classes)),
-    }
-    table = pa.table(columns).replace_schema_metadata({CLASS_NAMES: json.dumps(predictions.classes)})
-    with artifacts.writing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-
-
-def _lines(predictions: Predictions, images: list[str], likeliest: int) -> Iterator[list[str]]:
-    names = [_safe(name) for name in predictions.classes]
-    order = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :likeliest].tolist()
-    for image, label, guesses, row in zip(images, predictions.labels, order, predictions.probabilities, strict=True):
-        yield [_safe(image), names[label], *(t for g in guesses for t in (names[g], f"{row[g]:.{DIGITS}f}"))]
+def _lines(predictions: Predictions, names: Mapping[int, str]) -> Iterator[list[str]]:
+    classes = [_safe(name) for name in predictions.classes]
+    columns = predictions.rows, predictions.labels, predictions.likeliest, predictions.probabilities
+    for row, label, likeliest, shares in zip(*columns, strict=True):
+        guesses = zip(likeliest, shares, strict=True)
+        yield [_safe(names[row]), classes[label], *(t for g, p in guesses for t in (classes[g], f"{p:.{DIGITS}f}"))]
 
 
 def _safe(name: str) -> str:
@@ -95,22 +126,21 @@ def read(path: Path) -> Answers:
     Raises:
         ArtifactError: the file is missing or holds something else.
     """
-    with artifacts.reading(path, "evaluate"):
-        table = pq.read_table(path)
-        table = table.take(pa.array(np.argsort(table.column("image").to_numpy(), kind="stable")))
-        classes = [str(name) for name in json.loads(table.schema.metadata[CLASS_NAMES])]
-        labels, predicted = (table.column(name).to_numpy().astype(np.int64) for name in ("label", "predicted"))
-        probabilities = table.column("probabilities").combine_chunks().flatten().to_numpy().astype(np.float64)
-        probabilities = probabilities.reshape(len(labels), len(classes))
-        codes = np.concatenate([labels, predicted])
-        if (codes < 0).any() or (codes >= len(classes)).any():
-            raise ValueError(f"it holds classes beyond its {len(classes)}")
-        rows = np.arange(len(labels))
-        return Answers(
-            images=table.column("image").to_pylist(),
-            classes=classes,
-            labels=labels,
-            predicted=predicted,
-            confidence=probabilities[rows, predicted],
-            truth=probabilities[rows, labels],
-        )
+    with artifacts.reading(path, "evaluate"), pq.ParquetFile(path) as file:
+        classes = [str(name) for name in json.loads(file.schema_arrow.metadata[CLASS_NAMES])]
+        parts = [_read_group(group, len(classes)) for group in file.iter_batches(GROUP, columns=COLUMNS)]
+        images, *arrays = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.argsort(images, kind="stable")
+        return Answers(images[order].tolist(), classes, *(array[order] for array in arrays))
+
+
+def _read_group(group: pa.RecordBatch, classes: int) -> tuple[npt.NDArray[Any], ...]:
+    """Return images (objects), labels, predicted, confidence and truth of some rows."""
+    images, labels, predicted, probabilities = (group.column(name) for name in COLUMNS)
+    labels, predicted = (column.to_numpy(zero_copy_only=False).astype(np.int64) for column in (labels, predicted))
+    shares = probabilities.flatten().to_numpy().astype(np.float64).reshape(len(labels), classes)
+    codes = np.concatenate([labels, predicted])
+    if (codes < 0).any() or (codes >= classes).any():
+        raise ValueError(f"it holds classes beyond its {classes}")
+    rows = np.arange(len(labels))
+    return images.to_numpy(zero_copy_only=False), labels, predicted, shares[rows, predicted], shares[rows, labels]

@@ -1,7 +1,11 @@
-"""Predict the test rows, which influenced no choice."""
+"""Predict the test rows, which influenced no choice.
 
-from collections.abc import Iterable
+Probabilities of all classes pass by batch by batch, so that memory does not grow with rows times classes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +20,9 @@ from imagetrail.params.evaluate import Evaluate
 
 Probabilities = npt.NDArray[np.float64]
 
+LIKELIEST = 3
+"""Classes of each row that are kept."""
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -26,20 +33,34 @@ class Predictions:
     """int64 [n], rows of the tensors."""
     labels: Indices
     """int64 [n], true class indices."""
+    likeliest: Indices
+    """int64 [n,m], the m most probable classes, the most probable first; m is LIKELIEST, or the number of classes."""
     probabilities: Probabilities
-    """float64 [n,K], each row sums to 1."""
+    """float64 [n,m], their probabilities."""
+    truth: Probabilities
+    """float64 [n], the probability of the true class."""
+
+    @classmethod
+    def of(cls, classes: list[str], rows: Indices, labels: Indices, batches: Iterable[Probabilities]) -> Self:
+        """Keep what is needed of all probabilities: batches of float64 [b,K], b rows each in their order."""
+        parts: list[tuple[Indices, Probabilities, Probabilities]] = []
+        done = 0
+        for batch in batches:
+            true = labels[done : done + len(batch)]
+            likeliest = np.argsort(-batch, axis=1, kind="stable")[:, :LIKELIEST]
+            parts.append((likeliest, np.take_along_axis(batch, likeliest, 1), batch[np.arange(len(batch)), true]))
+            done += len(batch)
+        return cls(classes, rows, labels, *map(np.concatenate, zip(*parts, strict=True)))
 
     @property
     def predicted(self) -> Indices:
         """int64 [n], the most probable class."""
-        predicted: Indices = self.probabilities.argmax(axis=1)
-        return predicted
+        return self.likeliest[:, 0]
 
     @property
     def confidence(self) -> Probabilities:
         """float64 [n], the probability of the predicted class."""
-        confidence: Probabilities = self.probabilities.max(axis=1)
-        return confidence
+        return self.probabilities[:, 0]
 
     def mistakes(self) -> Indices:
         """Return the positions of wrong answers, the most confident first."""
@@ -47,25 +68,37 @@ class Predictions:
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
 
 
-def predict(classifier: Classifier, subset: Subset, options: Evaluate) -> Predictions:
-    """Predict every row of a subset."""
-    batches = (subset.rows[s : s + options.batch_size] for s in range(0, len(subset), options.batch_size))
+def predict(
+    classifier: Classifier, subset: Subset, options: Evaluate, keep: Callable[[Probabilities], object]
+) -> Predictions:  # fmt: skip
+    """Predict every row of a subset; `keep` gets all probabilities of each batch, float64 [b,K]."""
     device = devices.choose(options.device)
+    starts = range(0, len(subset), options.batch_size)
+    pixels = (subset.images[subset.rows[start : start + options.batch_size]] for start in starts)
+
+    def kept() -> Iterator[Probabilities]:
+        for batch in predict_batches(classifier, pixels, device):
+            keep(batch)
+            yield batch
+
     with devices.repeatable(device, options.threads):
-        probabilities = predict_batches(classifier, (subset.images[rows] for rows in batches), device)
-    return Predictions(subset.dataset.classes, subset.rows, subset.labels[subset.rows], probabilities)
+        return Predictions.of(subset.dataset.classes, subset.rows, subset.labels[subset.rows], kept())
 
 
-def predict_batches(classifier: Classifier, batches: Iterable[Pixels], device: torch.device) -> Probabilities:
-    """Return probabilities, float64 [n,K], of batches of uint8 [b,C,H,W]; always in float32 arithmetic.
+@torch.inference_mode()
+def predict_batches(
+    classifier: Classifier, batches: Iterable[Pixels], device: torch.device
+) -> Iterator[Probabilities]:  # fmt: skip
+    """Yield probabilities, float64 [b,K], of batches of uint8 [b,C,H,W]; always in float32 arithmetic.
 
     Raises:
         ArtifactError: a probability is not a number.
     """
     classifier = classifier.to(device)
-    with torch.inference_mode():
-        logits = [classifier(pixels).cpu().double() for (pixels,) in moved(((batch,) for batch in batches), device)]
-    probabilities: Probabilities = torch.cat(logits).softmax(dim=1).numpy()
-    if not np.isfinite(probabilities).all():
-        raise ArtifactError("the model's answers are not numbers; its training diverged, so lower the learning rate.")
-    return probabilities
+    for (pixels,) in moved(((batch,) for batch in batches), device):
+        probabilities: Probabilities = classifier(pixels).cpu().double().softmax(dim=1).numpy()
+        if not np.isfinite(probabilities).all():
+            raise ArtifactError(
+                "the model's answers are not numbers; its training diverged, so lower the learning rate."
+            )
+        yield probabilities

@@ -30,11 +30,10 @@ def measure(predictions: "Predictions", calibration_bins: int) -> dict[str, obje
     confidence (Guo et al., 2017), `n` the rows. A class that is never predicted has precision 0.
     """
     labels, predicted = predictions.labels, predictions.predicted
-    truth = predictions.probabilities[np.arange(len(labels)), labels]
     classes = per_class(labels, predicted, len(predictions.classes))
     return {
         "accuracy": float((predicted == labels).mean()),
-        "loss": float(-np.log(np.maximum(truth, np.finfo(np.float64).tiny)).mean()),
+        "loss": float(-np.log(np.maximum(predictions.truth, np.finfo(np.float64).tiny)).mean()),
         "macro_f1": macro_f1(labels, predicted, len(predictions.classes)),
         "ece": calibration_error(predictions.confidence, predicted == labels, calibration_bins),
         "n": len(labels),

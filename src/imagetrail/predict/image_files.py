@@ -69,7 +69,8 @@ def predict(model: Classifier, paths: Sequence[Path]) -> tuple[list[Prediction],
                 problems.append(f"{path}: {error}")
         if not names:
             continue
-        for name, row in zip(names, predict_batches(model, [np.stack(pixels)], torch.device("cpu")), strict=True):
+        (rows,) = predict_batches(model, [np.stack(pixels)], torch.device("cpu"))
+        for name, row in zip(names, rows, strict=True):
             probabilities = {label: float(p) for label, p in zip(model.card.classes, row, strict=True)}
             predictions.append(Prediction(name, max(probabilities, key=lambda k: probabilities[k]), probabilities))
     return predictions, problems

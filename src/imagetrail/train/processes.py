@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +15,9 @@ from torch import Tensor
 from imagetrail.errors import TrainingError
 from imagetrail.model import devices
 from imagetrail.params.train import Train
+
+WATCH = 0.1
+"""Seconds between two looks at whether torchrun is alive."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,18 @@ def _leave() -> NoReturn:
     raise SystemExit(1) from None
 
 
+def _end_with_parent() -> None:
+    """End this process soon after torchrun, its parent, was killed: an orphan would write over the next training."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 @contextmanager
 def joined(options: Train) -> Iterator[Group]:
     """Join the group that torchrun's variables describe; without them this process is alone.
@@ -101,6 +118,7 @@ def joined(options: Train) -> Iterator[Group]:
             f"{size} processes cannot share train.shards = {options.shards} parts of a batch; set it to a power of two "
             f"from {size}, or start 1, 2, 4 … processes."
         )
+    _end_with_parent()
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
 
