@@ -1,0 +1,156 @@
+"""What imagetrail adds to the computation itself: features, evaluation, prediction of files, and tracking."""
+
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench import made_up
+from bench.table import Row, interleaved, spread
+from imagetrail.evaluate import inference
+from imagetrail.files.arrays import Subset
+from imagetrail.model import devices
+from imagetrail.model.classifier import Classifier
+from imagetrail.params import recipes
+from imagetrail.params.train import Train
+from imagetrail.predict import image_files
+from imagetrail.train import features, loop
+from imagetrail.train.checkpoints import Checkpoints
+
+ROUNDS, THREADS, CPU = 3, 2, torch.device("cpu")
+FROZEN, PHOTOGRAPHS, DIGITS, EPOCHS = "cats-dogs-resnet50", 96, 6_144, 10
+BARE, CACHED, TRACKED = 0.9, 10.0, 1.02
+
+
+def measure() -> list[Row]:
+    """Time each part and the bare computation in turn."""
+    return [*_frozen(), *_answers(), *_tracking()]
+
+
+def _frozen() -> Iterator[Row]:
+    """Compare the features of a frozen backbone with its forward pass, and trainings on them with those through it."""
+    pixels, labels = made_up.images(PHOTOGRAPHS, 3, 224)
+    task, options = made_up.training(FROZEN, pixels, labels, epochs=EPOCHS, batch_size=32, threads=THREADS)
+    model = Classifier(task.card)
+    with tempfile.TemporaryDirectory() as name:
+        numbers = count()  # of folders, since features that are there are not computed
+        compute = partial(_features, model, task.train)
+        seconds = interleaved(
+            {
+                "ours": lambda: compute(Path(name) / str(next(numbers))),
+                "bare": lambda: _forward(model, pixels, features.FEATURE_BLOCK),
+            },
+            ROUNDS,
+        )
+        yield _against_bare("features of a frozen ResNet-50", seconds)
+        train_head = partial(_fit, replace(task, root=Path(name)), options)
+        train_head()
+        kept = statistics.median(interleaved({"kept": train_head}, ROUNDS)["kept"])
+    through = statistics.median(seconds["bare"]) * EPOCHS  # the head's part is small
+    yield Row(
+        f"{EPOCHS} epochs of its head on kept features against {EPOCHS} forward passes",
+        f"{kept:.2f} s, {through:.1f} s: {through / kept:.0f} times", f"{CACHED:g} times", through / kept >= CACHED,
+    )  # fmt: skip
+
+
+def _features(model: Classifier, train: Subset, folder: Path) -> None:
+    with devices.repeatable(CPU, THREADS):
+        features.of_backbone(folder, model, [train])
+
+
+def _fit(task: loop.Task, options: Train) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        loop.fit(task, options, Checkpoints(Path(folder)), lambda epoch, speed: None)
+
+
+@torch.inference_mode()
+def _forward(model: Classifier, pixels: np.ndarray, batch: int) -> None:
+    """Run the bare forward pass."""
+    model.eval()
+    with devices.repeatable(CPU, THREADS):
+        for images in torch.from_numpy(pixels).split(batch):
+            model.network(model.normalise(images))
+
+
+def _answers() -> Iterator[Row]:
+    """Compare the evaluation of digits, and the prediction of photographs in files, with the forward pass."""
+    pixels, labels = made_up.images(DIGITS, 1, 28)
+    task, _ = made_up.training("mnist-cnn", pixels, labels)
+    options = recipes.params(made_up.ROOT, "mnist-cnn").evaluate.model_copy(update={"threads": THREADS})
+    small = Classifier(task.card).eval()
+    evaluated = partial(inference.predict, small, task.train, options, lambda batch: None)
+    forward = partial(_forward, small, pixels, options.batch_size)
+    yield _against_bare("evaluation of mnist-cnn", interleaved({"ours": evaluated, "bare": forward}, ROUNDS))
+
+    photographs, labels = made_up.images(PHOTOGRAPHS, 3, 224)
+    large = Classifier(made_up.training(FROZEN, photographs, labels)[0].card).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.jpg" for number in range(PHOTOGRAPHS)]
+        for path, image in zip(paths, photographs, strict=True):
+            buffer = io.BytesIO()
+            Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "JPEG")
+            path.write_bytes(buffer.getvalue())
+        predicted = partial(image_files.predict, large, paths)
+        forward = partial(_forward, large, photographs, image_files.FILE_BATCH)
+        yield _against_bare(
+            "prediction of JPEG files by ResNet-50", interleaved({"ours": predicted, "bare": forward}, ROUNDS)
+        )
+
+
+def _tracking() -> Iterator[Row]:
+    """Compare the stage `train`, which tracks, with its loop alone, as whole processes of a minute."""
+    with tempfile.TemporaryDirectory() as name:
+        clone = Path(name) / "clone"
+        subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
+        environment = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW_", "DVC_"))}
+        run = partial(
+            subprocess.run, cwd=clone, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=environment | {"PYTHONPATH": "src", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        )  # fmt: skip
+        text = (clone / "params.yaml").read_text()
+        text = text.replace("arithmetic: portable", "arithmetic: native").replace("epochs: 20", "epochs: 170")
+        (clone / "params.yaml").write_text(text)
+        run(["dvc", "repro", "split"])
+        run([sys.executable, "-m", "stages.train"])  # makes the store
+        seconds = interleaved(
+            {
+                "tracked": lambda: run([sys.executable, "-m", "stages.train"]),
+                "bare": lambda: run([sys.executable, "-c", LOOP]),
+            },
+            ROUNDS,
+        )
+    ratio = statistics.median(seconds["tracked"]) / statistics.median(seconds["bare"])
+    measured = f"{spread(seconds['tracked'])}, without tracking {spread(seconds['bare'])}: {ratio:.3f} times"
+    yield Row("a tracked training of a minute", measured, f"{TRACKED:g} times", ratio <= TRACKED)
+
+
+LOOP = """
+from contextlib import contextmanager
+from pathlib import Path
+from imagetrail.tracking import stages as tracking
+from stages import train
+
+@contextmanager
+def untracked(*arguments, **options):
+    yield tracking.NoRun()
+
+tracking.training_run = untracked
+train.main(Path())
+"""
+
+
+def _against_bare(what: str, seconds: dict[str, list[float]]) -> Row:
+    ratio = statistics.median(seconds["bare"]) / statistics.median(seconds["ours"])
+    measured = f"{spread(seconds['ours'])}, the bare forward pass {spread(seconds['bare'])}: {ratio:.2f} of its speed"
+    return Row(what, measured, f"{BARE:g}", ratio >= BARE)
