@@ -131,6 +131,8 @@ def _cgroup(limit: int | None) -> Iterator[Path | None]:
         (group / "memory.limit_in_bytes").write_text(str(limit))
         yield group
     finally:
+        while (group / "cgroup.procs").read_text():  # workers that are about to end
+            time.sleep(LOOK)
         group.rmdir()
 
 
