@@ -30,7 +30,7 @@ LOOK = 0.05
 """Seconds between two looks at the memory."""
 CGROUPS = Path("/sys/fs/cgroup/memory")
 CHANGES = {
-    "download": {"source": "csv", "path": "pictures"},
+    "download": {"source": "csv"},
     "preprocess": {"image_size": SIDE, "channels": 3},
     "split": {"val": 0.01},
     "model": {
@@ -94,7 +94,7 @@ def _clone(folder: Path, size: int) -> Path:
     root = folder / f"{size}"
     if not root.exists():
         subprocess.run(["git", "clone", "--quiet", ".", str(root)], check=True)
-        _draw(root / "pictures", size)
+        _draw(root / "data/source", size)
     yaml = YAML()
     params = yaml.load(root / "params.yaml")
     for section, values in CHANGES.items():

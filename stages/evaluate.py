@@ -12,7 +12,7 @@ from imagetrail.params.load import load_params
 
 def main(root: Path = Path()) -> None:
     """Measure the model on the test rows, which influenced no choice."""
-    from imagetrail.evaluate import answers, gate, inference, metrics, pictures
+    from imagetrail.evaluate import answers, evaluation, gate
     from imagetrail.files import arrays, artifacts
     from imagetrail.model import classifier
     from imagetrail.tracking.registry import baseline
@@ -20,16 +20,10 @@ def main(root: Path = Path()) -> None:
 
     params = load_params(root)
     artifacts.check_tensors(root, "images.npy", "labels.npy", "rows.csv")
-    test = arrays.open_subset(root, "test")
-    model, plots = classifier.load(root / artifacts.MODELS), root / artifacts.PLOTS
-    names = artifacts.image_names(root, test.rows.tolist())
-    with answers.exact(plots, test, names) as keep:
-        predictions = inference.predict(model, test, params.evaluate, keep)
-    answers.write_readable(plots, predictions, names)
-    figures = metrics.measure(predictions, params.evaluate.calibration_bins)
-    pictures.draw(plots, predictions, test, params.evaluate.mistakes)
-    artifacts.write_json(root / artifacts.METRICS / "test.json", figures)
-    reasons = gate.check(figures, params.evaluate.gate, plots / answers.EXACT, lambda: baseline(root, params.evaluate))
+    test, model = arrays.open_subset(root, "test"), classifier.load(root / artifacts.MODELS)
+    figures = evaluation.write(root, root, model, test, params.evaluate)
+    predictions = root / artifacts.PLOTS / answers.EXACT
+    reasons = gate.check(figures, params.evaluate.gate, predictions, lambda: baseline(root, params.evaluate))
     log_evaluation(root, params, test, reasons)
     gate.enforce(reasons)
 

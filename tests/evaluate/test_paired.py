@@ -9,7 +9,7 @@ from scipy.stats import norm
 from imagetrail.errors import DataError
 from imagetrail.evaluate import gate
 from imagetrail.evaluate.answers import Answers
-from imagetrail.evaluate.paired import LEVEL, _accuracy, compare, mcnemar, paired_difference
+from imagetrail.evaluate.paired import LEVEL, Comparison, _accuracy, compare, compare_all, mcnemar, paired_difference
 from imagetrail.params.evaluate import Gate
 
 
@@ -27,8 +27,12 @@ def answers(right: str, names: list[str] | None = None) -> Answers:
     )
 
 
+def pair(first: Answers, second: Answers) -> Comparison:
+    return compare([first], [second])
+
+
 def test_figures_match_a_calculation_by_hand() -> None:
-    found = compare(answers("1" * 8 + "0" * 2), answers("1" * 5 + "0" * 4 + "1"))
+    found = pair(answers("1" * 8 + "0" * 2), answers("1" * 5 + "0" * 4 + "1"))
     assert (found.n, found.only_first, found.only_second) == (10, 3, 1)
     assert found.p_value == pytest.approx(2 * norm.sf(1))  # (3 - 1) / sqrt(3 + 1)
     assert not found.is_worse
@@ -48,11 +52,11 @@ def test_figures_match_a_calculation_by_hand() -> None:
 
 def test_losing_many_images_is_worse_and_winning_is_not() -> None:
     good, bad = answers("1" * 40), answers("1" * 30 + "0" * 10)
-    assert compare(good, bad).is_worse
-    assert compare(good, bad).p_value == pytest.approx(2 * norm.sf(10**0.5))
-    assert not compare(bad, good).is_worse
-    assert "significantly more accurate" in compare(bad, good).verdict()
-    assert compare(good, good).p_value == 1
+    assert pair(good, bad).is_worse
+    assert pair(good, bad).p_value == pytest.approx(2 * norm.sf(10**0.5))
+    assert not pair(bad, good).is_worse
+    assert "significantly more accurate" in pair(bad, good).verdict()
+    assert pair(good, good).p_value == 1
 
 
 @given(st.integers(1, 3000), st.data())
@@ -96,16 +100,16 @@ def test_only_common_images_are_compared() -> None:
     first = answers("1100", ["a", "b", "c", "d"])
     second = answers("0011", ["b", "c", "d", "e"])
     with pytest.raises(DataError, match="'b' had another label"):
-        compare(first, second)
+        pair(first, second)
     second = Answers(
         second.images, second.classes, 1 - second.labels, 1 - second.predicted, second.confidence, second.truth
     )
-    assert compare(first, second).n == 3
+    assert pair(first, second).n == 3
     with pytest.raises(DataError, match="no image in common"):
-        compare(first, answers("1", ["z"]))
+        pair(first, answers("1", ["z"]))
     other = Answers(first.images, ["a", "c"], first.labels, first.predicted, first.confidence, first.truth)
     with pytest.raises(DataError, match="the first model knows the classes a, b and the second a, c"):
-        compare(first, other)
+        pair(first, other)
 
 
 METRICS = {
@@ -135,10 +139,10 @@ def test_the_gate_reports_each_missed_limit(asked: dict, problem: str | None) ->
 def test_the_gate_compares_with_a_baseline() -> None:
     asked = Gate(**dict.fromkeys(Gate.model_fields))
     good, bad, fair = answers("1" * 40), answers("1" * 30 + "0" * 10), answers("1" * 37 + "000")
-    (problem,) = gate.problems(METRICS, asked, compare(good, bad))
+    (problem,) = gate.problems(METRICS, asked, pair(good, bad))
     assert "accuracy 0.7500 is less than the baseline's 1.0000 on the same 40 images" in problem
-    assert gate.problems(METRICS, asked, compare(good, fair)) == [], "three of three is not significant"
-    assert gate.problems(METRICS, asked, compare(bad, good)) == []
+    assert gate.problems(METRICS, asked, pair(good, fair)) == [], "three of three is not significant"
+    assert gate.problems(METRICS, asked, pair(bad, good)) == []
 
 
 def test_a_gate_of_many_classes_names_the_worst_few() -> None:
@@ -149,3 +153,34 @@ def test_a_gate_of_many_classes_names_the_worst_few() -> None:
     assert len(found) == 6
     assert found[0] == "recall 0.0000 of 'class 0' is below 0.9"
     assert found[-1] == "so is that of 1195 more classes"
+
+
+def test_several_trainings_are_compared_over_seeds_and_images() -> None:
+    random = np.random.default_rng(0)
+
+    def model(level: float, trainings: int) -> list[Answers]:
+        return [answers("".join("01"[int(value < level)] for value in random.random(400))) for _ in range(trainings)]
+
+    worse, better = model(0.7, 4), model(0.9, 3)
+    found = compare(worse, better)
+    assert found.trainings == (4, 3)
+    accuracy, other, difference = found.figures["accuracy"]
+    assert accuracy.value == pytest.approx(np.mean([one.correct.mean() for one in worse]))
+    assert difference.value == pytest.approx(other.value - accuracy.value)
+    assert difference.low > 0 and found.p_value < 0.05 and not found.is_worse
+    assert "t-test over 4 and 3 trainings and the images" in found.verdict()
+    assert set(found.figures) == {"accuracy", "loss", "macro_f1"}
+    assert all(i.low <= i.value <= i.high for three in found.figures.values() for i in three)
+    assert compare(better, worse).is_worse
+    same = compare(worse, worse)
+    assert (same.p_value, same.only_first, same.disagreements) == (1, 0, [])
+
+
+def test_more_comparisons_ask_for_more_evidence() -> None:
+    plain, better = answers("1" * 30 + "0" * 20), answers("1" * 36 + "0" * 14)
+    (alone,) = compare_all([plain], [[better]])
+    one, two, three = compare_all([plain], [[better], [plain], [plain]])
+    assert alone.p_value == pytest.approx(2 * norm.sf(6**0.5))
+    assert (one.p_value, two.p_value, three.p_value) == (pytest.approx(3 * alone.p_value), 1, 1)
+    assert "Holm's correction for 3 comparisons" in one.verdict()
+    assert "Holm" not in alone.verdict()

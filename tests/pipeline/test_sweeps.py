@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from imagetrail.params.load import load_params
 from imagetrail.server import postgres
 from imagetrail.split import splits
 from imagetrail.sweeps import folds, space, study, worker
+from imagetrail.sweeps.design import Design, Folds, Search
 from imagetrail.sweeps.space import Dimension
 from imagetrail.sweeps.worker import Plan
 from imagetrail.tracking import store
@@ -105,12 +107,15 @@ def test_stepped_values_are_short_decimals(step: float, count: int) -> None:
     [
         ({"trials": 0}, "trials = 0"),
         ({"folds": 1}, "folds = 1"),
+        ({"seeds": -1}, "seeds = -1"),
+        ({"seeds": 2, "folds": 2}, "--folds and --seeds exclude each other"),
         ({"changes": {"split.val": "0.1"}}, "split.val is not in the sections model and train"),
         ({"changes": {"train.epcohs": "3"}}, "did you mean 'epochs'"),
     ],
 )
 def test_a_wrong_sweep_is_rejected_before_anything_runs(digits: Path, request_: dict, message: str) -> None:
-    values = {"space": "default", "folds": 0, "trials": 3, "workers": 1, "changes": {}, "storage": None} | request_
+    values = {"space": "default", "folds": 0, "seeds": 0, "trials": 3, "workers": 1, "changes": {}, "storage": None}
+    values |= request_
     with pytest.raises(ParamsError) as caught:
         study.run(digits, study.Request(**values))
     assert message in str(caught.value)
@@ -161,17 +166,16 @@ slow = pytest.mark.slow
 quiet = pytest.mark.filterwarnings("ignore")  # MLflow, Optuna and torch.export warn of their own insides
 
 
-def plan(root: Path, **changes: object) -> Plan:
+def search(root: Path, trials: int) -> Search:
     found = space.read(root, "default")
-    values = {
-        "root": str(root), "study": "test", "storage": f"sqlite:///{root}/.imagetrail/sweeps.db", "parent": None,
-        "changes": ["++model.widths=[8]"], "space": {
-            **found.model_dump(mode="json", exclude_unset=True),
-            "parameters": {"train.optimizer.lr": {"low": 0.0001, "high": 0.1, "log": True}},
-        }, "folds": 0, "trials": 3, "workers": 1, "first": 0,
-    }  # fmt: skip
+    dimension = {"train.optimizer.lr": Dimension(low=0.0001, high=0.1, log=True)}
+    return Search(name="default", trials=trials, space=found.model_copy(update={"parameters": dimension}))
+
+
+def plan(root: Path, design: Design, changes: Sequence[str] = ("++model.widths=[8]",)) -> Plan:
     (root / ".imagetrail").mkdir(exist_ok=True)
-    return Plan(**(values | changes))
+    address = f"sqlite:///{root}/.imagetrail/sweeps.db"
+    return Plan(root=str(root), study="test", storage=address, changes=list(changes), design=design, workers=1)
 
 
 @slow
@@ -180,8 +184,8 @@ def test_workers_never_read_the_test_rows(digits: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(digits, tmp_path / "repository"))
     (root / "data/split/test.npy").unlink()
     before = (root / "params.yaml").read_bytes()
-    worker.work(plan(root), 0)
-    trials = worker.open_study(plan(root), 0).get_trials()
+    worker.work(plan(root, search(root, 3)), 0)
+    trials = worker.open_study(plan(root, search(root, 3)), 0).get_trials()
     assert [t.state.name for t in trials] == ["COMPLETE"] * 3
     runs = {r.info.run_id: r for r in mlflow_runs(root)}
     for trial in trials:
@@ -201,7 +205,7 @@ def test_bad_trials_are_pruned_and_failed_trials_reported(
     digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(shutil.copytree(digits, tmp_path / "repository"))
-    tried = plan(root, trials=7)
+    tried = plan(root, search(root, 7))
     opened = worker.open_study(tried, 0)
     for lr in (0.01, 0.011, 0.012, 0.013, 0.014, 0.0001):
         opened.enqueue_trial({"train.optimizer.lr": lr})
@@ -212,7 +216,7 @@ def test_bad_trials_are_pruned_and_failed_trials_reported(
     assert states[:6] == ["COMPLETE"] * 5 + ["PRUNED"]
     pruned = next(r for r in mlflow_runs(root) if r.data.tags.get("imagetrail.trial") == "5")
     assert pruned.info.status == "KILLED"
-    impossible = plan(root, trials=8, changes=["++model.widths=[8,8,8,8,8]"])
+    impossible = plan(root, search(root, 8), ["++model.widths=[8,8,8,8,8]"])
     worker.work(impossible, 0)
     failed = opened.get_trials()[-1]
     assert failed.state.name == "FAIL"
@@ -281,7 +285,7 @@ def test_a_worker_waits_for_no_trial_that_was_killed_before_it_named_its_process
 ) -> None:
     monkeypatch.setattr(worker, "GRACE", 1)
     root = Path(shutil.copytree(digits, tmp_path / "repository"))
-    tried = plan(root, trials=2)
+    tried = plan(root, search(root, 2))
     opened = worker.open_study(tried, 0)
     opened.enqueue_trial({"train.optimizer.lr": 0.0123})
     opened.ask()
@@ -385,10 +389,10 @@ def test_mlflow_run_sweeps_and_apply_writes_the_winner(reproduced: Path) -> None
 @quiet
 def test_cross_validation_gives_mean_and_spread(digits: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(digits, tmp_path / "repository"))
-    tried = plan(root, folds=3, space=None)
+    tried = plan(root, Folds(name="3-folds", trials=3))
     opened = worker.open_study(tried, 0)
-    for fold in range(3):
-        opened.enqueue_trial({worker.FOLD_INDEX: fold})
+    tried.design.queue(opened, [])
+    tried.design.queue(opened, opened.get_trials())  # again, which adds none
     worker.work(tried, 0)
     outcome = study.Outcome.of(opened, tried)
     runs = mlflow_runs(root)
@@ -397,3 +401,33 @@ def test_cross_validation_gives_mean_and_spread(digits: Path, tmp_path: Path) ->
     mean, spread = np.mean(values), np.std(values, ddof=1)
     assert outcome.figures == pytest.approx({"folds/val_accuracy_mean": mean, "folds/val_accuracy_std": spread})
     assert f"3 folds: validation accuracy {mean:.4f}" in outcome.summary()
+
+
+@slow
+@quiet
+def test_replicates_are_tested_under_their_seeds_and_compared(reproduced: Path) -> None:
+    """Several seeds are a run of their own, which grows when more are asked for, and which compare takes."""
+    from imagetrail.evaluate import answers
+
+    sweep = partial(run, reproduced, "imagetrail", "sweep", "--seeds")
+    first = sweep("2", "-S", "train.epochs=1").stdout
+    assert re.search(r"2 of 2 seeds: test accuracy 0\.\d{4} ± .* 95% interval over seeds and images: 0\.", first)
+    assert "3 of 3 seeds" in sweep("3", "-S", "train.epochs=1").stdout
+    sweep("2", "-S", "train.epochs=1", "-S", "train.optimizer.lr=0.00001")
+    runs = mlflow_runs(reproduced)
+    parents = {r.info.run_name: r for r in runs if "imagetrail.replicates" in r.data.tags}
+    assert set(parents) == {"3 seeds", "2 seeds"}
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parents["3 seeds"].info.run_id]
+    assert sorted(r.data.params["train.seed"] for r in children) == ["0", "1", "2"], "the first two were there"
+    accuracies = [r.data.metrics["test/accuracy"] for r in children]
+    logged = parents["3 seeds"].data.metrics
+    assert logged["seeds/test_accuracy_mean"] == pytest.approx(np.mean(accuracies))
+    assert logged["seeds/test_accuracy_std"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert logged["seeds/test_accuracy_low"] < logged["seeds/test_accuracy_mean"] < logged["seeds/test_accuracy_high"]
+    for child in children:
+        folder = reproduced / "mlruns/0" / child.info.run_id / "artifacts/evaluation"
+        assert answers.read(folder / "predictions.parquet").correct.mean() == child.data.metrics["test/accuracy"]
+    text = run(reproduced, "imagetrail", "compare", *(parents[f"{n} seeds"].info.run_id for n in (3, 2))).stdout
+    assert "the second is significantly less accurate (t-test over 3 and 2 trainings and the images, p = " in text
+    mixed = run(reproduced, "imagetrail", "compare", children[0].info.run_id, parents["3 seeds"].info.run_id).stdout
+    assert "not significant (t-test over 1 and 3 trainings and the images, p = " in mixed

@@ -40,8 +40,9 @@ def write(report: Report, path: Path, root: Path) -> None:
             _gallery(found, pictures),
         ]
     title = " and ".join(map(html.escape, report.names))
+    about = html.escape(f"{INTERVALS} {report.ledger}".rstrip())
     with artifacts.writing(path) as temporary:
-        temporary.write_text(PAGE.format(title=title, intervals=INTERVALS, body="\n".join(parts)), encoding="utf-8")
+        temporary.write_text(PAGE.format(title=title, about=about, body="\n".join(parts)), encoding="utf-8")
 
 
 def _pictures(report: Report, root: Path) -> dict[str, str]:
@@ -98,7 +99,7 @@ figure.second {{ border-color: #4878a8 }}
 figcaption {{ overflow-wrap: anywhere }}
 img {{ width: 100%; image-rendering: pixelated }}
 </style></head><body><h1>{title}</h1>
-<p>{intervals} Orange: only the first run is correct; blue: only the second.</p>
+<p>{about} Orange: only the first run is correct; blue: only the second.</p>
 {body}
 </body></html>
 """

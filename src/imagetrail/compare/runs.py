@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from imagetrail.evaluate import paired
+from imagetrail.evaluate import looks, paired
 from imagetrail.evaluate.answers import Answers
 from imagetrail.evaluate.paired import FIGURES, LEVEL, Comparison, Interval
 
@@ -24,7 +24,10 @@ class LoggedRun:
     """Logged parameters, in MLflow's text form."""
     digest: str | None
     """First 8 digits of the data set's sha256."""
-    answers: Answers
+    looks: int | None
+    """Models that were tested on the same rows; None for runs of versions that did not count."""
+    answers: list[Answers]
+    """Of the run's model; of each of the models, if it is a run of replicates."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,18 @@ class Report:
     """First 8 digits of the sha256 of the first run's data set."""
     parameters: Mapping[str, list[str | None]]
     """Parameters that differ: one value per run, None if the run lacks the parameter."""
+    looks: int | None
+    """Models that were tested on the first run's test rows."""
     comparisons: list[Comparison]
     """The first run compared with each of the others."""
+
+    @property
+    def ledger(self) -> str:
+        """State how often the test rows have judged models, or nothing if that was not counted."""
+        if self.looks is None or not self.comparisons:
+            return ""
+        found = self.comparisons[0]
+        return looks.sentence(self.looks, found.n, (found.only_first + found.only_second) / found.n)
 
     def text(self) -> str:
         """Format the report for a terminal."""
@@ -61,7 +74,7 @@ class Report:
                 lines += _columns(
                     [["recall of", "first", "second"], *([n, f"{a:.4f}", f"{b:.4f}"] for n, (a, b) in changed.items())]
                 )
-        return "\n".join(lines)
+        return "\n".join([*lines, *([self.ledger] if self.ledger else [])])
 
     def json(self) -> str:
         """Return everything as JSON."""
@@ -71,7 +84,8 @@ class Report:
             for found in self.comparisons
         ]  # fmt: skip
         return json.dumps(
-            {"runs": self.runs, "names": self.names, "parameters": dict(self.parameters), "comparisons": comparisons},
+            {"runs": self.runs, "names": self.names, "parameters": dict(self.parameters), "looks": self.looks,
+             "comparisons": comparisons},
             indent=2, ensure_ascii=False,
         )  # fmt: skip
 
@@ -88,8 +102,9 @@ def report(runs: Sequence[LoggedRun]) -> Report:
         runs=[run.id for run in runs],
         names=[run.name for run in runs],
         digest=first.digest,
+        looks=first.looks,
         parameters={name: values for name, values in sorted(every.items()) if len({*map(_unquoted, values)}) > 1},
-        comparisons=[paired.compare(first.answers, other.answers) for other in others],
+        comparisons=paired.compare_all(first.answers, [other.answers for other in others]),
     )
 
 

@@ -55,11 +55,14 @@ def parser() -> argparse.ArgumentParser:
         action = actions.add_parser(name, help=text)
         action.add_argument("name", metavar="NAME")
         action.set_defaults(command=command)
-    sweep = commands.add_parser("sweep", help="many trainings, compared on validation rows")
+    sweep = commands.add_parser("sweep", help="many trainings: a search, cross-validation, or several seeds")
     sweep.add_argument("space", nargs="?", default="default", metavar="SPACE", help="a file of sweeps/")
     sweep.add_argument("--trials", type=int, default=20)
     sweep.add_argument("--workers", type=int, default=1, help="processes that train at the same time")
     sweep.add_argument("--folds", type=int, default=0, help="cross-validate params.yaml instead, in so many folds")
+    sweep.add_argument(
+        "--seeds", type=int, default=0, help="train params.yaml under so many seeds instead, and test each"
+    )
     sweep.add_argument(
         "-S", "--set-param", action="append", default=[], type=_pair, metavar="NAME=VALUE", dest="changes",
         help="a parameter of all trials, as for dvc exp run",
@@ -97,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
 
 def sweep_arguments(given: Mapping[str, str]) -> list[str]:
     """Translate `mlflow run . -e sweep -P …` into arguments of the command `sweep`: its own options, and parameters."""
-    own = {"trials", "workers", "folds"}
+    own = {"trials", "workers", "folds", "seeds"}
     options = [part for name, value in given.items() if name in own for part in (f"--{name}", value)]
     changes = [
         part for name, value in given.items() if name not in own | {"space"} for part in ("-S", f"{name}={value}")
@@ -180,12 +183,13 @@ def _predict(arguments: argparse.Namespace) -> None:
 def _sweep(arguments: argparse.Namespace) -> None:
     from imagetrail.sweeps import study
 
-    if arguments.apply and arguments.folds:
+    if arguments.apply and (arguments.folds or arguments.seeds):
+        option = "--folds" if arguments.folds else "--seeds"
         raise ParamsError(
-            "--apply has no effect with --folds, which tries params.yaml as it is; leave one of them out."
+            f"--apply has no effect with {option}, which takes params.yaml as it is; leave one of them out."
         )
     request = study.Request(
-        arguments.space, arguments.folds, arguments.trials, arguments.workers, dict(arguments.changes),
+        arguments.space, arguments.folds, arguments.seeds, arguments.trials, arguments.workers, dict(arguments.changes),
         arguments.storage,
     )  # fmt: skip
     outcome = (study.join if arguments.join else study.run)(Path(), request)

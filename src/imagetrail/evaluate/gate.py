@@ -33,7 +33,7 @@ def check(
         return None
     try:
         other = baseline()
-        return problems(metrics, gate, None if other is None else paired.compare(other, answers.read(predictions)))
+        return problems(metrics, gate, None if other is None else paired.compare([other], [answers.read(predictions)]))
     except ImagetrailError as error:
         return [str(error).rstrip(".")]
 

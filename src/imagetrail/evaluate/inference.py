@@ -47,7 +47,7 @@ class Predictions:
         done = 0
         for batch in batches:
             true = labels[done : done + len(batch)]
-            likeliest = np.argsort(-batch, axis=1, kind="stable")[:, :LIKELIEST]
+            likeliest = np.argsort(-batch, axis=1, kind="stable")[:, :LIKELIEST].copy()  # not a view of all
             parts.append((likeliest, np.take_along_axis(batch, likeliest, 1), batch[np.arange(len(batch)), true]))
             done += len(batch)
         return cls(classes, rows, labels, *map(np.concatenate, zip(*parts, strict=True)))

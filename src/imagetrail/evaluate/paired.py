@@ -1,8 +1,8 @@
-"""Compare two models on the same images: the differences, and whether they are significant."""
+"""Compare two models on the same images, each trained once or several times, and tell differences from chance."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagetrail.errors import DataError
+from imagetrail.evaluate import replicates
 from imagetrail.evaluate.answers import Answers
 from imagetrail.evaluate.metrics import macro_f1
 
@@ -22,8 +23,9 @@ FIGURES = ("accuracy", "loss", "macro_f1")
 class Interval(NamedTuple):
     """A figure with a confidence interval of LEVEL.
 
-    An accuracy has Wilson's interval, the difference of two accuracies Tango's; loss and macro F1 have percentiles of a
-    bootstrap over the images.
+    Of two trainings, an accuracy has Wilson's interval, the difference of two accuracies Tango's; loss and macro F1
+    have percentiles of a bootstrap over the images. Where a side was trained several times, the intervals cover seeds
+    and images: replicates.py for accuracy and loss, a bootstrap over both for macro F1.
     """
 
     value: float
@@ -31,8 +33,12 @@ class Interval(NamedTuple):
     high: float
 
 
+Figures = dict[str, tuple[Interval, Interval, Interval]]
+"""accuracy, loss and macro_f1 of the first, of the second, and the second minus the first."""
+
+
 class Disagreement(NamedTuple):
-    """An image that only one of two models classifies correctly."""
+    """An image that only one of two models classifies correctly; of several trainings, their majority."""
 
     image: str
     label: str
@@ -48,76 +54,123 @@ class Comparison:
     """The comparison of a second model with a first."""
 
     n: int
-    """Images that both runs tested."""
+    """Images that all runs tested."""
+    trainings: tuple[int, int]
+    """Of the first and of the second model."""
     only_first: int
     """Images that only the first classifies correctly."""
     only_second: int
     p_value: float
-    """McNemar's test of equal accuracy; below 1 - LEVEL exactly where the interval of the difference excludes 0."""
-    figures: Mapping[str, tuple[Interval, Interval, Interval]]
-    """accuracy, loss and macro_f1 of the first, of the second, and the second minus the first."""
+    """Of the test of equal accuracy: McNemar's or, of several trainings, a t-test over seeds and images. Uncorrected,
+    it is below 1 - LEVEL exactly where the interval of the difference excludes 0."""
+    figures: Figures
     recalls: Mapping[str, tuple[float, float]]
     """Recall of each class: (first, second)."""
     disagreements: list[Disagreement]
 
+    comparisons: int = 1
+    """Comparisons made at the same time, whose p-values were corrected for their number."""
+
     @property
     def is_worse(self) -> bool:
         """Return whether the second is significantly less accurate."""
-        return self.only_second < self.only_first and self.p_value < 1 - LEVEL
+        return self.figures["accuracy"][2].value < 0 and self.p_value < 1 - LEVEL
 
     def verdict(self) -> str:
         """Summarise the comparison in a sentence."""
+        one, other = self.trainings
+        test = "McNemar's test" if one == other == 1 else f"t-test over {one} and {other} trainings and the images"
+        corrected = f", Holm's correction for {self.comparisons} comparisons" if self.comparisons > 1 else ""
+        evidence = f"({test}{corrected}, p = {self.p_value:.2g})"
         if self.p_value >= 1 - LEVEL:
-            return f"the difference in accuracy is not significant (McNemar's test, p = {self.p_value:.2g})"
-        word = "less" if self.is_worse else "more"
-        return f"the second is significantly {word} accurate (McNemar's test, p = {self.p_value:.2g})"
+            return f"the difference in accuracy is not significant {evidence}"
+        return f"the second is significantly {'less' if self.is_worse else 'more'} accurate {evidence}"
 
 
-def compare(first: Answers, second: Answers) -> Comparison:
-    """Compare two models on the images that both runs tested.
+def compare_all(first: Sequence[Answers], others: Sequence[Sequence[Answers]]) -> list[Comparison]:
+    """Compare a model with each of several others; their p-values are corrected for their number.
+
+    Args:
+        first: the model's answers, of one training or of several.
+        others: the other models'.
+
+    Raises:
+        DataError: as `compare`.
+    """
+    found = [compare(first, other) for other in others]
+    corrected = replicates.holm([comparison.p_value for comparison in found])
+    return [replace(c, p_value=p, comparisons=len(found)) for c, p in zip(found, corrected, strict=True)]
+
+
+def compare(first: Sequence[Answers], second: Sequence[Answers]) -> Comparison:
+    """Compare two models on the images that all their trainings tested.
 
     Raises:
         DataError: they have no image in common, or an image has two labels.
     """
-    first, second = _common(first, second)
-    only_first = int((first.correct & ~second.correct).sum())
-    only_second = int((~first.correct & second.correct).sum())
+    every = _common([*first, *second])
+    first, second = every[: len(first)], every[len(first) :]
+    one, other = replicates.majority(first), replicates.majority(second)
+    only_first = int((one.correct & ~other.correct).sum())
+    only_second = int((~one.correct & other.correct).sum())
+    if len(every) > 2:
+        p_value, figures = _of_several(first, second)
+    else:
+        p_value, figures = _of_pair(one, other, only_first, only_second)
     return Comparison(
-        n=len(first.images),
+        n=len(one.images),
+        trainings=(len(first), len(second)),
         only_first=only_first,
         only_second=only_second,
-        p_value=mcnemar(only_first, only_second),
-        figures={"accuracy": _accuracies(first, second, only_first, only_second)}
-        | {name: _intervals(first, second, function) for name, function in FUNCTIONS.items()},
+        p_value=p_value,
+        figures=figures,
         recalls=_recalls(first, second),
         disagreements=[
             Disagreement(
-                image=first.images[row],
-                label=first.classes[first.labels[row]],
-                first=first.classes[first.predicted[row]],
-                first_confidence=float(first.confidence[row]),
-                second=second.classes[second.predicted[row]],
-                second_confidence=float(second.confidence[row]),
+                image=one.images[row],
+                label=one.classes[one.labels[row]],
+                first=one.classes[one.predicted[row]],
+                first_confidence=float(one.confidence[row]),
+                second=other.classes[other.predicted[row]],
+                second_confidence=float(other.confidence[row]),
             )
-            for row in np.flatnonzero(first.correct != second.correct).tolist()
+            for row in np.flatnonzero(one.correct != other.correct).tolist()
         ],
     )
 
 
-def _common(first: Answers, second: Answers) -> tuple[Answers, Answers]:
-    if first.classes != second.classes:
-        raise DataError(
-            f"the first model knows the classes {', '.join(first.classes)} and the second {', '.join(second.classes)}; "
-            "compare models of the same classes."
-        )
-    both = sorted(set(first.images) & set(second.images))
-    if not both:
+def _common(every: Sequence[Answers]) -> list[Answers]:
+    """Return the answers to the images that are in all of them."""
+    first = every[0]
+    for other in every[1:]:
+        if first.classes != other.classes:
+            raise DataError(
+                f"the first model knows the classes {', '.join(first.classes)} and the second "
+                f"{', '.join(other.classes)}; compare models of the same classes."
+            )
+    shared = sorted(set.intersection(*(set(answers.images) for answers in every)))
+    if not shared:
         raise DataError("the two models were tested on no image in common; evaluate them on the same data.")
-    first, second = (_rows(answers, both) for answers in (first, second))
-    if differing := np.flatnonzero(first.labels != second.labels).tolist():
-        name = first.images[differing[0]]
-        raise DataError(f"{name!r} had another label when the second model was tested; evaluate both on the same data.")
-    return first, second
+    found = [_rows(answers, shared) for answers in every]
+    for other in found[1:]:
+        if differing := np.flatnonzero(found[0].labels != other.labels).tolist():
+            name = found[0].images[differing[0]]
+            raise DataError(
+                f"{name!r} had another label when the second model was tested; evaluate both on the same data."
+            )
+    return found
+
+
+def _of_pair(first: Answers, second: Answers, only_first: int, only_second: int) -> tuple[float, Figures]:
+    figures = {"accuracy": _accuracies(first, second, only_first, only_second)}
+    figures |= {name: _intervals(first, second, function) for name, function in FUNCTIONS.items()}
+    return mcnemar(only_first, only_second), figures
+
+
+def _of_several(first: Sequence[Answers], second: Sequence[Answers]) -> tuple[float, Figures]:
+    figures = {name: _over_both(_table(first, of), _table(second, of)) for name, of in TABLES.items()}
+    figures["macro_f1"] = _resampled_both(first, second, FUNCTIONS["macro_f1"])
+    return replicates.difference(_table(first, _correct), _table(second, _correct)).p_value(), figures
 
 
 def _rows(answers: Answers, images: list[str]) -> Answers:
@@ -137,9 +190,21 @@ def _rows(answers: Answers, images: list[str]) -> Answers:
 Figure = Callable[[Answers, npt.NDArray[np.intp]], float]
 """A figure computed from some rows of a model's predictions."""
 FUNCTIONS: Mapping[str, Figure] = {
-    "loss": lambda answers, rows: float(-np.log(np.maximum(answers.truth[rows], 1e-6)).mean()),
+    "loss": lambda answers, rows: float(_loss(answers)[rows].mean()),
     "macro_f1": lambda answers, rows: macro_f1(answers.labels[rows], answers.predicted[rows], len(answers.classes)),
 }
+
+
+def _correct(answers: Answers) -> npt.NDArray[np.float64]:
+    return answers.correct.astype(np.float64)
+
+
+def _loss(answers: Answers) -> npt.NDArray[np.float64]:
+    return -np.log(np.maximum(answers.truth, 1e-6))
+
+
+TABLES: Mapping[str, Callable[[Answers], npt.NDArray[np.float64]]] = {"accuracy": _correct, "loss": _loss}
+"""Figures that are means over the images: float64 [n]."""
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -181,6 +246,19 @@ def paired_difference(n: int, only_first: int, only_second: int) -> Interval:
     return Interval(value, limit(-1.0), limit(1.0))
 
 
+def accuracy(answers: Sequence[Answers]) -> Interval:
+    """Estimate the accuracy of a model that was trained once, or several times.
+
+    Raises:
+        DataError: the trainings were tested on no image in common.
+    """
+    shared = _common(answers)
+    if len(shared) == 1:
+        return _accuracy(shared[0])
+    found = replicates.mean(_table(shared, _correct))
+    return Interval(found.value, *found.interval(LEVEL))
+
+
 def _accuracies(
     first: Answers, second: Answers, only_first: int, only_second: int
 ) -> tuple[Interval, Interval, Interval]:
@@ -220,9 +298,45 @@ def _interval(rows: npt.NDArray[np.intp], function: Callable[[npt.NDArray[np.int
     return Interval(value, float(result.confidence_interval.low), float(result.confidence_interval.high))
 
 
-def _recalls(first: Answers, second: Answers) -> dict[str, tuple[float, float]]:
+def _table(model: Sequence[Answers], values: Callable[[Answers], npt.NDArray[np.float64]]) -> replicates.Table:
+    return np.stack([values(answers) for answers in model])
+
+
+def _over_both(first: replicates.Table, second: replicates.Table) -> tuple[Interval, Interval, Interval]:
+    """Return the intervals over seeds and images of two means and their difference."""
+    estimates = replicates.mean(first), replicates.mean(second), replicates.difference(first, second)
+    return tuple(Interval(e.value, *e.interval(LEVEL)) for e in estimates)  # type: ignore[return-value]
+
+
+def _resampled_both(
+    first: Sequence[Answers], second: Sequence[Answers], figure: Figure
+) -> tuple[Interval, Interval, Interval]:
+    """Resample images and trainings, for figures that are not means over images; too narrow for two or three seeds."""
+    random = np.random.default_rng(0)
+    n = len(first[0].images)
+
+    def drawn(model: Sequence[Answers], rows: npt.NDArray[np.intp], seeds: npt.NDArray[np.intp]) -> float:
+        return float(np.mean([figure(model[seed], rows) for seed in seeds]))
+
+    def both(rows: npt.NDArray[np.intp], one: npt.NDArray[np.intp], other: npt.NDArray[np.intp]) -> tuple[float, ...]:
+        values = drawn(first, rows, one), drawn(second, rows, other)
+        return (*values, values[1] - values[0])
+
+    whole = both(np.arange(n), np.arange(len(first)), np.arange(len(second)))
+    samples = [
+        both(random.integers(0, n, n), *(random.integers(0, len(model), len(model)) for model in (first, second)))
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.percentile(samples, [50 * (1 - LEVEL), 50 * (1 + LEVEL)], axis=0).tolist()
+    return tuple(Interval(*ends) for ends in zip(whole, low, high, strict=True))  # type: ignore[return-value]
+
+
+def _recalls(first: Sequence[Answers], second: Sequence[Answers]) -> dict[str, tuple[float, float]]:
+    """Return the recalls of each class, over all trainings."""
+    one, other = (_table(model, _correct) for model in (first, second))
+    labels = first[0].labels
     return {
-        name: (float(first.correct[rows].mean()), float(second.correct[rows].mean()))
-        for code, name in enumerate(first.classes)
-        if len(rows := np.flatnonzero(first.labels == code))
+        name: (float(one[:, rows].mean()), float(other[:, rows].mean()))
+        for code, name in enumerate(first[0].classes)
+        if len(rows := np.flatnonzero(labels == code))
     }

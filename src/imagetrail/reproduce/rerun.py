@@ -6,7 +6,7 @@ from pathlib import Path
 from imagetrail import programs
 from imagetrail.errors import ReproductionError
 from imagetrail.tracking.record import Record
-from imagetrail.tracking.tags import EVALUATION, FOLD, MODEL_SHA256, SWEEP, TRIAL
+from imagetrail.tracking.tags import EVALUATION, FOLD, MODEL_SHA256, PARTS, SWEEP
 
 REPRO = ("repro", "--force", "--no-commit")
 """Run every stage without reading or filling a cache."""
@@ -39,7 +39,8 @@ def figures(checkout: Path, python: Path, record: Record) -> None:
         _run(checkout, python, "imagetrail.sweeps.trial", record.tags[FOLD])
     elif _is_sweep(record):
         asked = record.json("sweep/request.json")
-        names = ["space", "trials", "workers"] if not asked["folds"] else ["folds", "workers"]
+        whole = next((name for name in ("folds", "seeds") if asked.get(name)), None)
+        names = ["space", "trials", "workers"] if whole is None else [whole, "workers"]
         _run(checkout, python, "stages", "sweep", *(part for name in names for part in (f"--{name}", str(asked[name]))))
     else:
         _run(checkout, python, "dvc", *single, "split", "train", *(["evaluate"] if EVALUATION in record.tags else []))
@@ -47,7 +48,7 @@ def figures(checkout: Path, python: Path, record: Record) -> None:
 
 def _is_sweep(record: Record) -> bool:
     """Return whether it is the run of a whole sweep, not of a part."""
-    return SWEEP in record.tags and not {TRIAL, FOLD} & record.tags.keys()
+    return SWEEP in record.tags and not PARTS & record.tags.keys()
 
 
 def _run(checkout: Path, python: Path, module: str, *arguments: str) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import secrets
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,16 +22,16 @@ from imagetrail import console, programs
 from imagetrail.addresses import shown
 from imagetrail.console import warn
 from imagetrail.errors import ImagetrailError, ParamsError
+from imagetrail.evaluate import paired
+from imagetrail.evaluate.paired import LEVEL, Interval
 from imagetrail.files import artifacts
 from imagetrail.model import arithmetic
 from imagetrail.params import overrides
 from imagetrail.params.load import Params
-from imagetrail.params.section import Leaf
 from imagetrail.sweeps import space as spaces
-from imagetrail.sweeps.space import Space
+from imagetrail.sweeps.design import Design, Folds, Replicates, Search, complete
 from imagetrail.sweeps.worker import (
     FAILURE,
-    FOLD_INDEX,
     RUN,
     TRIAL_PROCESS,
     Plan,
@@ -41,7 +40,7 @@ from imagetrail.sweeps.worker import (
     retry_lost,
     taken,
 )
-from imagetrail.tracking import contents, store
+from imagetrail.tracking import contents, registry, store
 from imagetrail.tracking.calls import LinkParts, LogText, SetTags
 from imagetrail.tracking.run import Run
 from imagetrail.tracking.tags import SWEEP
@@ -62,7 +61,9 @@ class Request:
     space: str
     """Name of a file of sweeps/."""
     folds: int
-    """Folds of cross-validation, which takes the parameters as they are; 0 searches the space."""
+    """Folds of cross-validation, which takes the parameters as they are; 0 for none."""
+    seeds: int
+    """Seeds under which the parameters are trained as they are; 0 for none, and without folds searches the space."""
     trials: int
     workers: int
     changes: Mapping[str, str]
@@ -84,26 +85,25 @@ def run(root: Path, request: Request) -> "Outcome":
     plan = _plan(root, request, changes, params)
     study = open_study(plan, 0)
     retry_lost(study)  # their checkpoints are found, since the parameters are the same
-    if plan.folds and not study.get_trials(deepcopy=False):
-        for fold in range(plan.folds):
-            study.enqueue_trial({FOLD_INDEX: fold})
-    study.set_user_attr(TRIALS, plan.trials)
+    trials = study.get_trials(deepcopy=False)
+    plan.design.queue(study, [*taken(trials), *(t for t in trials if t.state == TrialState.WAITING)])
+    study.set_user_attr(TRIALS, plan.design.trials)
     tracked = Run(root)
     tracked.close_dead_runs()
     known = study.user_attrs.get(PARENT_RUN)
-    name = f"{request.folds}-fold cross-validation" if request.folds else f"sweep {request.space}"
-    with tracked.open(tracked.adopted_id() or known, name, contents.versions() | {SWEEP: plan.study}):
+    tags = contents.versions() | {SWEEP: plan.study} | plan.design.tags
+    with tracked.open(tracked.adopted_id() or known, plan.design.title, tags):
         if tracked.id is not None:
             study.set_user_attr(PARENT_RUN, tracked.id)
         contents.log_params(tracked, params)
         contents.log_environment(tracked)
         contents.log_dataset(tracked, params, artifacts.read_dataset(root))
         tracked.log(LogText(path=REQUEST, text=json.dumps(_repeatable(request), indent=2) + "\n"))
-        if not request.folds:
+        if isinstance(plan.design, Search):
             tracked.log_files("sweep", [root / spaces.SPACES / f"{request.space}.yaml"])
-        plan = replace(plan, parent=tracked.id)
+        plan = plan.model_copy(update={"parent": tracked.id})
         _work(root, plan, study, arithmetic.environment(params.train.arithmetic))
-        outcome = Outcome.of(study, plan)
+        outcome = Outcome.of(study, plan).measured(root)
         outcome.log(tracked, study)
     return outcome
 
@@ -126,10 +126,11 @@ def join(root: Path, request: Request) -> "Outcome":
             f"{shown(plan.storage)} holds no sweep {plan.study} to join; start it without --join, and give both the "
             "same parameters, data, code and --storage."
         )
-    begun = {"parent": study.user_attrs.get(PARENT_RUN), "trials": study.user_attrs[TRIALS]}
-    plan = replace(plan, **begun, first=secrets.randbelow(2**30) + 1)
+    design = plan.design.model_copy(update={"trials": study.user_attrs[TRIALS]})
+    begun = {"parent": study.user_attrs.get(PARENT_RUN), "design": design, "first": secrets.randbelow(2**30) + 1}
+    plan = plan.model_copy(update=begun)
     _work(root, plan, study, arithmetic.environment(params.train.arithmetic))
-    return Outcome.of(study, plan)
+    return Outcome.of(study, plan).measured(root)
 
 
 def _repeatable(request: Request) -> dict[str, object]:
@@ -138,28 +139,30 @@ def _repeatable(request: Request) -> dict[str, object]:
 
 
 def _check(root: Path, request: Request, changes: Sequence[str]) -> Params:
-    if request.trials < 1 or request.workers < 1 or request.folds == 1 or request.folds < 0:
+    if min(request.trials, request.workers) < 1 or min(request.folds, request.seeds) < 0 or request.folds == 1:
         raise ParamsError(
-            f"trials = {request.trials}, workers = {request.workers} and folds = {request.folds}: at least one of the "
-            "first two, and 2 folds or none."
+            f"trials = {request.trials}, workers = {request.workers}, folds = {request.folds} and seeds = "
+            f"{request.seeds}: the first two are at least 1, folds at least 2 or 0, seeds at least 1 or 0."
         )
+    if request.folds and request.seeds:
+        raise ParamsError("--folds and --seeds exclude each other; leave one of them out.")
     try:
         spaces.check_names([change.lstrip("+~").partition("=")[0] for change in changes])
     except ValueError as error:
         raise ParamsError(f"{error}.") from None
     params = overrides.check(root, changes)
-    if params.split.val == 0:
+    if params.split.val == 0 and not request.seeds:
         raise ParamsError("split.val = 0 leaves no rows to choose by; set it above 0 for a sweep.")
     return params
 
 
 def _plan(root: Path, request: Request, changes: Sequence[str], params: Params) -> Plan:
     """Name the sweep after everything that decides its figures, so that an equal sweep resumes and another starts."""
-    space = None if request.folds else spaces.read(root, request.space)
-    rows = [artifacts.file_sha256(root / artifacts.SPLIT / f"{side}.npy") for side in ("train", "val")]
-    described = None if space is None else space.model_dump(mode="json", exclude_unset=True)
+    design = _design(root, request, params)
+    rows = [artifacts.file_sha256(root / artifacts.SPLIT / f"{side}.npy") for side in design.sides]
     decisive = [
-        params.model_dump(mode="json", exclude={"machine", "evaluate"}), described, request.folds, rows,
+        params.model_dump(mode="json", exclude=design.without), rows,
+        design.model_dump(mode="json", exclude_unset=True, exclude={"trials"} if design.open_ended else set()),
         artifacts.read_dataset(root).sha256, checkpoints.source_sha256(),
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
@@ -167,16 +170,20 @@ def _plan(root: Path, request: Request, changes: Sequence[str], params: Params) 
     (workspace / STUDIES).parent.mkdir(exist_ok=True)
     return Plan(
         root=str(root.resolve()),
-        study=f"{request.space if space else f'{request.folds}-folds'}-{digest}",
+        study=f"{design.name}-{digest}",
         storage=request.storage or store.sqlite_address(workspace / STUDIES),
-        parent=None,
         changes=list(changes),
-        space=described,
-        folds=request.folds,
-        trials=request.folds or request.trials,
+        design=design,
         workers=request.workers,
-        first=0,
     )
+
+
+def _design(root: Path, request: Request, params: Params) -> Design:
+    if request.folds:
+        return Folds(name=f"{request.folds}-folds", trials=request.folds)
+    if request.seeds:
+        return Replicates(name="seeds", trials=request.seeds, first_seed=params.train.seed)
+    return Search(name=request.space, trials=request.trials, space=spaces.read(root, request.space))
 
 
 def _work(root: Path, plan: Plan, study: optuna.Study, environment: dict[str, str]) -> None:
@@ -197,7 +204,7 @@ def _work(root: Path, plan: Plan, study: optuna.Study, environment: dict[str, st
                 command = [sys.executable, "-m", "imagetrail.sweeps.worker", where, which]
                 processes.append(subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=output))
         deaths: dict[int, str] = {}
-        with console.bar("sweep", total=plan.trials, unit="trial") as moving:
+        with console.bar("sweep", total=plan.design.trials, unit="trial") as moving:
             while any(process.poll() is None for process in processes):
                 for process, log in zip(processes, logs, strict=True):
                     if process.returncode and process.pid not in deaths:
@@ -212,7 +219,7 @@ def _work(root: Path, plan: Plan, study: optuna.Study, environment: dict[str, st
             process.terminate()
         for process in processes:
             process.wait()
-    if _done(study) < plan.trials:
+    if _done(study) < plan.design.trials:
         died = [_death(study, p, log) for p, log in zip(processes, logs, strict=True) if p.returncode]
         raise ImagetrailError(f"{'; '.join(died)}; the same command resumes the sweep.")
 
@@ -240,7 +247,8 @@ class Outcome:
     plan: Plan
     trials: list[FrozenTrial]
     """Complete and pruned trials, in the order in which they started."""
-    best: FrozenTrial
+    interval: Interval | None = None
+    """Of the mean test accuracy, over seeds and images; None but for replicates, and where the store is away."""
 
     @classmethod
     def of(cls, study: optuna.Study, plan: Plan) -> "Outcome":
@@ -253,54 +261,45 @@ class Outcome:
         if not any(trial.state == TrialState.COMPLETE for trial in trials):
             reason = next((trial.user_attrs[FAILURE] for trial in trials if FAILURE in trial.user_attrs), "none began")
             raise ImagetrailError(f"no trial of the sweep finished; the first failed: {reason}")
-        return cls(plan, trials, study.best_trial)
+        return cls(plan, trials)
 
-    @property
-    def best_values(self) -> Mapping[str, Leaf]:
-        """The winner's parameters by dotted name; none after cross-validation."""
-        return {} if self.plan.space is None else Space.model_validate(self.plan.space).values(self.best.params)
+    def measured(self, root: Path) -> "Outcome":
+        """Return the outcome with the interval of replicates, from the answers in the store."""
+        if self.plan.parent is None or not isinstance(self.plan.design, Replicates):
+            return self
+        return replace(self, interval=paired.accuracy(registry.logged_run(root, self.plan.parent).answers))
 
     @property
     def figures(self) -> dict[str, float]:
         """The sweep's own metrics."""
-        values = [
-            trial.value for trial in self.trials if trial.state == TrialState.COMPLETE and trial.value is not None
-        ]
-        if self.plan.folds:
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            return {"folds/val_accuracy_mean": statistics.mean(values), "folds/val_accuracy_std": spread}
-        assert self.best.value is not None
-        counts = {state.name.lower(): sum(t.state == state for t in self.trials) for state in TrialState}
-        return {"sweep/best": self.best.value} | {
-            f"sweep/{name}": float(counts[name]) for name in ("complete", "pruned", "fail")
-        }
+        ends = {} if self.interval is None else {"low": self.interval.low, "high": self.interval.high}
+        return self.plan.design.figures(self.trials) | {f"seeds/test_accuracy_{n}": end for n, end in ends.items()}
 
     def apply(self, root: Path) -> None:
         """Put the winner's parameters into params.yaml, comments kept."""
-        overrides.apply(root, [*self.plan.changes, *overrides.of_values(self.best_values)])
+        design = self.plan.design
+        assert isinstance(design, Search), "cli.py asks for it"
+        values = design.space.values(design.best(self.trials).params)
+        overrides.apply(root, [*self.plan.changes, *overrides.of_values(values)])
 
     def summary(self) -> str:
         """Format the answer for the terminal."""
-        if self.plan.folds:
-            mean, spread = self.figures.values()
-            return f"{self.plan.folds} folds: validation accuracy {mean:.4f} ± {spread:.4f} (standard deviation)."
-        objective = str((self.plan.space or {})["objective"])
-        lines = [f"  {name}: {contents.text(value)}" for name, value in self.best_values.items()]
-        counts = ", ".join(f"{int(v)} {n.removeprefix('sweep/')}" for n, v in self.figures.items() if n != "sweep/best")
-        first = f"best of {len(self.trials)} trials ({counts}): {objective} {self.best.value:.4f}"
-        return "\n".join([f"{first} in trial {self.best.number}", *lines])
+        if self.interval is None:
+            return self.plan.design.summary(self.trials)
+        ends = f"{self.interval.low:.4f} to {self.interval.high:.4f}"
+        return f"{self.plan.design.summary(self.trials)} {LEVEL:.0%} interval over seeds and images: {ends}."
 
     def log(self, run: Run, study: optuna.Study) -> None:
         """Put figures, the table of trials and pictures into the sweep's run."""
-        for trial in self.trials:
-            if trial.value is not None and not self.plan.folds:
-                run.log_metrics({"sweep/objective": trial.value}, step=trial.number)
+        tags = {"mlflow.note.content": self.summary()}
+        if isinstance(self.plan.design, Search):
+            for trial in self.trials:
+                if trial.value is not None:
+                    run.log_metrics({"sweep/objective": trial.value}, step=trial.number)
+            best = self.plan.design.best(self.trials).user_attrs.get(RUN)  # None too where the store was away
+            tags |= {} if best is None else {"imagetrail.best_run_id": best}
         run.log_metrics(self.figures)
         run.log(LogText(path="sweep/trials.csv", text=self._table()))
-        tags = {"mlflow.note.content": self.summary()}
-        best = self.best.user_attrs.get(RUN)  # None too where the store was away
-        if not self.plan.folds and best is not None:
-            tags["imagetrail.best_run_id"] = best
         run.log(SetTags(tags=tags))
         if self.plan.parent is None:
             run.log(LinkParts(sweep=self.plan.study))
@@ -326,8 +325,10 @@ def _draw(study: optuna.Study, outcome: Outcome, folder: Path) -> list[Path]:
     """Draw history.png, and importance.png where there are enough trials."""
     from imagetrail.sweeps import charts
 
-    drawn = [charts.history(folder / "history.png", outcome.trials, minimised=outcome.plan.minimised)]
-    complete = [trial for trial in outcome.trials if trial.state == TrialState.COMPLETE]
-    if not outcome.plan.folds and len(complete) > 1 and len({trial.value for trial in complete}) > 1:
+    design = outcome.plan.design
+    if isinstance(design, Replicates):
+        return []
+    drawn = [charts.history(folder / "history.png", outcome.trials, minimised=design.minimised)]
+    if isinstance(design, Search) and len({trial.value for trial in complete(outcome.trials)}) > 1:
         drawn.append(charts.importance(folder / "importance.png", study))
     return drawn

@@ -8,23 +8,28 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 from imagetrail.errors import guard
-from imagetrail.files import artifacts
-from imagetrail.files.arrays import Subset
+from imagetrail.files import arrays, artifacts
+from imagetrail.files.arrays import Rows, Subset
 from imagetrail.model import arithmetic
+from imagetrail.model.classifier import Classifier
 from imagetrail.params.load import Params, load_params
 from imagetrail.sweeps import folds
 from imagetrail.sweeps.folds import Fold
 from imagetrail.tracking.stages import child_run
-from imagetrail.tracking.tags import FOLD
+from imagetrail.tracking.tags import FOLD, REPLICATE
 from imagetrail.train import checkpoints, loop, normalisation
 from imagetrail.train.loop import Epoch, Trained
 
+OnEpoch = Callable[[Epoch, str | None], None]
+"""Called after every epoch, with the run's id if there is one; raises Stopped to end the training."""
+
 
 def train(
-    root: Path, params: Params, rows: tuple[Subset, Subset], name: str, tags: dict[str, str],
-    on_epoch: Callable[[Epoch, str | None], None],
+    root: Path, params: Params, rows: tuple[Subset, Subset], name: str, tags: dict[str, str], on_epoch: OnEpoch,
+    test: Callable[[Path, Classifier], None] | None = None,
 ) -> Trained:  # fmt: skip
     """Train as the stage `train` does, on tensors that are there.
 
@@ -34,7 +39,8 @@ def train(
         rows: train and validation.
         name: of the run.
         tags: of the run.
-        on_epoch: called after every epoch, with the run's id if there is one; raises Stopped to end the training.
+        on_epoch: see OnEpoch.
+        test: called at the end with the folder of the outputs and the model, to test it; None leaves it untested.
 
     Raises:
         ImagetrailError: as stage `train`.
@@ -56,16 +62,32 @@ def train(
         trained.save(outputs)
         resumable.clear()
         run.finish(trained)
+        if test is not None:
+            test(outputs, trained.classifier)
+            run.log_test()
         return trained
 
 
-def train_fold(
-    root: Path, params: Params, fold: Fold, tags: dict[str, str], on_epoch: Callable[[Epoch, str | None], None]
-) -> Trained:
+def train_fold(root: Path, params: Params, fold: Fold, tags: dict[str, str], on_epoch: OnEpoch) -> Trained:
     """Run one training of cross-validation; arguments and errors as for `train`."""
     rows = folds.subsets(root, fold.index, fold.of, params.split)
     name = f"fold {fold.index + 1} of {fold.of}"
     return train(root, params, rows, name, tags | {FOLD: str(fold)}, on_epoch)
+
+
+def train_replicate(root: Path, params: Params, number: int, tags: dict[str, str], on_epoch: OnEpoch) -> float:
+    """Run one training of several that differ in their seed, and return its test accuracy; arguments as for `train`."""
+    from imagetrail.evaluate import evaluation  # imports matplotlib, which searches do without
+
+    train_rows, val, subset = (arrays.open_subset(root, name) for name in get_args(Rows))
+    figures: dict[str, object] = {}
+
+    def test(outputs: Path, model: Classifier) -> None:
+        figures.update(evaluation.write(root, outputs, model, subset, params.evaluate))
+
+    name = f"seed {params.train.seed}"
+    train(root, params, (train_rows, val), name, tags | {REPLICATE: str(number)}, on_epoch, test)
+    return float(str(figures["accuracy"]))
 
 
 @contextmanager

@@ -1,76 +1,62 @@
 """A process of a sweep: runs trials until there are enough of them. `python -m imagetrail.sweeps.worker PLAN`."""
 
-import json
 import socket
 import sys
 import time
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import SQLAlchemyError
 
 from imagetrail.addresses import reason, shown
 from imagetrail.console import warn
 from imagetrail.errors import ImagetrailError, Stopped, guard
-from imagetrail.files import arrays, artifacts
+from imagetrail.files import artifacts
 from imagetrail.params import overrides
 from imagetrail.params.load import Params
-from imagetrail.params.section import Leaf
-from imagetrail.sweeps import trial
-from imagetrail.sweeps.folds import Fold
-from imagetrail.sweeps.space import Space
-from imagetrail.tracking.contents import text
+from imagetrail.sweeps.design import Design
 from imagetrail.tracking.run import alive, process_tag
-from imagetrail.tracking.tags import PARENT, SWEEP, TRIAL
+from imagetrail.tracking.tags import PARENT, SWEEP
 from imagetrail.train.loop import Epoch
 
 FAILURE, TRIAL_PROCESS, RUN = "failure", "process", "run"
 """Attributes of a trial: the reason of a failure, the process that runs it, its run in MLflow."""
 HEARTBEAT, GRACE, LOOK = 10, 60, 1
 """Seconds between two signs of life of a trial, after which a silent one is tried again, and between two looks."""
-FOLD_INDEX = "fold"
-"""The one parameter of a trial of cross-validation."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(BaseModel):
     """The settings that the workers of a sweep share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     root: str
     study: str
     """Name in the store of studies, and folder below .imagetrail/sweeps."""
     storage: str
-    parent: str | None
+    parent: str | None = None
     """The sweep's run."""
     changes: list[str]
     """Overrides of params.yaml that all trials have."""
-    space: dict[str, object] | None
-    folds: int
-    """Folds of cross-validation; 0 if a space is searched."""
-    trials: int
+    design: Design
     workers: int
-    first: int
+    first: int = 0
     """Number of the first worker here; each draws its random numbers from its own."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read a plan from JSON."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))
 
     def write(self, path: Path) -> None:
         """Write the plan as JSON."""
-        artifacts.write_json(path, asdict(self))
-
-    @property
-    def minimised(self) -> bool:
-        """Return whether smaller values are better."""
-        return self.space is not None and self.space["objective"] == "val_loss"
+        artifacts.write_json(path, self.model_dump(mode="json", exclude_unset=True))
 
 
 def taken(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -119,9 +105,9 @@ def open_study(plan: Plan, number: int) -> optuna.Study:
     return optuna.create_study(
         storage=open_storage(plan.storage),
         study_name=plan.study,
-        direction="minimize" if plan.minimised else "maximize",
+        direction="minimize" if plan.design.minimised else "maximize",
         sampler=optuna.samplers.TPESampler(seed=number, constant_liar=True),
-        pruner=optuna.pruners.NopPruner() if plan.folds else optuna.pruners.MedianPruner(n_startup_trials=5),
+        pruner=plan.design.pruner(),
         load_if_exists=True,
     )
 
@@ -156,16 +142,17 @@ def _queue_again(study: optuna.Study, lost: FrozenTrial) -> None:
 def work(plan: Plan, number: int) -> None:
     """Run trials until enough of them have finished, here or elsewhere."""
     study = open_study(plan, number)
-    space = None if plan.space is None else Space.model_validate(plan.space)
     nameless: dict[int, float] = {}
 
     def objective(begun: Trial) -> float:
-        before = [t for t in taken(study.get_trials(deepcopy=False)) if t.number < begun.number]
-        if len(before) >= plan.trials:
+        trials = study.get_trials(deepcopy=False)
+        before = [t for t in taken(trials) if t.number < begun.number]
+        queued = "fixed_params" in trials[begun.number].system_attrs
+        if len(before) >= plan.design.trials or (plan.design.part is not None and not queued):
             raise _Surplus
         begun.set_user_attr(TRIAL_PROCESS, process_tag())
         try:
-            return _run(Path(plan.root), plan, space, begun)
+            return _run(Path(plan.root), plan, begun)
         except Stopped:
             raise optuna.TrialPruned from None
         except ImagetrailError as error:
@@ -182,48 +169,36 @@ def work(plan: Plan, number: int) -> None:
 
 
 class _Surplus(Exception):  # noqa: N818  # no error: two workers began the last trial at once, and this one ends
-    pass
+    """A trial that nobody asked for."""
 
 
 def _state(study: optuna.Study, plan: Plan) -> Literal["begin", "wait", "done"]:
     """Return what a worker has to do: begin a trial, wait for those of others, or end."""
     trials = study.get_trials(deepcopy=False)
-    if len(taken(trials)) < plan.trials or any(trial.state == TrialState.WAITING for trial in trials):
+    lacking = plan.design.part is None and len(taken(trials)) < plan.design.trials
+    if lacking or any(trial.state == TrialState.WAITING for trial in trials):
         return "begin"
     return "wait" if any(trial.state == TrialState.RUNNING for trial in trials) else "done"
 
 
-def _run(root: Path, plan: Plan, space: Space | None, begun: Trial) -> float:
+def _run(root: Path, plan: Plan, begun: Trial) -> float:
     """Run a trial and return its objective."""
-    drawn: dict[str, Leaf] = {} if space is None else space.draw(begun)
-    params = overrides.check(root, [*plan.changes, *overrides.of_values(drawn)])
+    own = overrides.of_values(plan.design.changes(begun))
+    params = overrides.check(root, [*plan.changes, *own])
     tags = {SWEEP: plan.study} | ({} if plan.parent is None else {PARENT: plan.parent})
 
-    def report(epoch: Epoch, run_id: str | None) -> None:
+    def on_epoch(epoch: Epoch, run_id: str | None) -> None:
         begun.set_user_attr(RUN, run_id)
         _report(begun, plan, params, epoch)
 
-    if space is None:
-        fold = Fold(begun.suggest_int(FOLD_INDEX, 0, plan.folds - 1), plan.folds)
-        trained = trial.train_fold(root, params, fold, tags, report)
-    else:
-        rows = arrays.open_subset(root, "train"), arrays.open_subset(root, "val")
-        shown = (f"{key.rpartition('.')[2]}={_short(value)}" for key, value in drawn.items())
-        name = f"trial {begun.number} {' '.join(shown)}"
-        trained = trial.train(root, params, rows, name, tags | {TRIAL: str(begun.number)}, report)
-    value = trained.kept.val_loss if plan.minimised else trained.kept.val_accuracy
-    assert value is not None, "study.py refuses a split without validation rows"
-    return value
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else text(value)  # type: ignore[arg-type]  # a leaf
+    return plan.design.run(root, params, begun, tags, on_epoch)
 
 
 def _report(begun: Trial, plan: Plan, params: Params, epoch: Epoch) -> None:
     """Report an epoch to the study; stop where the median of the others was better at that point."""
-    value = epoch.val_loss if plan.minimised else epoch.val_accuracy
-    assert value is not None
+    value = epoch.val_loss if plan.design.minimised else epoch.val_accuracy
+    if value is None:  # without validation rows
+        return
     begun.report(value, epoch.epoch)
     if epoch.epoch < params.train.epochs and begun.should_prune():
         raise Stopped

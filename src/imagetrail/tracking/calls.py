@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import override
 
-from imagetrail.tracking.tags import FOLD, PARENT, SWEEP, TRIAL
+from imagetrail.tracking.tags import PARENT, PARTS, SWEEP
 
 if TYPE_CHECKING:
     import mlflow
@@ -199,7 +199,7 @@ class LinkParts(_Call):
     def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
         experiment = client.get_run(run_id).info.experiment_id
         runs = client.search_runs([experiment], f"tags.`{SWEEP}` = '{self.sweep}'")
-        parents = [run for run in runs if not {TRIAL, FOLD} & run.data.tags.keys()]
+        parents = [run for run in runs if not PARTS & run.data.tags.keys()]
         for part in runs if parents else ():
             if part not in parents and PARENT not in part.data.tags:
                 client.set_tag(part.info.run_id, PARENT, parents[-1].info.run_id)  # the oldest

@@ -194,6 +194,12 @@ def test_metrics(root: Path) -> dict[str, float | None]:
     return {f"test/{name}": values[name] for name in ("accuracy", "loss", "macro_f1", "ece")}
 
 
+def test_rows(root: Path) -> str:
+    """Hash the test rows, with the data that they belong to."""
+    parts = [artifacts.read_dataset(root).sha256, artifacts.file_sha256(root / artifacts.SPLIT / "test.npy")]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
 def evaluation_key(root: Path, params: Params) -> str:
     """Hash what determines the test figures besides the model: parameters, data and rows."""
     dataset = artifacts.read_dataset(root)

@@ -14,6 +14,7 @@ from imagetrail.evaluate import answers as answer_files
 from imagetrail.evaluate.answers import Answers
 from imagetrail.params.evaluate import Evaluate
 from imagetrail.tracking import store
+from imagetrail.tracking.tags import EVALUATION, MODEL_SHA256, PARENT, REPLICATE, REPLICATES, TEST_ROWS
 
 if TYPE_CHECKING:
     import mlflow
@@ -44,13 +45,31 @@ def logged_run(root: Path, reference: str) -> LoggedRun:
     """
     run = find(root, reference)
     inputs = run.inputs.dataset_inputs if run.inputs else []
+    below = _trainings(root, run)
+    with asked(root, f"run {run.info.run_id!r} cannot be read") as client:
+        rows = client.get_run(below[0]).data.tags.get(TEST_ROWS)
+        judged = None if rows is None else looks(client, rows)
     return LoggedRun(
         id=run.info.run_id,
         name=f"{run.info.run_name} ({run.info.run_id[:6]})",
         parameters=run.data.params,
         digest=inputs[0].dataset.digest if inputs else None,
-        answers=answers(root, run.info.run_id),
+        looks=judged,
+        answers=[answers(root, run_id) for run_id in below],
     )
+
+
+def _trainings(root: Path, run: "mlflow.entities.Run") -> list[str]:
+    """Return the ids of the runs whose models a comparison covers: the replicates below a run of them, or itself."""
+    if REPLICATES not in run.data.tags:
+        return [run.info.run_id]
+    with asked(root, f"the replicates of run {run.info.run_id!r} cannot be found") as client:
+        below = f"tags.`{PARENT}` = '{run.info.run_id}' and attributes.status = 'FINISHED'"
+        found = client.search_runs([run.info.experiment_id], below, max_results=10_000)
+    newest = {run.data.tags[REPLICATE]: run.info.run_id for run in reversed(found) if EVALUATION in run.data.tags}
+    if not newest:
+        raise ArtifactError(f"no training of run {run.info.run_id!r} has finished; run its sweep again.")
+    return [newest[number] for number in sorted(newest, key=int)]
 
 
 def answers(root: Path, run_id: str) -> Answers:
@@ -91,6 +110,13 @@ def find(root: Path, reference: str) -> "mlflow.entities.Run":
                 else f"no run has the id or name {reference!r}; `mlflow ui` lists them."
             )
         return found[0]
+
+
+def looks(client: "mlflow.MlflowClient", test_rows: str) -> int:
+    """Count the models that were tested on some rows, in all experiments; `test_rows` is the tag TEST_ROWS."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(experiments, f"tags.`{TEST_ROWS}` = '{test_rows}'", max_results=50_000)
+    return len({run.data.tags.get(MODEL_SHA256, run.info.run_id) for run in found})
 
 
 def champion(root: Path, name: str) -> str | None:

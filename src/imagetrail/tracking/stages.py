@@ -12,6 +12,7 @@ import torch
 from torchinfo import summary
 
 from imagetrail.console import announce
+from imagetrail.evaluate import looks
 from imagetrail.files import arrays, artifacts
 from imagetrail.files.arrays import Subset
 from imagetrail.model import classifier, devices
@@ -29,6 +30,7 @@ from imagetrail.tracking.tags import (
     REBUILT,
     SOURCE_RUN,
     SWEEP,
+    TEST_ROWS,
 )
 from imagetrail.train.loop import Epoch, Trained
 
@@ -64,6 +66,11 @@ class TrainingRun:
         _log_model_and_files(run, self._train, device.type)
         tested = _take_over_test_figures(run, self._params, card.sha256)
         contents.describe(run, self._params, self._train.dataset, tested=tested)
+
+    def log_test(self) -> None:
+        """Log the test figures of the model, and the files of `evaluate`."""
+        _log_test_figures(self._run, self._params)
+        contents.describe(self._run, self._params, self._train.dataset, tested=True)
 
 
 class NoRun:
@@ -152,7 +159,10 @@ def log_evaluation(root: Path, params: Params, subset: Subset, problems: list[st
             _log_gate(run, params, problems)
             contents.describe(run, params, subset.dataset, tested=True)
     card, figures = artifacts.read_card(root), artifacts.read_metrics(root, "test")
-    announce(f"{report.reached(card['name'], figures)} MLflow: {report.runs()}")
+    judged = run.ask(lambda client: registry.looks(client, contents.test_rows(root))) or 1
+    disagreement = looks.independent(figures["accuracy"])
+    ledger = f" {looks.sentence(judged, figures['n'], disagreement)}" if judged > 1 else ""
+    announce(f"{report.reached(card['name'], figures)}{ledger} MLflow: {report.runs()}")
 
 
 def _log_gate(run: Run, params: Params, problems: list[str] | None) -> None:
@@ -200,7 +210,7 @@ def fill_cached_run(root: Path, files: Path, params: Params) -> None:
         _copy_figures(run, source.info.run_id, "")
         tested = EVALUATION in held.tags or EVALUATION in source.data.tags
         if EVALUATION in source.data.tags and EVALUATION not in held.tags:
-            run.log(SetTags(tags={EVALUATION: source.data.tags[EVALUATION]}))
+            run.log(SetTags(tags=_of_evaluation(source)))
         contents.describe(run, params, train.dataset, tested=tested)
 
 
@@ -267,7 +277,7 @@ def _log_test_figures(run: Run, params: Params) -> None:
         run.log_metrics(figures, of_model=True)
     plots = sorted(path for path in (files / artifacts.PLOTS).iterdir() if path.name != "history.csv")
     run.log_files(EVALUATION_FOLDER, [files / artifacts.METRICS / "test.json", *plots])
-    run.log(SetTags(tags={EVALUATION: contents.evaluation_key(files, params)}))
+    run.log(SetTags(tags={EVALUATION: contents.evaluation_key(files, params), TEST_ROWS: contents.test_rows(files)}))
 
 
 def _take_over_test_figures(run: Run, params: Params, sha256: str) -> bool:
@@ -276,8 +286,12 @@ def _take_over_test_figures(run: Run, params: Params, sha256: str) -> bool:
     if earlier is None or earlier.data.tags.get(EVALUATION) != contents.evaluation_key(run.outputs, params):
         return False
     _copy_figures(run, earlier.info.run_id, "test/")
-    run.log(SetTags(tags={EVALUATION: earlier.data.tags[EVALUATION], SOURCE_RUN: earlier.info.run_id}))
+    run.log(SetTags(tags=_of_evaluation(earlier) | {SOURCE_RUN: earlier.info.run_id}))
     return True
+
+
+def _of_evaluation(run: "mlflow.entities.Run") -> dict[str, str]:
+    return {name: run.data.tags[name] for name in (EVALUATION, TEST_ROWS) if name in run.data.tags}
 
 
 def _copy_figures(run: Run, source_id: str, prefix: str) -> None:

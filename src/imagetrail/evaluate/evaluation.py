@@ -1,0 +1,33 @@
+"""Test a model, and write all that follows from its answers: metrics/test.json and plots/."""
+
+from pathlib import Path
+
+from imagetrail.evaluate import answers, inference, metrics, pictures
+from imagetrail.files import artifacts
+from imagetrail.files.arrays import Subset
+from imagetrail.model.classifier import Classifier
+from imagetrail.params.evaluate import Evaluate
+
+
+def write(root: Path, outputs: Path, model: Classifier, test: Subset, options: Evaluate) -> dict[str, object]:
+    """Measure a model on the test rows, which influenced no choice.
+
+    Args:
+        root: of the data, for the names of the images.
+        outputs: whose metrics/ and plots/ are written; plots/history.csv is there.
+        model: of the same classes.
+        test: the rows.
+        options: section `evaluate` of params.yaml.
+
+    Returns:
+        The contents of metrics/test.json.
+    """
+    plots = outputs / artifacts.PLOTS
+    names = artifacts.image_names(root, test.rows.tolist())
+    with answers.exact(plots, test, names) as keep:
+        predictions = inference.predict(model, test, options, keep)
+    answers.write_readable(plots, predictions, names)
+    pictures.draw(plots, predictions, test, options.mistakes)
+    figures = metrics.measure(predictions, options.calibration_bins)
+    artifacts.write_json(outputs / artifacts.METRICS / "test.json", figures)
+    return figures
