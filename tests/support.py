@@ -28,6 +28,14 @@ def need(present: object, what: str) -> None:
         pytest.skip(f"no {what}")
 
 
+def attempt(*command: str) -> None:
+    """Run what takes privileges that a machine may not give even to CI; skip where it does not."""
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no leave for {' '.join(command)}: {error}")
+
+
 class Web:
     """A server on loopback that answers each request with the next of `answers`, the last one again and again."""
 

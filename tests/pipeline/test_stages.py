@@ -33,6 +33,7 @@ from support import git
 from imagetrail.files import artifacts
 from imagetrail.params import overrides
 from imagetrail.params.load import load_params
+from imagetrail.tracking import report, store
 
 pytestmark = [
     pytest.mark.slow,
@@ -341,8 +342,14 @@ def test_mlflow_models_predict_answers_as_evaluate(first_repro: tuple[Path, str]
 
 
 def test_the_mlflow_ui_shows_the_run(first_repro: tuple[Path, str], tmp_path: Path) -> None:
+    import mlflow
+
     clone, _ = first_repro
     (logged,) = mlflow_runs(clone)
+    client, others = mlflow.MlflowClient(store.local(clone)), []
+    for name, accuracy in (("a better one", 0.9999), ("a worse one", 0.5)):
+        others.append(client.create_run("0", run_name=name).info.run_id)
+        client.log_metric(others[-1], "test/accuracy", accuracy)
     port = free_port()
     page = f"http://127.0.0.1:{port}/#/experiments/0"
     with (
@@ -359,9 +366,13 @@ def test_the_mlflow_ui_shows_the_run(first_repro: tuple[Path, str], tmp_path: Pa
         ),
         browser(tmp_path / "profile") as driver,
     ):
-        driver.get(f"{page}/runs?workflowType=machine_learning")
+        driver.get(report.RUNS_PAGE.replace("5000", str(port)))
         table = wait_for(driver, "digits default")
-        assert "1 matching run" in table
+        assert "3 matching runs" in table
+        places = [table.index(name) for name in ("a better one", "digits default", "a worse one")]
+        assert places == sorted(places), "the best test accuracy comes first"
+        for run_id in others:
+            client.delete_run(run_id)
         driver.get(f"{page}/runs/{logged.info.run_id}")
         overview = wait_for(driver, "test accuracy")
         assert "train.optimizer.lr" in overview
