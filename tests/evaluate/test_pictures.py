@@ -86,6 +86,17 @@ def test_the_confusion_matrix_counts_classes_as_people_do(tmp_path: Path, figure
     assert {text.get_position() for text in axes.texts} == {(10, 10), (2, 2)}
 
 
+def test_reliability_shows_how_often_answers_are_right(tmp_path: Path, figures: list[Figure]) -> None:
+    pictures.reliability(tmp_path / "r.png", PREDICTIONS, 10)
+    above, below = figures[0].axes
+    shown = {round(bar.get_x() + bar.get_width() / 2, 2): bar.get_height() for bar in above.patches}
+    assert shown == {0.55: 0, 0.75: 0.5, 0.85: 1}
+    assert sum(bar.get_height() for bar in below.patches) == 4
+    pictures.reliability(tmp_path / "r.png", replace(PREDICTIONS, uncalibrated=np.full(4, 0.99)), 10)
+    titles = [axes.get_title() for axes in figures[1].axes]
+    assert [title.partition(",")[0] for title in titles if title] == ["as trained", "with temperature"]
+
+
 def test_mistakes_show_the_misclassified_images(tmp_path: Path, figures: list[Figure]) -> None:
     pictures.mistakes(tmp_path / "m.png", PREDICTIONS, SUBSET, 1)
     (shown,) = (axes for axes in figures[0].axes if axes.images)

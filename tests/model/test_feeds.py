@@ -29,7 +29,7 @@ def order(subset: Subset) -> list[np.ndarray]:
 @pytest.mark.parametrize("resident", [True, False])
 def test_a_feed_gives_the_rows_it_is_asked_for(subset: Subset, resident: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "fits", lambda subset, device: resident)
-    monkeypatch.setattr(feeds, "BLOCK", 8)
+    monkeypatch.setattr(feeds, "COPIED_ROWS", 8)
     feed = Feed(subset, CPU)
     for _ in range(2):
         asked = order(subset)

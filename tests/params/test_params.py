@@ -95,6 +95,7 @@ def test_params_yaml_equals_the_default_recipe() -> None:
         ),
         ({"train__patience": 20}, "patience = 20 has no effect in 20 epochs"),
         ({"train__patience": 3, "split__val": 0}, "train.patience = 3 needs validation rows"),
+        ({"train__calibration": "temperature", "split__val": 0}, "train.calibration = 'temperature' needs validation"),
         (
             {"train__normalisation": {"mean": [0.5] * 3, "std": [0.5] * 3}},
             "train.normalisation must have a mean and a std for each of preprocess.channels = 1",

@@ -26,7 +26,7 @@ from imagetrail.files.artifacts import Dataset  # noqa: E402
 from imagetrail.model import devices, networks  # noqa: E402
 from imagetrail.params import portable, recipes, signatures  # noqa: E402
 from imagetrail.params.train import Augment, Train  # noqa: E402
-from imagetrail.train import normalisation, optimisation  # noqa: E402
+from imagetrail.train import calibration, normalisation, optimisation  # noqa: E402
 from imagetrail.train.augment import Augmentation  # noqa: E402
 
 CLASSES = 5
@@ -135,6 +135,11 @@ def evaluation() -> list[Tensor]:
     return [torch.tensor([figures[name] for name in ("accuracy", "loss", "macro_f1", "ece")], dtype=torch.float64)]
 
 
+def calibrated() -> list[Tensor]:
+    logits = random(4000, CLASSES) * 9
+    return [torch.tensor([calibration.temperature(logits, torch.arange(4000) % CLASSES)], dtype=torch.float64)]
+
+
 def c_library() -> list[Tensor]:
     values = (random(20_000).double() * 40 - 20).tolist()
     functions = (
@@ -184,6 +189,7 @@ def operations() -> dict[str, Callable[[], list[Tensor]]]:
     found["averaging, of epochs"] = lambda: steps(options(averaging={"start_epoch": 2, "decay": None}))
     found |= {f"augmentation {n}": lambda n=n: augmentation(n) for n in signatures.AUGMENTATIONS.names()}
     found["normalisation"] = lambda: [torch.tensor(normalisation.channel_statistics(SUBSET), dtype=torch.float64)]
+    found["calibration"] = calibrated
     found["evaluation"] = evaluation
     found["the C library"] = c_library
     found["NumPy"] = numpy

@@ -27,7 +27,7 @@ def write(root: Path, outputs: Path, model: Classifier, test: Subset, options: E
     with answers.exact(plots, test, names) as keep:
         predictions = inference.predict(model, test, options, keep)
     answers.write_readable(plots, predictions, names)
-    pictures.draw(plots, predictions, test, options.mistakes)
+    pictures.draw(plots, predictions, test, options.mistakes, options.calibration_bins)
     figures = metrics.measure(predictions, options.calibration_bins)
     artifacts.write_json(outputs / artifacts.METRICS / "test.json", figures)
     return figures

@@ -39,16 +39,31 @@ class Predictions:
     """float64 [n,m], their probabilities."""
     truth: Probabilities
     """float64 [n], the probability of the true class."""
+    uncalibrated: Probabilities
+    """float64 [n], the confidence without the model's temperature; equal to `confidence` where that is 1."""
 
     @classmethod
-    def of(cls, classes: list[str], rows: Indices, labels: Indices, batches: Iterable[Probabilities]) -> Self:
-        """Keep what is needed of all probabilities: batches of float64 [b,K], b rows each in their order."""
-        parts: list[tuple[Indices, Probabilities, Probabilities]] = []
+    def of(
+        cls, classes: list[str], rows: Indices, labels: Indices, batches: Iterable[Probabilities],
+        temperature: float = 1.0,
+    ) -> Self:  # fmt: skip
+        """Keep what is needed of all probabilities.
+
+        Args:
+            classes: their names.
+            rows: int64 [n].
+            labels: int64 [n].
+            batches: float64 [b,K], the probabilities of b rows each, in order.
+            temperature: of the model that gave them.
+        """
+        parts: list[tuple[Indices, Probabilities, Probabilities, Probabilities]] = []
         done = 0
         for batch in batches:
             true = labels[done : done + len(batch)]
             likeliest = np.argsort(-batch, axis=1, kind="stable")[:, :LIKELIEST].copy()  # not a view of all
-            parts.append((likeliest, np.take_along_axis(batch, likeliest, 1), batch[np.arange(len(batch)), true]))
+            chosen = np.take_along_axis(batch, likeliest, 1)
+            before = chosen[:, 0] if temperature == 1 else _heated(batch, temperature)
+            parts.append((likeliest, chosen, batch[np.arange(len(batch)), true], before))
             done += len(batch)
         return cls(classes, rows, labels, *map(np.concatenate, zip(*parts, strict=True)))
 
@@ -68,6 +83,13 @@ class Predictions:
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
 
 
+def _heated(probabilities: Probabilities, temperature: float) -> Probabilities:
+    """Return the largest probability of each row as it was before logits were divided by a temperature."""
+    powers = probabilities**temperature
+    heated: Probabilities = powers.max(axis=1) / powers.sum(axis=1)
+    return heated
+
+
 def predict(
     classifier: Classifier, subset: Subset, options: Evaluate, keep: Callable[[Probabilities], object]
 ) -> Predictions:  # fmt: skip
@@ -82,7 +104,8 @@ def predict(
             yield batch
 
     with devices.repeatable(device, options.threads):
-        return Predictions.of(subset.dataset.classes, subset.rows, subset.labels[subset.rows], kept())
+        labels = subset.labels[subset.rows]
+        return Predictions.of(subset.dataset.classes, subset.rows, labels, kept(), classifier.card.temperature)
 
 
 @torch.inference_mode()

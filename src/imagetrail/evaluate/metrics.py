@@ -27,15 +27,17 @@ def measure(predictions: "Predictions", calibration_bins: int) -> dict[str, obje
     """Compute the contents of metrics/test.json.
 
     `loss` is the mean negative log-likelihood in nats, `ece` the expected calibration error over equal-width bins of
-    confidence (Guo et al., 2017), `n` the rows. A class that is never predicted has precision 0.
+    confidence (Guo et al., 2017), `ece_uncalibrated` the same without the model's temperature, `n` the rows. A class
+    that is never predicted has precision 0.
     """
     labels, predicted = predictions.labels, predictions.predicted
-    classes = per_class(labels, predicted, len(predictions.classes))
+    classes, correct = per_class(labels, predicted, len(predictions.classes)), predicted == labels
     return {
-        "accuracy": float((predicted == labels).mean()),
+        "accuracy": float(correct.mean()),
         "loss": float(-np.log(np.maximum(predictions.truth, np.finfo(np.float64).tiny)).mean()),
         "macro_f1": macro_f1(labels, predicted, len(predictions.classes)),
-        "ece": calibration_error(predictions.confidence, predicted == labels, calibration_bins),
+        "ece": calibration_error(predictions.confidence, correct, calibration_bins),
+        "ece_uncalibrated": calibration_error(predictions.uncalibrated, correct, calibration_bins),
         "n": len(labels),
         "per_class": {
             name: {"precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
@@ -73,6 +75,12 @@ def macro_f1(labels: Indices, predicted: Indices, classes: int) -> float:
     return float(figures.f1[np.bincount(np.concatenate([labels, predicted]), minlength=classes) > 0].mean())
 
 
+def bin_of(confidence: Floats, bins: int) -> Indices:
+    """Return the number of each confidence's bin, int64 [n]: equal-width bins of (0, 1], closed on the right."""
+    index: Indices = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    return index
+
+
 def calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: int) -> float:
     """Compute the expected calibration error (Guo et al., 2017, equation 3): the mean gap of accuracy and confidence.
 
@@ -81,6 +89,6 @@ def calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: 
         correct: bool [n].
         bins: equal-width bins of (0, 1], closed on the right.
     """
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    index = bin_of(confidence, bins)
     gaps = np.bincount(index, weights=correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(confidence))

@@ -168,7 +168,7 @@ def _of_pair(first: Answers, second: Answers, only_first: int, only_second: int)
 
 
 def _of_several(first: Sequence[Answers], second: Sequence[Answers]) -> tuple[float, Figures]:
-    figures = {name: _over_both(_table(first, of), _table(second, of)) for name, of in TABLES.items()}
+    figures = {name: _over_both(_table(first, of), _table(second, of)) for name, of in MEANS.items()}
     figures["macro_f1"] = _resampled_both(first, second, FUNCTIONS["macro_f1"])
     return replicates.difference(_table(first, _correct), _table(second, _correct)).p_value(), figures
 
@@ -203,7 +203,7 @@ def _loss(answers: Answers) -> npt.NDArray[np.float64]:
     return -np.log(np.maximum(answers.truth, 1e-6))
 
 
-TABLES: Mapping[str, Callable[[Answers], npt.NDArray[np.float64]]] = {"accuracy": _correct, "loss": _loss}
+MEANS: Mapping[str, Callable[[Answers], npt.NDArray[np.float64]]] = {"accuracy": _correct, "loss": _loss}
 """Figures that are means over the images: float64 [n]."""
 
 
@@ -298,11 +298,11 @@ def _interval(rows: npt.NDArray[np.intp], function: Callable[[npt.NDArray[np.int
     return Interval(value, float(result.confidence_interval.low), float(result.confidence_interval.high))
 
 
-def _table(model: Sequence[Answers], values: Callable[[Answers], npt.NDArray[np.float64]]) -> replicates.Table:
+def _table(model: Sequence[Answers], values: Callable[[Answers], npt.NDArray[np.float64]]) -> replicates.Crossed:
     return np.stack([values(answers) for answers in model])
 
 
-def _over_both(first: replicates.Table, second: replicates.Table) -> tuple[Interval, Interval, Interval]:
+def _over_both(first: replicates.Crossed, second: replicates.Crossed) -> tuple[Interval, Interval, Interval]:
     """Return the intervals over seeds and images of two means and their difference."""
     estimates = replicates.mean(first), replicates.mean(second), replicates.difference(first, second)
     return tuple(Interval(e.value, *e.interval(LEVEL)) for e in estimates)  # type: ignore[return-value]

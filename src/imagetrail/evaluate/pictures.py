@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from imagetrail import drawing
 from imagetrail.evaluate.inference import Predictions
+from imagetrail.evaluate.metrics import bin_of, calibration_error
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Subset
 
@@ -27,7 +28,7 @@ TEXT_UP_TO = 25
 """Largest number of classes for which the confusion matrix shows counts."""
 
 
-def draw(plots: Path, predictions: Predictions, test: Subset, mistakes_shown: int) -> None:
+def draw(plots: Path, predictions: Predictions, test: Subset, mistakes_shown: int, bins: int) -> None:
     """Draw every picture of an evaluation into plots/, which holds history.csv.
 
     Args:
@@ -35,9 +36,11 @@ def draw(plots: Path, predictions: Predictions, test: Subset, mistakes_shown: in
         predictions: of the test rows.
         test: the test rows.
         mistakes_shown: the largest number of mistakes to draw.
+        bins: of the reliability diagram.
     """
     confusion_matrix(plots / "confusion_matrix.png", predictions)
     learning_curves(plots / "learning_curves.png", plots / "history.csv")
+    reliability(plots / "reliability.png", predictions, bins)
     samples(plots / "samples.png", test)
     mistakes(plots / "mistakes.png", predictions, test, mistakes_shown)
 
@@ -83,6 +86,33 @@ def confusion_matrix(path: Path, predictions: Predictions) -> None:
             if count:
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    drawing.save(figure, path)
+
+
+def reliability(path: Path, predictions: Predictions, bins: int) -> None:
+    """Draw how often answers are right against how sure the model was, and how many answers are how sure."""
+    correct = predictions.predicted == predictions.labels
+    sides = {"as trained": predictions.uncalibrated, "with temperature": predictions.confidence}
+    if np.array_equal(predictions.uncalibrated, predictions.confidence):
+        sides = {"": predictions.confidence}
+    heights = {"height_ratios": [3, 1]}
+    figure = Figure(figsize=(4.6 * len(sides) + 0.4, 5.0), layout="constrained")
+    grid = figure.subplots(2, len(sides), squeeze=False, sharex=True, sharey="row", gridspec_kw=heights)
+    for column, (title, confidence) in enumerate(sides.items()):
+        index = bin_of(confidence, bins)
+        count = np.bincount(index, minlength=bins)
+        places, width = (np.arange(bins) + 0.5) / bins, 1 / bins
+        above, below = grid[0, column], grid[1, column]
+        right = np.bincount(index, weights=correct, minlength=bins) / np.maximum(count, 1)
+        above.bar(places[count > 0], right[count > 0], width, color=TRAIN_COLOUR, edgecolor="white")
+        above.plot([0, 1], [0, 1], color="#555555", linestyle="dashed", linewidth=1)
+        error = calibration_error(confidence, correct, bins)
+        above.set_title(f"{title}, calibration error {error:.4f}".removeprefix(", "))
+        above.set(ylabel="share correct", ylim=(0, 1))
+        below.bar(places, count, width, color="#bbbbbb", edgecolor="white")
+        below.set(xlabel="confidence", ylabel="test images", xlim=(0, 1))
+        for axes in (above, below):
+            drawing.plain(axes)
     drawing.save(figure, path)
 
 

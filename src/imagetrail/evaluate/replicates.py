@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from imagetrail.evaluate.answers import Answers
 
-Table = npt.NDArray[np.float64]
+Crossed = npt.NDArray[np.float64]
 """float64 [s,n]: a figure of each of s trainings on each of n images."""
 
 
@@ -44,12 +44,12 @@ class Estimate:
         return float(2 * stdtr(self.freedom, -abs(self.value) / self.error))
 
 
-def mean(table: Table) -> Estimate:
+def mean(table: Crossed) -> Estimate:
     """Estimate the mean over trainings and images; of a single training, over the images alone."""
     return _estimate(table.mean(axis=0), [table])
 
 
-def difference(first: Table, second: Table) -> Estimate:
+def difference(first: Crossed, second: Crossed) -> Estimate:
     """Estimate the second mean minus the first, on the same images.
 
     A side with a single training is taken to vary with the seed as the other does.
@@ -57,7 +57,7 @@ def difference(first: Table, second: Table) -> Estimate:
     return _estimate(second.mean(axis=0) - first.mean(axis=0), [first, second])
 
 
-def _estimate(images: Table, tables: Sequence[Table]) -> Estimate:
+def _estimate(images: Crossed, tables: Sequence[Crossed]) -> Estimate:
     """Add the variances of the mean over the images [n], and of each table's mean over its trainings.
 
     What a training owes to the chance of its images is in both parts. Taking it out of one would leave an interval that
@@ -73,7 +73,7 @@ def _estimate(images: Table, tables: Sequence[Table]) -> Estimate:
     return Estimate(float(images.mean()), total**0.5, total**2 / spent if spent else float("inf"))
 
 
-def _variance(values: Table) -> float:
+def _variance(values: Crossed) -> float:
     return float(values.var(ddof=1)) if len(values) > 1 else 0.0
 
 

@@ -21,6 +21,8 @@ from imagetrail.files.form import MAX_SIDE, Form
 from imagetrail.model import networks
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "model.json"
+HOTTEST = 100
+"""Largest temperature of a model, beyond any that a calibration finds; its inverse is the smallest."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Card:
     """sha256 of model.safetensors."""
     value_range: list[int] | None = None
     """Values that become 0 and 255 in images of more than 8 bits; None takes what their format can hold."""
+    temperature: float = 1.0
+    """What logits are divided by; see train/calibration.py."""
 
     @classmethod
     def of(cls, text: str) -> Self:
@@ -64,6 +68,8 @@ class Card:
             raise ValueError(f"short_side = {card.short_side} is not from image_size to {MAX_SIDE}")
         if card.value_range is not None and (len(card.value_range) != 2 or card.value_range[0] >= card.value_range[1]):
             raise ValueError(f"value_range = {quoted(card.value_range)} is not [black, white]")
+        if not 1 / HOTTEST <= card.temperature <= HOTTEST:
+            raise ValueError(f"temperature = {card.temperature} is not from {1 / HOTTEST} to {HOTTEST}")
         if not card.classes or len(set(card.classes)) < len(card.classes) or "" in card.classes:
             raise ValueError(f"classes = {quoted(card.classes)} are not different names")
         return card
@@ -117,7 +123,7 @@ class Classifier(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,K]
         """Return logits of raw pixels, or of pixels that an augmentation has scaled."""
         logits: Tensor = self.network(self.normalise(pixels))
-        return logits
+        return logits if self.card.temperature == 1 else logits / self.card.temperature
 
 
 class ProbabilityModel(nn.Module):

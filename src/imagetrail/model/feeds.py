@@ -20,7 +20,7 @@ RESIDENT = 0.5
 """Share of a GPU's free memory that the images of a subset may take; the rest is for computing."""
 AHEAD = 2
 """Batches that are on their way to a GPU while it computes one."""
-BLOCK = 4096
+COPIED_ROWS = 4096
 """Rows that are copied at once when a subset moves to a GPU."""
 
 
@@ -98,9 +98,9 @@ def _sent(array: npt.NDArray[Any], device: torch.device) -> Tensor:
 
 def _copied(subset: Subset, device: torch.device) -> Tensors:
     images = torch.empty((len(subset), *subset.images.shape[1:]), dtype=_dtype(subset.images), device=device)
-    for start in range(0, len(subset), BLOCK):
-        rows = subset.rows[start : start + BLOCK]
-        images[start : start + BLOCK] = _sent(subset.images[rows], device)
+    for start in range(0, len(subset), COPIED_ROWS):
+        rows = subset.rows[start : start + COPIED_ROWS]
+        images[start : start + COPIED_ROWS] = _sent(subset.images[rows], device)
     return images, _sent(subset.labels[subset.rows], device)
 
 

@@ -42,6 +42,9 @@ class Params(Section):
         if self.train.patience and self.split.val == 0:
             raise ValueError(f"train.patience = {self.train.patience} needs validation rows, and split.val = 0 sets "
                              "none aside; set split.val above 0 or train.patience to null")  # fmt: skip
+        if self.train.calibration and self.split.val == 0:
+            raise ValueError(f"train.calibration = {self.train.calibration!r} needs validation rows, and split.val = 0 "
+                             "sets none aside; set split.val above 0 or train.calibration to null")  # fmt: skip
         normalisation, channels = self.train.normalisation, self.preprocess.channels
         if normalisation and {len(normalisation.mean), len(normalisation.std)} != {channels}:
             raise ValueError(

@@ -96,6 +96,9 @@ class Train(Section):
     """Epoch whose weights become the model: that with the best validation accuracy, or the last."""
     patience: Positive | None
     """Stop after this many epochs without a better validation accuracy; null trains all epochs."""
+    calibration: Literal["temperature"] | None
+    """temperature fits the model's confidence to the validation rows (Guo et al., 2017), which changes no answer; null
+    leaves it as the training made it."""
     max_params: Positive | None
     """Limit of the number of parameters; a larger network is rejected before the first batch."""
     arithmetic: Literal["portable", "native"]

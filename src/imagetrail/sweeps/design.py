@@ -18,7 +18,7 @@ from imagetrail.params.section import Leaf
 from imagetrail.sweeps import trial
 from imagetrail.sweeps.folds import Fold
 from imagetrail.sweeps.space import Space
-from imagetrail.sweeps.trial import OnEpoch
+from imagetrail.sweeps.trial import OnTrialEpoch
 from imagetrail.tracking.contents import text
 from imagetrail.tracking.tags import REPLICATES, TRIAL
 from imagetrail.train.loop import Trained
@@ -71,7 +71,7 @@ class _Design(BaseModel):
         return {}
 
     @abstractmethod
-    def run(self, root: Path, params: Params, begun: Trial, tags: dict[str, str], on_epoch: OnEpoch) -> float:
+    def run(self, root: Path, params: Params, begun: Trial, tags: dict[str, str], on_epoch: OnTrialEpoch) -> float:
         """Run a trial with its parameters, and return its value."""
 
     @abstractmethod
@@ -112,7 +112,7 @@ class Search(_Design):
         return self.space.draw(begun)
 
     @override
-    def run(self, root: Path, params: Params, begun: Trial, tags: dict[str, str], on_epoch: OnEpoch) -> float:
+    def run(self, root: Path, params: Params, begun: Trial, tags: dict[str, str], on_epoch: OnTrialEpoch) -> float:
         rows = arrays.open_subset(root, "train"), arrays.open_subset(root, "val")
         drawn = self.space.values(begun.params)
         shown = (f"{key.rpartition('.')[2]}={_short(value)}" for key, value in drawn.items())
@@ -158,7 +158,7 @@ class Folds(_Design):
         return f"{self.trials}-fold cross-validation"
 
     @override
-    def run(self, root: Path, params: Params, begun: Trial, tags: dict[str, str], on_epoch: OnEpoch) -> float:
+    def run(self, root: Path, params: Params, begun: Trial, tags: dict[str, str], on_epoch: OnTrialEpoch) -> float:
         trained = trial.train_fold(root, params, Fold(self._number(begun), self.trials), tags, on_epoch)
         assert trained.kept.val_accuracy is not None, "folds have validation rows"
         return trained.kept.val_accuracy
@@ -198,7 +198,7 @@ class Replicates(_Design):
         return {"train.seed": self.first_seed + self._number(begun)}
 
     @override
-    def run(self, root: Path, params: Params, begun: Trial, tags: dict[str, str], on_epoch: OnEpoch) -> float:
+    def run(self, root: Path, params: Params, begun: Trial, tags: dict[str, str], on_epoch: OnTrialEpoch) -> float:
         return trial.train_replicate(root, params, self._number(begun), tags, on_epoch)
 
     @override

@@ -23,12 +23,12 @@ from imagetrail.tracking.tags import FOLD, REPLICATE
 from imagetrail.train import checkpoints, loop, normalisation
 from imagetrail.train.loop import Epoch, Trained
 
-OnEpoch = Callable[[Epoch, str | None], None]
+OnTrialEpoch = Callable[[Epoch, str | None], None]
 """Called after every epoch, with the run's id if there is one; raises Stopped to end the training."""
 
 
 def train(
-    root: Path, params: Params, rows: tuple[Subset, Subset], name: str, tags: dict[str, str], on_epoch: OnEpoch,
+    root: Path, params: Params, rows: tuple[Subset, Subset], name: str, tags: dict[str, str], on_epoch: OnTrialEpoch,
     test: Callable[[Path, Classifier], None] | None = None,
 ) -> Trained:  # fmt: skip
     """Train as the stage `train` does, on tensors that are there.
@@ -39,7 +39,7 @@ def train(
         rows: train and validation.
         name: of the run.
         tags: of the run.
-        on_epoch: see OnEpoch.
+        on_epoch: see OnTrialEpoch.
         test: called at the end with the folder of the outputs and the model, to test it; None leaves it untested.
 
     Raises:
@@ -68,14 +68,14 @@ def train(
         return trained
 
 
-def train_fold(root: Path, params: Params, fold: Fold, tags: dict[str, str], on_epoch: OnEpoch) -> Trained:
+def train_fold(root: Path, params: Params, fold: Fold, tags: dict[str, str], on_epoch: OnTrialEpoch) -> Trained:
     """Run one training of cross-validation; arguments and errors as for `train`."""
     rows = folds.subsets(root, fold.index, fold.of, params.split)
     name = f"fold {fold.index + 1} of {fold.of}"
     return train(root, params, rows, name, tags | {FOLD: str(fold)}, on_epoch)
 
 
-def train_replicate(root: Path, params: Params, number: int, tags: dict[str, str], on_epoch: OnEpoch) -> float:
+def train_replicate(root: Path, params: Params, number: int, tags: dict[str, str], on_epoch: OnTrialEpoch) -> float:
     """Run one training of several that differ in their seed, and return its test accuracy; arguments as for `train`."""
     from imagetrail.evaluate import evaluation  # imports matplotlib, which searches do without
 

@@ -106,13 +106,15 @@ def load(root: Path, reference: str) -> Classifier:
         metadata = mlflow.models.get_model_info(uri).metadata or {}
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=name))
         programs = sorted(folder.rglob("*.pt2"))
-        fields = [field.name for field in dataclasses.fields(Card) if field.name not in metadata]
+        needed = {field.name for field in dataclasses.fields(Card) if field.default is dataclasses.MISSING}
+        fields = sorted(needed - metadata.keys())
         if len(programs) != 1 or fields:
             lacks = f"its metadata lacks {fields[0]!r}" if fields else f"it holds {len(programs)} .pt2 files"
             raise ArtifactError(f"the model {uri!r} was not logged by this imagetrail ({lacks}); train it again.")
         weights = exported.read_weights(programs[0])
     try:
-        card = Card.of(json.dumps({field.name: metadata[field.name] for field in dataclasses.fields(Card)}))
+        known = {field.name for field in dataclasses.fields(Card)}
+        card = Card.of(json.dumps({name: value for name, value in metadata.items() if name in known}))
     except (ValueError, TypeError) as error:
         raise ArtifactError(f"the model {uri!r} has a damaged card ({error}); train it again.") from None
     return classifier.of_weights(card, {name.removeprefix("classifier."): tensor for name, tensor in weights.items()})

@@ -7,6 +7,7 @@ shards.py         the fixed parts of a batch that each computes
 normalisation.py  mean and standard deviation of the train rows
 batches.py        rows in random order, cut into batches
 optimisation.py   optimizer, schedule, loss and averaging, by torch's names
+calibration.py    the temperature that makes confidences right on average
 augment.py        kornia's augmentations on whole batches
 preview.py        a picture of augmented images
 features.py       a frozen backbone's output for every image, computed once

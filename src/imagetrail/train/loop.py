@@ -4,7 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from imagetrail.model import classifier as classifiers
 from imagetrail.model.classifier import Card, Classifier
 from imagetrail.model.feeds import Feed
 from imagetrail.params.train import Train
-from imagetrail.train import optimisation
+from imagetrail.train import calibration, optimisation
 from imagetrail.train.augment import Augmentation
 from imagetrail.train.batches import shuffled_batches
 from imagetrail.train.checkpoints import Checkpoints
@@ -142,6 +142,9 @@ def fit(
                 if group.local_rank == 0:
                     checkpoints.save(epoch.epoch, training.state_dict())
         training.model.load_state_dict(training.kept_weights)
+        if options.calibration is not None:
+            fitted = calibration.temperature(*training.validation_answers(calibration.ENOUGH_ROWS))
+            classifier.card = replace(classifier.card, temperature=fitted)
         return Trained(classifier.eval(), training.history, training.kept, multiply_adds)
 
 
@@ -263,6 +266,16 @@ class _Training:
                 logits = model(inputs)
             totals.add(part, self._loss(logits.float(), labels), logits, labels)
         return totals.mean(len(self._val), self._shards.own, self._group)
+
+    @torch.inference_mode()
+    def validation_answers(self, most: int) -> tuple[Tensor, Tensor]:
+        """Return logits float32 [n,K] and labels int64 [n] of evenly spread validation rows, as `evaluate` computes."""
+        rows, size = self._val.rows[:: -(-len(self._val) // most)], self._options.batch_size
+        model = self.model.eval()
+        loaded = self._val_feed.batches(rows[start : start + size] for start in range(0, len(rows), size))
+        answers = [(model(inputs).float().cpu(), labels.cpu()) for inputs, labels in loaded]
+        logits, labels = (torch.cat(part) for part in zip(*answers, strict=True))
+        return logits, labels
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._options.precision == "bfloat16")
