@@ -1,4 +1,4 @@
-"""A disk that is full at any write of any stage: one sentence, nothing damaged, and the next run goes on."""
+"""A disk that is really full, in any stage; test_disk_faults.py fails single calls. One sentence, nothing damaged."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def run(clone: Path, name: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("free", [0, 1, 4, 16, 64, 256])
+@pytest.mark.parametrize("free", [0, 16])
 @pytest.mark.parametrize("name", STAGES)
 def test_a_full_disk_costs_one_sentence(disk: Path, name: str, free: int) -> None:
     clone, filler = disk / "clone", disk / "filler"
