@@ -354,7 +354,7 @@ def test_a_new_command_is_a_decision() -> None:
 
     assert dict(options(parser(), "")) == {
         "init": ["path", "--dry-run", "--minutes", "--try"],
-        "predict": ["images", "--run", "--json"],
+        "predict": ["images", "--run", "--coverage", "--json"],
         "recipe list": [],
         "recipe show": ["name"],
         "recipe apply": ["name"],

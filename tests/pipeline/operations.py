@@ -137,7 +137,9 @@ def evaluation() -> list[Tensor]:
 
 def calibrated() -> list[Tensor]:
     logits = random(4000, CLASSES) * 9
-    return [torch.tensor([calibration.temperature(logits, torch.arange(4000) % CLASSES)], dtype=torch.float64)]
+    labels = torch.arange(4000) % CLASSES
+    found = [calibration.temperature(logits, labels), *calibration.thresholds(logits, labels)]
+    return [torch.tensor(found, dtype=torch.float64)]
 
 
 def c_library() -> list[Tensor]:

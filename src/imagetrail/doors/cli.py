@@ -42,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a file, or a folder of them")
     predict.add_argument("--run", metavar="ID", help="a run's id, or a models:/ URI; default: the champion of "
                          "evaluate.registry, or the model in models/ where that is null")  # fmt: skip
+    predict.add_argument("--coverage", type=float, metavar="SHARE", help="answer with the set of labels that holds the "
+                         "truth that often, such as 0.95")  # fmt: skip
     predict.add_argument("--json", action="store_true", help="all probabilities, as JSON")
     predict.set_defaults(command=_predict)
     recipe = commands.add_parser("recipe", help="classic systems: list, show, put into params.yaml")
@@ -171,9 +173,10 @@ def _predict(arguments: argparse.Namespace) -> None:
     files, remarks = image_files.expanded(arguments.images)
     for remark in remarks:
         warn(f"{remark}.")
-    predictions, problems = image_files.predict(model, files)
+    predictions, problems = image_files.predict(model, files, arguments.coverage)
     if arguments.json:
-        print(json.dumps([asdict(p) for p in predictions], indent=2, ensure_ascii=False))
+        fields = [{n: v for n, v in asdict(p).items() if v is not None} for p in predictions]
+        print(json.dumps(fields, indent=2, ensure_ascii=False))
     else:
         _print_table(predictions)
     if problems:
@@ -282,7 +285,9 @@ def _apply_recipe(arguments: argparse.Namespace) -> None:
 def _print_table(predictions: "list[Prediction]") -> None:
     if not predictions:
         return
-    lines = [(printable(p.image), printable(p.label), p.probabilities) for p in predictions]
+    lines = [
+        (printable(p.image), " or ".join(map(printable, p.labels or [p.label])), p.probabilities) for p in predictions
+    ]
     width, label_width = (max(len(line[column]) for line in lines) for column in (0, 1))
     for image, label, probabilities in lines:
         ranked = sorted(probabilities.items(), key=lambda item: -item[1])[:3]

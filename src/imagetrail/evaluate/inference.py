@@ -22,6 +22,8 @@ Probabilities = npt.NDArray[np.float64]
 
 LIKELIEST = 3
 """Classes of each row that are kept."""
+COVERAGE = 0.95
+"""Of the sets of labels that are measured."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Predictions:
     """int64 [n], rows of the tensors."""
     labels: Indices
     """int64 [n], true class indices."""
+    threshold: float | None
+    """The least probability of a label in the sets that hold the truth with a probability of COVERAGE; None if the
+    model has none. The likeliest label is always in them."""
     likeliest: Indices
     """int64 [n,m], the m most probable classes, the most probable first; m is LIKELIEST, or the number of classes."""
     probabilities: Probabilities
@@ -41,11 +46,13 @@ class Predictions:
     """float64 [n], the probability of the true class."""
     uncalibrated: Probabilities
     """float64 [n], the confidence without the model's temperature; equal to `confidence` where that is 1."""
+    set_sizes: Indices
+    """int64 [n], labels in the set that holds the truth with a probability of COVERAGE."""
 
     @classmethod
     def of(
         cls, classes: list[str], rows: Indices, labels: Indices, batches: Iterable[Probabilities],
-        temperature: float = 1.0,
+        temperature: float = 1.0, threshold: float | None = None,
     ) -> Self:  # fmt: skip
         """Keep what is needed of all probabilities.
 
@@ -55,17 +62,20 @@ class Predictions:
             labels: int64 [n].
             batches: float64 [b,K], the probabilities of b rows each, in order.
             temperature: of the model that gave them.
+            threshold: the model's for COVERAGE.
         """
-        parts: list[tuple[Indices, Probabilities, Probabilities, Probabilities]] = []
+        parts: list[tuple[Indices, Probabilities, Probabilities, Probabilities, Indices]] = []
         done = 0
         for batch in batches:
             true = labels[done : done + len(batch)]
             likeliest = np.argsort(-batch, axis=1, kind="stable")[:, :LIKELIEST].copy()  # not a view of all
             chosen = np.take_along_axis(batch, likeliest, 1)
             before = chosen[:, 0] if temperature == 1 else _heated(batch, temperature)
-            parts.append((likeliest, chosen, batch[np.arange(len(batch)), true], before))
+            sizes = np.maximum((batch >= (1 if threshold is None else threshold)).sum(axis=1), 1)
+            parts.append((likeliest, chosen, batch[np.arange(len(batch)), true], before, sizes))
             done += len(batch)
-        return cls(classes, rows, labels, *map(np.concatenate, zip(*parts, strict=True)))
+        columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return cls(classes, rows, labels, threshold, *columns)
 
     @property
     def predicted(self) -> Indices:
@@ -105,7 +115,9 @@ def predict(
 
     with devices.repeatable(device, options.threads):
         labels = subset.labels[subset.rows]
-        return Predictions.of(subset.dataset.classes, subset.rows, labels, kept(), classifier.card.temperature)
+        card = classifier.card
+        threshold = None if card.thresholds is None else card.threshold(COVERAGE)
+        return Predictions.of(subset.dataset.classes, subset.rows, labels, kept(), card.temperature, threshold)
 
 
 @torch.inference_mode()

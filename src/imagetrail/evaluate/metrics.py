@@ -27,8 +27,9 @@ def measure(predictions: "Predictions", calibration_bins: int) -> dict[str, obje
     """Compute the contents of metrics/test.json.
 
     `loss` is the mean negative log-likelihood in nats, `ece` the expected calibration error over equal-width bins of
-    confidence (Guo et al., 2017), `ece_uncalibrated` the same without the model's temperature, `n` the rows. A class
-    that is never predicted has precision 0.
+    confidence (Guo et al., 2017), `ece_uncalibrated` the same without the model's temperature, `n` the rows.
+    `coverage_95` is how often the set of labels for a coverage of 95 % holds the truth, `set_size_95` its mean size. A
+    class that is never predicted has precision 0.
     """
     labels, predicted = predictions.labels, predictions.predicted
     classes, correct = per_class(labels, predicted, len(predictions.classes)), predicted == labels
@@ -38,12 +39,21 @@ def measure(predictions: "Predictions", calibration_bins: int) -> dict[str, obje
         "macro_f1": macro_f1(labels, predicted, len(predictions.classes)),
         "ece": calibration_error(predictions.confidence, correct, calibration_bins),
         "ece_uncalibrated": calibration_error(predictions.uncalibrated, correct, calibration_bins),
+        **_sets(predictions),
         "n": len(labels),
         "per_class": {
             name: {"precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
             for name, p, r, f, n in zip(predictions.classes, *classes, strict=True)
         },
     }
+
+
+def _sets(predictions: "Predictions") -> dict[str, float]:
+    """Measure the sets of labels; nothing if the model has no threshold for them."""
+    if predictions.threshold is None:
+        return {}
+    held = (predictions.truth >= predictions.threshold) | (predictions.predicted == predictions.labels)
+    return {"coverage_95": float(held.mean()), "set_size_95": float(predictions.set_sizes.mean())}
 
 
 def per_class(labels: Indices, predicted: Indices, classes: int) -> PerClass:

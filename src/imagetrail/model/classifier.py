@@ -21,6 +21,8 @@ from imagetrail.files.form import MAX_SIDE, Form
 from imagetrail.model import networks
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "model.json"
+COVERAGES = range(50, 100)
+"""Percentages for which a model has thresholds."""
 HOTTEST = 100
 """Largest temperature of a model, beyond any that a calibration finds; its inverse is the smallest."""
 
@@ -51,6 +53,9 @@ class Card:
     """Values that become 0 and 255 in images of more than 8 bits; None takes what their format can hold."""
     temperature: float = 1.0
     """What logits are divided by; see train/calibration.py."""
+    thresholds: list[float] | None = None
+    """For a coverage of 50, 51 … 99 %: the least probability of the labels in a set that holds the truth that often;
+    see train/calibration.py. None without validation rows."""
 
     @classmethod
     def of(cls, text: str) -> Self:
@@ -70,9 +75,27 @@ class Card:
             raise ValueError(f"value_range = {quoted(card.value_range)} is not [black, white]")
         if not 1 / HOTTEST <= card.temperature <= HOTTEST:
             raise ValueError(f"temperature = {card.temperature} is not from {1 / HOTTEST} to {HOTTEST}")
+        if card.thresholds is not None and len(card.thresholds) != len(COVERAGES):
+            raise ValueError(f"thresholds = {quoted(card.thresholds)} are not {len(COVERAGES)} numbers")
         if not card.classes or len(set(card.classes)) < len(card.classes) or "" in card.classes:
             raise ValueError(f"classes = {quoted(card.classes)} are not different names")
         return card
+
+    def threshold(self, coverage: float) -> float:
+        """Return the least probability of the labels in a set that holds the truth with a probability of `coverage`.
+
+        Raises:
+            ArtifactError: the model has no threshold for it.
+        """
+        known = [place for place, percent in enumerate(COVERAGES) if abs(percent / 100 - coverage) < 1e-9]
+        if not known:
+            raise ArtifactError(f"coverage = {coverage:g} is not one of 0.50, 0.51 … 0.99.")
+        if self.thresholds is None:
+            raise ArtifactError(
+                "the model was trained without validation rows, which coverage needs; set split.val above 0 and train "
+                "it again."
+            )
+        return self.thresholds[known[0]]
 
     @property
     def form(self) -> Form:

@@ -23,6 +23,8 @@ class Prediction:
     image: str
     label: str
     probabilities: dict[str, float]
+    labels: list[str] | None
+    """The labels of the set that holds the truth as often as asked, the likeliest first; None if not asked."""
 
 
 def expanded(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -51,12 +53,23 @@ def _is_hidden(path: Path) -> bool:
     return any(names.is_hidden(part) for part in path.parts)
 
 
-def predict(model: Classifier, paths: Sequence[Path]) -> tuple[list[Prediction], list[str]]:
+def predict(
+    model: Classifier, paths: Sequence[Path], coverage: float | None = None
+) -> tuple[list[Prediction], list[str]]:
     """Classify every file that can be decoded, on the CPU.
+
+    Args:
+        model: the classifier.
+        paths: files.
+        coverage: probability with which the predictions' sets of labels hold the truth; None asks for no sets.
 
     Returns:
         (predictions in the order of `paths`, a sentence for each file that could not be decoded).
+
+    Raises:
+        ArtifactError: the model has no threshold for the coverage.
     """
+    threshold = None if coverage is None else model.card.threshold(coverage)
     predictions: list[Prediction] = []
     problems: list[str] = []
     for start in range(0, len(paths), FILE_BATCH):
@@ -72,5 +85,11 @@ def predict(model: Classifier, paths: Sequence[Path]) -> tuple[list[Prediction],
         (rows,) = predict_batches(model, [np.stack(pixels)], torch.device("cpu"))
         for name, row in zip(names, rows, strict=True):
             probabilities = {label: float(p) for label, p in zip(model.card.classes, row, strict=True)}
-            predictions.append(Prediction(name, max(probabilities, key=lambda k: probabilities[k]), probabilities))
+            likeliest = sorted(probabilities, key=lambda k: -probabilities[k])
+            labels = (
+                None
+                if threshold is None
+                else [k for k in likeliest if k == likeliest[0] or probabilities[k] >= threshold]
+            )
+            predictions.append(Prediction(name, likeliest[0], probabilities, labels))
     return predictions, problems

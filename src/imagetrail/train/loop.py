@@ -142,9 +142,11 @@ def fit(
                 if group.local_rank == 0:
                     checkpoints.save(epoch.epoch, training.state_dict())
         training.model.load_state_dict(training.kept_weights)
-        if options.calibration is not None:
-            fitted = calibration.temperature(*training.validation_answers(calibration.ENOUGH_ROWS))
-            classifier.card = replace(classifier.card, temperature=fitted)
+        if len(task.val):
+            logits, labels = training.validation_answers(calibration.ENOUGH_ROWS)
+            fitted = 1.0 if options.calibration is None else calibration.temperature(logits, labels)
+            limits = calibration.thresholds(logits / fitted, labels)
+            classifier.card = replace(classifier.card, temperature=fitted, thresholds=limits)
         return Trained(classifier.eval(), training.history, training.kept, multiply_adds)
 
 
