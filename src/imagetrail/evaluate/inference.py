@@ -106,7 +106,7 @@ def predict(
     """Predict every row of a subset; `keep` gets all probabilities of each batch, float64 [b,K]."""
     device = devices.choose(options.device)
     starts = range(0, len(subset), options.batch_size)
-    pixels = (subset.images[subset.rows[start : start + options.batch_size]] for start in starts)
+    pixels = (subset.read(subset.rows[start : start + options.batch_size]) for start in starts)
 
     def kept() -> Iterator[Probabilities]:
         for batch in predict_batches(classifier, pixels, device):

@@ -121,7 +121,7 @@ def samples(path: Path, subset: Subset) -> None:
     labels = subset.labels[subset.rows]
     codes = drawing.naturally(subset.dataset.classes)[:CLASSES_SHOWN]
     shown = [subset.dataset.classes[code] for code in codes]
-    lines = [subset.images[subset.rows[labels == code][:SAMPLES]] for code in codes]
+    lines = [subset.read(subset.rows[labels == code][:SAMPLES]) for code in codes]
     steepness = drawing.steepness(subset.dataset.image_size)
     figure = Figure(figsize=(9, 0.8 * len(shown) * steepness + 0.6), layout="constrained")
     axes = figure.subplots()
@@ -147,7 +147,7 @@ def mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -
     grid: list[Axes] = list(figure.subplots(rows, columns, squeeze=False, gridspec_kw=places).ravel())
     for axes in grid:
         axes.set_axis_off()
-    images = drawing.reduced(drawing.for_display(subset.images[predictions.rows[chosen]]), MISTAKE)
+    images = drawing.reduced(drawing.for_display(subset.read(predictions.rows[chosen])), MISTAKE)
     for axes, position, image in zip(grid, chosen, images, strict=False):
         axes.imshow(image, interpolation="nearest")
         true, guess = (

@@ -39,7 +39,7 @@ class Feed:
             batches: int64 [n] each, rows of the tensors that belong to the subset.
         """
         if self._resident is None:
-            yield from moved(((self._subset.images[rows], self._subset.labels[rows]) for rows in batches), self._device)
+            yield from moved(((self._subset.read(rows), self._subset.labels[rows]) for rows in batches), self._device)
         else:
             positions = ((np.searchsorted(self._subset.rows, rows),) for rows in batches)
             for (chosen,) in moved(positions, self._device):
@@ -100,7 +100,7 @@ def _copied(subset: Subset, device: torch.device) -> Tensors:
     images = torch.empty((len(subset), *subset.images.shape[1:]), dtype=_dtype(subset.images), device=device)
     for start in range(0, len(subset), COPIED_ROWS):
         rows = subset.rows[start : start + COPIED_ROWS]
-        images[start : start + COPIED_ROWS] = _sent(subset.images[rows], device)
+        images[start : start + COPIED_ROWS] = _sent(subset.read(rows), device)
     return images, _sent(subset.labels[subset.rows], device)
 
 

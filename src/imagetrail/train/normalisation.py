@@ -22,7 +22,7 @@ def channel_statistics(subset: Subset) -> tuple[list[float], list[float]]:
     channels = subset.dataset.channels
     counts = np.zeros((channels, 256), np.int64)
     for start in range(0, len(subset), 1024):
-        pixels: npt.NDArray[np.uint8] = subset.images[subset.rows[start : start + 1024]]
+        pixels: npt.NDArray[np.uint8] = subset.read(subset.rows[start : start + 1024])
         for channel in range(channels):
             counts[channel] += np.bincount(pixels[:, channel].ravel(), minlength=256)
     levels, total = np.arange(256), counts.sum(axis=1)

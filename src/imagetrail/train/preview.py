@@ -20,7 +20,7 @@ PREVIEW_COLUMNS = 10
 def augmented(path: Path, subset: Subset, transforms: Sequence[Augment], seed: int) -> None:
     """Draw images of a subset, one per row: the original, then augmented versions."""
     rows = np.random.default_rng(seed).permutation(subset.rows)[:PREVIEW_COLUMNS]
-    images, labels = torch.from_numpy(subset.images[rows]) / 255, torch.from_numpy(subset.labels[rows])
+    images, labels = torch.from_numpy(subset.read(rows)) / 255, torch.from_numpy(subset.labels[rows])
     augment = Augmentation(transforms, len(subset.dataset.classes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
