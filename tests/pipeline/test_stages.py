@@ -306,6 +306,11 @@ def test_predict_answers_as_evaluate_did(first_repro: tuple[Path, str]) -> None:
     for a, b in zip(from_run, answers[:20], strict=True):
         assert a["label"] == b["label"]
         assert a["probabilities"] == pytest.approx(b["probabilities"], abs=1e-6)
+    sets = json.loads(run(clone, "imagetrail", "predict", "--json", "--coverage", "0.95", *files).stdout)
+    held = [row["label"] in answer["labels"] for row, answer in zip(expected, sets, strict=True)]
+    sizes = [len(answer["labels"]) for answer in sets]
+    figures = json.loads((clone / "metrics/test.json").read_text())
+    assert (np.mean(held), np.mean(sizes)) == pytest.approx((figures["coverage_95"], figures["set_size_95"]), abs=0.006)
     table = run(clone, "imagetrail", "predict", *files[:2]).stdout.splitlines()
     assert len(table) == 2
     assert table[0].startswith(files[0])
