@@ -72,17 +72,23 @@ def exact(plots: Path, subset: Subset, names: Mapping[int, str]) -> Iterator[Cal
          ("probabilities", pa.list_(pa.float32(), len(classes)))],
         {CLASS_NAMES: json.dumps(classes)},
     )  # fmt: skip
-    waiting: list[Probabilities] = []
+    group = np.empty((GROUP, len(classes)))
+    waiting = 0
 
     def add(probabilities: Probabilities) -> None:
-        waiting.append(probabilities)
-        while sum(map(len, waiting)) >= GROUP:
-            write(GROUP)
+        nonlocal waiting
+        for start in range(0, len(probabilities), GROUP):
+            part = probabilities[start : start + GROUP]
+            free = GROUP - waiting
+            group[waiting : waiting + len(part)] = part[:free]
+            waiting = min(waiting + len(part), GROUP)
+            if waiting == GROUP:
+                write()
+                group[: len(part) - free] = part[free:]
+                waiting = len(part) - free
 
-    def write(count: int) -> None:
-        together = np.concatenate(waiting)
-        waiting[:] = [together[count:]]
-        batch, numbers = together[:count], list(islice(rows, count))
+    def write() -> None:
+        batch, numbers = group[:waiting], list(islice(rows, waiting))
         shares = pa.array(batch.round(DIGITS).astype(np.float32).ravel())
         columns = [
             pa.array([names[row] for row in numbers]), pa.array(subset.labels[numbers]), pa.array(batch.argmax(axis=1)),
@@ -95,7 +101,7 @@ def exact(plots: Path, subset: Subset, names: Mapping[int, str]) -> Iterator[Cal
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
     ):
         yield add
-        write(GROUP)
+        write()
 
 
 def write_readable(plots: Path, predictions: Predictions, names: Mapping[int, str]) -> None:

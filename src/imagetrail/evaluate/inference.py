@@ -64,18 +64,22 @@ class Predictions:
             temperature: of the model that gave them.
             threshold: the model's for COVERAGE.
         """
-        parts: list[tuple[Indices, Probabilities, Probabilities, Probabilities, Indices]] = []
+        n, kept = len(rows), min(LIKELIEST, len(classes))
+        found = cls(  # in one piece each: small arrays that stay between those of the network would tear up the memory
+            classes, rows, labels, threshold, np.empty((n, kept), np.int64), np.empty((n, kept)), np.empty(n),
+            np.empty(n), np.empty(n, np.int64),
+        )  # fmt: skip
         done = 0
         for batch in batches:
-            true = labels[done : done + len(batch)]
-            likeliest = np.argsort(-batch, axis=1, kind="stable")[:, :LIKELIEST].copy()  # not a view of all
+            part = slice(done, done + len(batch))
+            likeliest = np.argsort(-batch, axis=1, kind="stable")[:, :kept]
             chosen = np.take_along_axis(batch, likeliest, 1)
-            before = chosen[:, 0] if temperature == 1 else _heated(batch, temperature)
-            sizes = np.maximum((batch >= (1 if threshold is None else threshold)).sum(axis=1), 1)
-            parts.append((likeliest, chosen, batch[np.arange(len(batch)), true], before, sizes))
+            found.likeliest[part], found.probabilities[part] = likeliest, chosen
+            found.truth[part] = batch[np.arange(len(batch)), labels[part]]
+            found.uncalibrated[part] = chosen[:, 0] if temperature == 1 else _heated(batch, temperature)
+            found.set_sizes[part] = np.maximum((batch >= (1 if threshold is None else threshold)).sum(axis=1), 1)
             done += len(batch)
-        columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return cls(classes, rows, labels, threshold, *columns)
+        return found
 
     @property
     def predicted(self) -> Indices:

@@ -140,8 +140,8 @@ class Classifier(nn.Module):
 
     def normalise(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,C,H,W]
         """Scale and normalise pixels, as the network expects them."""
-        scaled = pixels / 255 if pixels.dtype == torch.uint8 else pixels
-        return ((scaled - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        scaled = (pixels / 255).sub_(self.mean) if pixels.dtype == torch.uint8 else pixels - self.mean
+        return scaled.div_(self.std).contiguous(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,K]
         """Return logits of raw pixels, or of pixels that an augmentation has scaled."""
