@@ -162,7 +162,7 @@ def _plan(root: Path, request: Request, changes: Sequence[str], params: Params) 
     rows = [artifacts.file_sha256(root / artifacts.SPLIT / f"{side}.npy") for side in design.sides]
     decisive = [
         params.model_dump(mode="json", exclude=design.without), rows,
-        design.model_dump(mode="json", exclude_unset=True, exclude={"trials"} if design.open_ended else set()),
+        design.model_dump(mode="json", exclude_none=True, exclude={"trials"} if design.open_ended else set()),
         artifacts.read_dataset(root).sha256, checkpoints.source_sha256(),
     ]  # fmt: skip
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]

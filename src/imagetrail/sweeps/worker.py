@@ -56,7 +56,7 @@ class Plan(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write the plan as JSON."""
-        artifacts.write_json(path, self.model_dump(mode="json", exclude_unset=True))
+        artifacts.write_json(path, self.model_dump(mode="json", exclude_none=True))
 
 
 def taken(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
