@@ -103,7 +103,7 @@ def test_two_machines_train_what_one_does(
         machine.start(
             clone, "python", "-m", "stages.train", PET_NNODES="2", PET_RDZV_BACKEND="c10d", PET_RDZV_ID=str(kill),
             PET_RDZV_ENDPOINT=f"{machines[0].address}:29400", PET_LOCAL_ADDR=machine.address,
-            GLOO_SOCKET_IFNAME=f"{machine.name}0",
+            GLOO_SOCKET_IFNAME=f"{machine.name}0", PET_RDZV_CONF=f"is_host={int(machine is machines[0])}",
         )
         for machine, clone in zip(machines, clones, strict=True)
     ]  # fmt: skip
