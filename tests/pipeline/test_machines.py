@@ -90,7 +90,7 @@ def trained(clone: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in paths}
 
 
-@pytest.mark.parametrize("kill", [False])
+@pytest.mark.parametrize("kill", [False, True])
 def test_two_machines_train_what_one_does(
     machines: tuple[Machine, Machine], clones: tuple[Path, Path], kill: bool, tmp_path: Path
 ) -> None:

@@ -47,6 +47,9 @@ def _torchrun(processes: int) -> None:
     from torch.distributed.run import run as torchrun
 
     os.environ.setdefault("PET_MAX_RESTARTS", RESTARTS)
+    # Else all starts share a store, which keeps the addresses of processes that are gone. torch tells starts apart by a
+    # number that only a machine whose own process died counts up.
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     alone = [] if "PET_NNODES" in os.environ else ["--standalone"]
     given = parse_args([f"--nproc-per-node={processes}", *alone, "--module", "stages.train"])  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory() as folder:

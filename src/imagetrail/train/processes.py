@@ -120,19 +120,14 @@ def joined(options: Train) -> Iterator[Group]:
         )
     _end_with_parent()
     from torch import distributed
-    from torch.distributed.rendezvous import rendezvous
 
     device = devices.choose(options.device)
     backend = "gloo"
     if device.type == "cuda":
         backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(device)
-    store, rank, _ = next(rendezvous("env://"))
-    # torchrun keeps its store through a restart, and in it the addresses of the processes that are gone.
-    restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    fresh = distributed.PrefixStore(f"restart {restart}", store)  # type: ignore[attr-defined]  # it is documented
-    distributed.init_process_group(backend, store=fresh, rank=rank, world_size=size)
+    distributed.init_process_group(backend)
     try:
-        yield Group(rank, size, int(os.environ["LOCAL_RANK"]))
+        yield Group(distributed.get_rank(), size, int(os.environ["LOCAL_RANK"]))
     finally:
         distributed.destroy_process_group()
