@@ -37,7 +37,7 @@ PRIVATE = {
     "DVC_EXP_NAME": "tracking/stages.py",
     "FlopCounterMode": "model/costs.py",
     "NPY_DISABLE_CPU_FEATURES": "model/arithmetic.py",
-    "torch.distributed.rendezvous": "train/processes.py",
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "train/launch.py",
     "torch.distributed.run": "train/launch.py",
     "model_weights_config.json": "model/exported.py",
     "use_correct_lambda": "train/augment.py",
@@ -281,11 +281,13 @@ def test_numpys_kernels_for_newer_processors_are_all_switched_off() -> None:
 
 
 def test_torchrun_has_what_the_launch_needs() -> None:
-    from torch.distributed import PrefixStore, run
+    from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.rendezvous import rendezvous
+    from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 
     given = run.parse_args(["--nproc-per-node=2", "--max-restarts=3", "--standalone", "--module", "stages.train"])
     assert (given.nproc_per_node, given.max_restarts, given.standalone) == ("2", 3, True)
-    assert PrefixStore and rendezvous and SignalException and ChildFailedError.get_first_failure
+    assert SignalException and ChildFailedError.get_first_failure
+    source = inspect.getsource(dynamic_rendezvous)
+    assert 'os.getenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "0") == "1"' in source

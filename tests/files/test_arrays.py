@@ -20,7 +20,7 @@ PAGES = -(-int(np.prod(SHAPE)) // mmap.PAGESIZE) + 1
 
 @pytest.fixture
 def subset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subset:
-    monkeypatch.setattr(arrays, "LARGE", 0)
+    monkeypatch.setattr(arrays, "CACHED_BYTES", 0)
     random = np.random.default_rng(0)
     with NpyWriter(tmp_path / "images.npy", SHAPE, np.uint8) as writer:
         for _ in range(8):

@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from imagetrail.files import artifacts
 from imagetrail.files.artifacts import Dataset, reading
 
-LARGE = 1 << 28
+CACHED_BYTES = 1 << 28
 """Bytes above which an array may not stay in the page cache."""
 
 Rows = Literal["train", "val", "test"]
@@ -39,7 +39,7 @@ class Subset:
 
     def read(self, rows: Indices) -> npt.NDArray[Any]:
         """Return the images of some rows, int64 [n]; a large file is asked for all of them before the first is read."""
-        if len(rows) and isinstance(self.images.base, mmap) and self.images.nbytes > LARGE:
+        if len(rows) and isinstance(self.images.base, mmap) and self.images.nbytes > CACHED_BYTES:
             _ask_for(self.images, self.images.base, rows)
         return self.images[rows]
 
