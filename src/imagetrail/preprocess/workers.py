@@ -1,6 +1,7 @@
 """Decode on the cores of this machine, or on a Dask cluster that has the same files under the same paths."""
 
 import hashlib
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -52,6 +53,8 @@ def spread(
             waiting.append(task)
             yield task
 
+    # A consumer that stops early, as when the disk is full, says so itself.
+    warnings.filterwarnings("ignore", r"(?s).*tasks have been successfully executed", UserWarning)
     with _backend(machine):
         remaining, is_done = iter(tasks), False
         while not is_done:

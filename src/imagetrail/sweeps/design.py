@@ -191,7 +191,7 @@ class Replicates(_Design):
     @property
     @override
     def tags(self) -> dict[str, str]:
-        return {REPLICATES: str(self.trials)}
+        return {REPLICATES: str(self.trials), "mlflow.runName": self.title}  # which change when seeds are added
 
     @override
     def changes(self, begun: Trial) -> Mapping[str, Leaf]:

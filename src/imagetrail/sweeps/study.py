@@ -291,7 +291,7 @@ class Outcome:
 
     def log(self, run: Run, study: optuna.Study) -> None:
         """Put figures, the table of trials and pictures into the sweep's run."""
-        tags = {"mlflow.note.content": self.summary()}
+        tags = {"mlflow.note.content": self.summary()} | self.plan.design.tags
         if isinstance(self.plan.design, Search):
             for trial in self.trials:
                 if trial.value is not None:
