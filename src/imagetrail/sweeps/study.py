@@ -205,15 +205,16 @@ def _work(root: Path, plan: Plan, study: optuna.Study, environment: dict[str, st
                 processes.append(subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=output))
         deaths: dict[int, str] = {}
         with console.bar("sweep", total=plan.design.trials, unit="trial") as moving:
-            while any(process.poll() is None for process in processes):
+            working = True
+            while working:
+                working = None in [process.poll() for process in processes]  # each is asked, whatever the others say
                 for process, log in zip(processes, logs, strict=True):
                     if process.returncode and process.pid not in deaths:
                         deaths[process.pid] = _death(study, process, log)
                         warn(f"{deaths[process.pid]}; its trial is left to the others.")
                         retry_lost(study)
                 moving.update(_done(study) - moving.n)
-                time.sleep(0.5)
-            moving.update(_done(study) - moving.n)
+                time.sleep(0.5 if working else 0)
     finally:
         for process in processes:
             process.terminate()
