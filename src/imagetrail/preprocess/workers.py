@@ -54,9 +54,7 @@ def spread(
             yield task
 
     # A consumer that stops early, as when the disk is full, says so itself.
-    warnings.filterwarnings(
-        "ignore", r"(?s).*tasks (have been executed|have been successfully|which were)", UserWarning
-    )
+    warnings.filterwarnings("ignore", r"(?s).*tasks (have been|which were)", UserWarning)
     with _backend(machine):
         remaining, is_done = iter(tasks), False
         while not is_done:
