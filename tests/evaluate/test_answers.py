@@ -97,6 +97,8 @@ def test_batches_of_any_size_give_the_same_bytes(tmp_path: Path, monkeypatch: py
     assert found.images == list(names.values())
     assert found.truth == pytest.approx(shares[:, 0], abs=1e-6)
     assert pq.ParquetFile(tmp_path / "predictions.parquet").num_row_groups == 3
+    write(tmp_path, list("abcd"), [0] * 16, [shares[:16]], {row: names[row] for row in range(16)})
+    assert pq.ParquetFile(tmp_path / "predictions.parquet").num_row_groups == 2, "none is empty"
 
 
 def damaged_tables() -> dict[str, pa.Table]:

@@ -400,7 +400,7 @@ def test_cross_validation_gives_mean_and_spread(digits: Path, tmp_path: Path) ->
     values = [r.data.metrics["model/val_accuracy"] for r in runs]
     mean, spread = np.mean(values), np.std(values, ddof=1)
     assert outcome.figures == pytest.approx({"folds/val_accuracy_mean": mean, "folds/val_accuracy_std": spread})
-    assert f"3 folds: validation accuracy {mean:.4f}" in outcome.summary()
+    assert f"3 of 3 folds: validation accuracy {mean:.4f}" in outcome.summary()
 
 
 @slow

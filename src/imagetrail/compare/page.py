@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from imagetrail import drawing
-from imagetrail.compare.runs import INTERVALS, Report, dash, shown
+from imagetrail.compare.runs import Report, dash, intervals, shown
 from imagetrail.errors import ArtifactError
 from imagetrail.evaluate.paired import FIGURES, Comparison
 from imagetrail.files import artifacts
@@ -28,7 +28,8 @@ def write(report: Report, path: Path, root: Path) -> None:
         parts += [
             f"<h2>{html.escape(name)} against {html.escape(report.names[0])}</h2>",
             f"<p>{found.n} test images in both runs; only the first is correct on {found.only_first}, "
-            f"only the second on {found.only_second}: {html.escape(found.verdict())}.</p>",
+            f"only the second on {found.only_second}: {html.escape(found.verdict())}. "
+            f"{html.escape(intervals(found))}</p>",
             _table(
                 ["figure", "first", "second", "difference"],
                 ([figure, *map(shown, found.figures[figure])] for figure in FIGURES),
@@ -40,7 +41,7 @@ def write(report: Report, path: Path, root: Path) -> None:
             _gallery(found, pictures),
         ]
     title = " and ".join(map(html.escape, report.names))
-    about = html.escape(f"{INTERVALS} {report.ledger}".rstrip())
+    about = html.escape(report.ledger)
     with artifacts.writing(path) as temporary:
         temporary.write_text(PAGE.format(title=title, about=about, body="\n".join(parts)), encoding="utf-8")
 

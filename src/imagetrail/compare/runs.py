@@ -8,10 +8,20 @@ from imagetrail.evaluate import looks, paired
 from imagetrail.evaluate.answers import Answers
 from imagetrail.evaluate.paired import FIGURES, LEVEL, Comparison, Interval
 
-INTERVALS = (
+OF_PAIRS = (
     f"Intervals of {LEVEL:.0%}: Wilson's for an accuracy, Tango's for the difference of two (it agrees with McNemar's "
     "test), percentiles of a bootstrap over the images for loss and macro F1."
 )
+OF_SEVERAL = (
+    f"Intervals of {LEVEL:.0%} over seeds and images: Student's for accuracy and loss, percentiles of a bootstrap over "
+    "both for macro F1. Of several trainings, what most of them answer counts as an answer."
+)
+"""What the intervals are, of two single trainings and where a side has several."""
+
+
+def intervals(found: Comparison) -> str:
+    """Say what the intervals of a comparison are."""
+    return OF_PAIRS if found.trainings == (1, 1) else OF_SEVERAL
 
 
 @dataclass(frozen=True)
@@ -24,8 +34,8 @@ class LoggedRun:
     """Logged parameters, in MLflow's text form."""
     digest: str | None
     """First 8 digits of the data set's sha256."""
-    looks: int | None
-    """Models that were tested on the same rows; None for runs of versions that did not count."""
+    test_rows: str | None
+    """Digest of the test rows; None for runs of versions that did not note it."""
     answers: list[Answers]
     """Of the run's model; of each of the models, if it is a run of replicates."""
 
@@ -66,7 +76,7 @@ class Report:
             rows = [["", self.names[0], name, "difference"]]
             rows += [[figure, *map(shown, found.figures[figure])] for figure in FIGURES]
             lines += _columns(rows)
-            lines.append(INTERVALS)
+            lines.append(intervals(found))
             only = f"Only the first is correct on {found.only_first} images, only the second on {found.only_second}"
             lines.append(f"{only}: {found.verdict()}.")
             changed = {n: (a, b) for n, (a, b) in found.recalls.items() if a != b}
@@ -90,8 +100,12 @@ class Report:
         )  # fmt: skip
 
 
-def report(runs: Sequence[LoggedRun]) -> Report:
+def report(runs: Sequence[LoggedRun], judged: int | None) -> Report:
     """Compare the first run with every other one.
+
+    Args:
+        runs: two or more.
+        judged: models that were tested on the first run's test rows; None if they were not counted.
 
     Raises:
         DataError: the runs cannot be compared.
@@ -102,7 +116,7 @@ def report(runs: Sequence[LoggedRun]) -> Report:
         runs=[run.id for run in runs],
         names=[run.name for run in runs],
         digest=first.digest,
-        looks=first.looks,
+        looks=judged,
         parameters={name: values for name, values in sorted(every.items()) if len({*map(_unquoted, values)}) > 1},
         comparisons=paired.compare_all(first.answers, [other.answers for other in others]),
     )

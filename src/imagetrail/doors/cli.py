@@ -216,7 +216,8 @@ def _compare(arguments: argparse.Namespace) -> None:
 
     if len(arguments.runs) < 2:
         raise ParamsError(f"compare takes two or more runs, not only {arguments.runs[0]!r}.")
-    report = runs.report([registry.logged_run(Path(), reference) for reference in arguments.runs])
+    compared = [registry.logged_run(Path(), reference) for reference in arguments.runs]
+    report = runs.report(compared, registry.judged(Path(), compared[0].test_rows))
     print(report.json() if arguments.json else report.text())
     if arguments.page is not None:
         from imagetrail.compare import page

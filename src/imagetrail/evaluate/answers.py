@@ -101,7 +101,8 @@ def exact(plots: Path, subset: Subset, names: Mapping[int, str]) -> Iterator[Cal
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
     ):
         yield add
-        write()
+        if waiting:
+            write()
 
 
 def write_readable(plots: Path, predictions: Predictions, names: Mapping[int, str]) -> None:

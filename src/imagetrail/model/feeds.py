@@ -97,12 +97,10 @@ def _sent(array: npt.NDArray[Any], device: torch.device) -> Tensor:
 
 
 def _copied(subset: Subset, device: torch.device) -> Tensors:
-    images = torch.empty((len(subset), *subset.images.shape[1:]), dtype=_dtype(subset.images), device=device)
+    images = torch.empty(
+        (len(subset), *subset.images.shape[1:]), dtype=torch.from_numpy(subset.images[:0]).dtype, device=device
+    )
     for start in range(0, len(subset), COPIED_ROWS):
         rows = subset.rows[start : start + COPIED_ROWS]
         images[start : start + COPIED_ROWS] = _sent(subset.read(rows), device)
     return images, _sent(subset.labels[subset.rows], device)
-
-
-def _dtype(array: npt.NDArray[Any]) -> torch.dtype:
-    return torch.from_numpy(np.empty(0, array.dtype)).dtype

@@ -86,10 +86,8 @@ def predict(
         for name, row in zip(names, rows, strict=True):
             probabilities = {label: float(p) for label, p in zip(model.card.classes, row, strict=True)}
             likeliest = sorted(probabilities, key=lambda k: -probabilities[k])
-            labels = (
-                None
-                if threshold is None
-                else [k for k in likeliest if k == likeliest[0] or probabilities[k] >= threshold]
-            )
+            labels = None
+            if threshold is not None:
+                labels = likeliest[:1] + [label for label in likeliest[1:] if probabilities[label] >= threshold]
             predictions.append(Prediction(name, likeliest[0], probabilities, labels))
     return predictions, problems

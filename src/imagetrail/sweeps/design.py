@@ -59,12 +59,7 @@ class _Design(BaseModel):
         return optuna.pruners.NopPruner()
 
     def queue(self, study: optuna.Study, known: Sequence[FrozenTrial]) -> None:
-        """Queue the parts that none of the known trials is."""
-        if self.part is not None:
-            numbers = {t.params.get(self.part, t.system_attrs.get("fixed_params", {}).get(self.part)) for t in known}
-            for number in range(self.trials):
-                if number not in numbers:
-                    study.enqueue_trial({self.part: number})
+        """Queue the trials that must run and that none of the known ones is."""
 
     def changes(self, begun: Trial) -> Mapping[str, Leaf]:
         """Return the parameters that a trial has of its own, by dotted name."""
@@ -81,10 +76,6 @@ class _Design(BaseModel):
     @abstractmethod
     def summary(self, trials: Sequence[FrozenTrial]) -> str:
         """Format the answer for the terminal."""
-
-    def _number(self, begun: Trial) -> int:
-        assert self.part is not None
-        return begun.suggest_int(self.part, 0, self.trials - 1)
 
 
 class Search(_Design):
@@ -145,11 +136,42 @@ class Search(_Design):
         return "\n".join([f"{first} in trial {best.number}", *lines])
 
 
-class Folds(_Design):
+class _Parts(_Design):
+    """Numbered parts of a whole, whose values have a mean and a spread."""
+
+    part: ClassVar[str]
+    figure: ClassVar[str]
+
+    @override
+    def queue(self, study: optuna.Study, known: Sequence[FrozenTrial]) -> None:
+        numbers = {t.params.get(self.part, t.system_attrs.get("fixed_params", {}).get(self.part)) for t in known}
+        for number in range(self.trials):
+            if number not in numbers:
+                study.enqueue_trial({self.part: number})
+
+    def _number(self, begun: Trial) -> int:
+        return begun.suggest_int(self.part, 0, self.trials - 1)
+
+    @override
+    def figures(self, trials: Sequence[FrozenTrial]) -> dict[str, float]:
+        values = [t.value for t in complete(trials) if t.value is not None]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        return {f"{self.figure}_mean": statistics.mean(values), f"{self.figure}_std": spread}
+
+    @override
+    def summary(self, trials: Sequence[FrozenTrial]) -> str:
+        mean, spread = self.figures(trials).values()
+        name = self.figure.rpartition("/")[2].replace("_", " ").replace("val ", "validation ")
+        done = f"{len(complete(trials))} of {self.trials} {self.figure.partition('/')[0]}"
+        return f"{done}: {name} {mean:.4f} ± {spread:.4f} (standard deviation)."
+
+
+class Folds(_Parts):
     """Cross-validation of params.yaml: each train or validation row validates once."""
 
     kind: Literal["folds"] = "folds"
-    part: ClassVar[str | None] = "fold"
+    part: ClassVar[str] = "fold"
+    figure: ClassVar[str] = "folds/val_accuracy"
     open_ended: ClassVar[bool] = False
 
     @property
@@ -163,21 +185,13 @@ class Folds(_Design):
         assert trained.kept.val_accuracy is not None, "folds have validation rows"
         return trained.kept.val_accuracy
 
-    @override
-    def figures(self, trials: Sequence[FrozenTrial]) -> dict[str, float]:
-        return _mean_and_spread("folds/val_accuracy", trials)
 
-    @override
-    def summary(self, trials: Sequence[FrozenTrial]) -> str:
-        mean, spread = self.figures(trials).values()
-        return f"{self.trials} folds: validation accuracy {mean:.4f} ± {spread:.4f} (standard deviation)."
-
-
-class Replicates(_Design):
+class Replicates(_Parts):
     """params.yaml under several seeds of the training, each model tested on the test rows."""
 
     kind: Literal["replicates"] = "replicates"
-    part: ClassVar[str | None] = "replicate"
+    part: ClassVar[str] = "replicate"
+    figure: ClassVar[str] = "seeds/test_accuracy"
     sides: ClassVar[tuple[Rows, ...]] = get_args(Rows)
     without: ClassVar[set[str]] = {"machine"}
     first_seed: int
@@ -201,16 +215,6 @@ class Replicates(_Design):
     def run(self, root: Path, params: Params, begun: Trial, tags: dict[str, str], on_epoch: OnTrialEpoch) -> float:
         return trial.train_replicate(root, params, self._number(begun), tags, on_epoch)
 
-    @override
-    def figures(self, trials: Sequence[FrozenTrial]) -> dict[str, float]:
-        return _mean_and_spread("seeds/test_accuracy", trials)
-
-    @override
-    def summary(self, trials: Sequence[FrozenTrial]) -> str:
-        mean, spread = self.figures(trials).values()
-        done = len(complete(trials))
-        return f"{done} of {self.trials} seeds: test accuracy {mean:.4f} ± {spread:.4f} (standard deviation)."
-
 
 Design = Annotated[Search | Folds | Replicates, Field(discriminator="kind")]
 
@@ -218,12 +222,6 @@ Design = Annotated[Search | Folds | Replicates, Field(discriminator="kind")]
 def complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials that came to their end."""
     return [t for t in trials if t.state == TrialState.COMPLETE]
-
-
-def _mean_and_spread(name: str, trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    values = [t.value for t in complete(trials) if t.value is not None]
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return {f"{name}_mean": statistics.mean(values), f"{name}_std": spread}
 
 
 def _short(value: object) -> str:

@@ -45,28 +45,25 @@ def logged_run(root: Path, reference: str) -> LoggedRun:
     """
     run = find(root, reference)
     inputs = run.inputs.dataset_inputs if run.inputs else []
-    below = _trainings(root, run)
-    with asked(root, f"run {run.info.run_id!r} cannot be read") as client:
-        rows = client.get_run(below[0]).data.tags.get(TEST_ROWS)
-        judged = None if rows is None else looks(client, rows)
+    trainings = _trainings(root, run)
     return LoggedRun(
         id=run.info.run_id,
         name=f"{run.info.run_name} ({run.info.run_id[:6]})",
         parameters=run.data.params,
         digest=inputs[0].dataset.digest if inputs else None,
-        looks=judged,
-        answers=[answers(root, run_id) for run_id in below],
+        test_rows=trainings[0].data.tags.get(TEST_ROWS),
+        answers=[answers(root, training.info.run_id) for training in trainings],
     )
 
 
-def _trainings(root: Path, run: "mlflow.entities.Run") -> list[str]:
-    """Return the ids of the runs whose models a comparison covers: the replicates below a run of them, or itself."""
+def _trainings(root: Path, run: "mlflow.entities.Run") -> list["mlflow.entities.Run"]:
+    """Return the runs whose models a comparison covers: the replicates below a run of them, or the run itself."""
     if REPLICATES not in run.data.tags:
-        return [run.info.run_id]
+        return [run]
     with asked(root, f"the replicates of run {run.info.run_id!r} cannot be found") as client:
         below = f"tags.`{PARENT}` = '{run.info.run_id}' and attributes.status = 'FINISHED'"
         found = client.search_runs([run.info.experiment_id], below, max_results=10_000)
-    newest = {run.data.tags[REPLICATE]: run.info.run_id for run in reversed(found) if EVALUATION in run.data.tags}
+    newest = {run.data.tags[REPLICATE]: run for run in reversed(found) if EVALUATION in run.data.tags}
     if not newest:
         raise ArtifactError(f"no training of run {run.info.run_id!r} has finished; run its sweep again.")
     return [newest[number] for number in sorted(newest, key=int)]
@@ -117,6 +114,18 @@ def looks(client: "mlflow.MlflowClient", test_rows: str) -> int:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.`{TEST_ROWS}` = '{test_rows}'", max_results=50_000)
     return len({run.data.tags.get(MODEL_SHA256, run.info.run_id) for run in found})
+
+
+def judged(root: Path, test_rows: str | None) -> int | None:
+    """Count as `looks` does; None if the rows are not known.
+
+    Raises:
+        ArtifactError: the store does not answer.
+    """
+    if test_rows is None:
+        return None
+    with asked(root, "the models that the test rows have judged cannot be counted") as client:
+        return looks(client, test_rows)
 
 
 def champion(root: Path, name: str) -> str | None:

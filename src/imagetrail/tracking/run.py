@@ -126,7 +126,7 @@ class Run:
                 self._entry = outbox.Entry.create(self.root, header)
             self._entry.add(call)
         except (OSError, ArtifactError) as error:
-            warn(f"{call.kind} of the run: lost, since {outbox.OUTBOX} cannot be written ({reason(error)}).")
+            warn(f"a part of the run is lost ({call.kind}): {outbox.OUTBOX} cannot be written ({reason(error)}).")
 
     def _send(self) -> None:
         """Try to send the saved calls; if that works, later calls are made at once."""
