@@ -93,4 +93,4 @@ def test_answers_that_are_not_numbers_are_an_error() -> None:
         next(model.parameters()).fill_(float("nan"))
     subset = make_subset(images, [0] * 4, list(range(4)), CARD.classes)
     with pytest.raises(ArtifactError, match="the model's answers are not numbers"):
-        inference.predict(model, subset, load_params(REPOSITORY).evaluate, lambda batch: None)
+        inference.predict(model, subset, load_params(REPOSITORY).evaluate)

@@ -146,5 +146,6 @@ def test_two_machines_share_a_sweep(
             assert all("best of 8 trials" in output for output, _ in outputs)
         finally:
             os.killpg(relay.pid, signal.SIGKILL)
+            relay.communicate()
     counts = [sum("imagetrail.trial" in r.data.tags for r in mlflow_runs(clone)) for clone in clones]
     assert sum(counts) >= 8 and min(counts) >= 1, "both worked, each with its own MLflow"

@@ -69,7 +69,7 @@ def test_a_calibrated_model_answers_the_same_and_less_surely(noisy: tuple[Subset
     assert calibrated.card.temperature > 1.2
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), calibrated.parameters(), strict=True))
     settings = load_params(REPOSITORY).evaluate
-    before, after = (inference.predict(m, val, settings, lambda batch: None) for m in (plain, calibrated))
+    before, after = (inference.predict(m, val, settings) for m in (plain, calibrated))
     assert (before.predicted == after.predicted).all()
     assert after.uncalibrated == pytest.approx(before.confidence, abs=1e-6)
     assert before.uncalibrated is not before.confidence and (before.uncalibrated == before.confidence).all()

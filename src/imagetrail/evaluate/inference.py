@@ -105,8 +105,11 @@ def _heated(probabilities: Probabilities, temperature: float) -> Probabilities:
 
 
 def predict(
-    classifier: Classifier, subset: Subset, options: Evaluate, keep: Callable[[Probabilities], object]
-) -> Predictions:  # fmt: skip
+    classifier: Classifier,
+    subset: Subset,
+    options: Evaluate,
+    keep: Callable[[Probabilities], object] = lambda batch: None,
+) -> Predictions:
     """Predict every row of a subset; `keep` gets all probabilities of each batch, float64 [b,K]."""
     device = devices.choose(options.device)
     starts = range(0, len(subset), options.batch_size)
