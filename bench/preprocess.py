@@ -84,7 +84,7 @@ def _photographs(folder: Path, side: int) -> list[Path]:
 
 def _preprocess(root: Path, size: int, jobs: int) -> None:
     limits = Limits(**dict.fromkeys(Limits.model_fields))
-    machine = Machine(jobs=jobs, backend="loky", scheduler=None)
+    machine = Machine(jobs=jobs, backend="loky", scheduler=None, processes=1)
     reader = open_reader(root, Source("csv", None, {}), "source")
     build.build(
         root,

@@ -4,6 +4,7 @@ A guided tour. An image walks through these rooms in order; each room's docstrin
 
     params/      params.yaml, section by section
     files/       what the stages hand to each other
+    pages/       HTML pages, which share a template
     download/    find the labelled images, and list them
     preprocess/  decode each image into an array
     split/       choose the rows that train, validate and test
@@ -28,5 +29,6 @@ Where to begin, for the changes that people make most:
     a network        a file in model/networks/, a row in its __init__.py; its arguments go under `model` in params.yaml
     an augmentation  kornia's by its name in train.augment; one of your own starts in train/augment.py
     a metric         evaluate/metrics.py
-    a page           evaluate/pictures.py (test rows), preprocess/data_page.py (the data), compare/page.py (runs)
+    a page           evaluate/pictures.py (test rows), preprocess/data_page.py (the data), compare/page.py (runs),
+                     sweeps/suspects.py (labels); their HTML is in pages/
 """

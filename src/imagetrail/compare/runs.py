@@ -24,6 +24,14 @@ def intervals(found: Comparison) -> str:
     return OF_PAIRS if found.trainings == (1, 1) else OF_SEVERAL
 
 
+def about(found: Comparison) -> str:
+    """Say how many images a comparison covers, and which it had to leave out."""
+    text = f"{found.n} test images in both runs."
+    if found.relabelled:
+        text += f" {found.relabelled} more had another label in one of them and are left out."
+    return text
+
+
 @dataclass(frozen=True)
 class LoggedRun:
     """A run's values that a comparison needs."""
@@ -72,7 +80,7 @@ class Report:
         else:
             lines.append("All logged parameters are equal.")
         for name, found in zip(self.names[1:], self.comparisons, strict=True):
-            lines += ["", f"{name} against {self.names[0]}, {found.n} test images in both runs:"]
+            lines += ["", f"{name} against {self.names[0]}: {about(found)}"]
             rows = [["", self.names[0], name, "difference"]]
             rows += [[figure, *map(shown, found.figures[figure])] for figure in FIGURES]
             lines += _columns(rows)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from imagetrail.download import kinds, names
+from imagetrail.params.download import CORRECTIONS
 
 TABLES = (".csv", ".tsv", ".txt", ".tab")
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -29,7 +30,7 @@ class Inventory:
     def of(cls, root: Path) -> "Inventory":
         """Walk a folder; hidden files and links to folders are left out."""
         inventory = cls(root)
-        for name in sorted(_files(root, "")):
+        for name in sorted({*_files(root, "")} - {CORRECTIONS}):
             lower = name.lower()
             if lower.endswith(ARCHIVES):
                 inventory.archives.append(name)

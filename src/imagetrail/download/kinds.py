@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from imagetrail.params.download import CORRECTIONS
+
 SUFFIXES = {
     "apng", "avif", "bmp", "cr2", "cr3", "cur", "dcm", "dds", "dib", "dng", "emf", "exr", "gif", "hdr", "heic",
     "heif", "icns", "ico", "j2c", "j2k", "jfif", "jp2", "jpe", "jpeg", "jpf", "jpg", "jpx", "jxl", "mpo", "nef",
@@ -15,7 +17,7 @@ BEGINNINGS = (
 )  # fmt: skip
 INSIDE = (b"WEBP", b"ftypavif", b"ftyphei", b"ftypmif1")
 """Marks that follow in the first bytes of a file."""
-UNLISTED = (".gitignore", ".gitkeep", ".dvcignore")
+UNLISTED = (".gitignore", ".gitkeep", ".dvcignore", CORRECTIONS)
 """Files of the repository itself, which nobody takes for data."""
 
 

@@ -12,6 +12,7 @@ from imagetrail.console import announce
 from imagetrail.download import archive, digits, folders, parquet, table, torchvision_arrays, torchvision_photographs
 from imagetrail.download.job import SourceJob
 from imagetrail.download.reading import UNSET, settings
+from imagetrail.download.relabel import Corrections
 from imagetrail.files.artifacts import LabelRow, Source
 from imagetrail.params.download import Download
 
@@ -31,7 +32,13 @@ SOURCES: Mapping[str, Callable[[SourceJob], Iterable[LabelRow]]] = {
 
 
 def load(job: SourceJob) -> tuple[Source, Iterable[LabelRow]]:
-    """Return the source with its options, those that `auto` recognised included, and the rows of labels.csv."""
+    """Return the source with its options, those that `auto` recognised included, and the rows of labels.csv.
+
+    Corrections are applied, which `auto` does not look at.
+
+    Raises:
+        DataError: relabel.csv cannot be read, or the source refuses.
+    """
     recognised: dict[str, dict[str, object]] = {}
     if job.options.source == "auto":
         from imagetrail.download.recognise import recognise  # which few runs need
@@ -46,4 +53,7 @@ def load(job: SourceJob) -> tuple[Source, Iterable[LabelRow]]:
         }
     options = job.options
     column = str(options.image_column) if options.source == "parquet" else None
-    return Source(options.source, column, recognised), SOURCES[options.source](job)
+    corrections = Corrections.read(job.root, options.corrections)
+    rows = SOURCES[options.source](job)
+    source = Source(options.source, column, recognised, corrections.counts)
+    return source, corrections.apply(rows) if corrections.by_image else rows

@@ -14,7 +14,7 @@ from imagetrail.download.listing import ListedImage, Listing, Problems
 from imagetrail.download.pattern import Pattern
 from imagetrail.errors import DataError, nearest, quoted
 from imagetrail.files.artifacts import LabelRow
-from imagetrail.params.download import DELIMITERS, Download
+from imagetrail.params.download import CORRECTIONS, DELIMITERS, Download
 
 LINE_LIMIT = 2**20
 """Bytes of a line; csv's own limit of a cell is 131,072 characters."""
@@ -95,7 +95,9 @@ def _tables(root: Path, options: Download) -> list[str]:
     """List the tables that `options.table` means, from the root; a pattern means those that fit it."""
     found: list[str] = []
     for text in options.tables:
-        fitting = sorted(path.relative_to(root).as_posix() for path in root.glob(text)) if "*" in text else [text]
+        fitting = [text]
+        if "*" in text:
+            fitting = sorted({path.relative_to(root).as_posix() for path in root.glob(text)} - {CORRECTIONS})
         if not fitting:
             raise DataError(f"download.table: no file in {root} fits {text!r}; put tables there, or correct it.")
         found += fitting

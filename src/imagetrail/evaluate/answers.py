@@ -134,11 +134,16 @@ def read(path: Path) -> Answers:
         ArtifactError: the file is missing or holds something else.
     """
     with artifacts.reading(path, "evaluate"), pq.ParquetFile(path) as file:
-        classes = [str(name) for name in json.loads(file.schema_arrow.metadata[CLASS_NAMES])]
+        classes = class_names(file.schema_arrow)
         parts = [_read_group(group, len(classes)) for group in file.iter_batches(GROUP, columns=COLUMNS)]
         images, *arrays = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.argsort(images, kind="stable")
         return Answers(images[order].tolist(), classes, *(array[order] for array in arrays))
+
+
+def class_names(schema: pa.Schema) -> list[str]:
+    """Return the class names that the columns' metadata hold."""
+    return [str(name) for name in json.loads(schema.metadata[CLASS_NAMES])]
 
 
 def _read_group(group: pa.RecordBatch, classes: int) -> tuple[npt.NDArray[Any], ...]:

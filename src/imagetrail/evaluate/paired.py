@@ -68,6 +68,8 @@ class Comparison:
     """Recall of each class: (first, second)."""
     disagreements: list[Disagreement]
 
+    relabelled: int = 0
+    """Images that all runs tested and that are left out, since their label changed in between."""
     comparisons: int = 1
     """Comparisons made at the same time, whose p-values were corrected for their number."""
 
@@ -106,9 +108,9 @@ def compare(first: Sequence[Answers], second: Sequence[Answers]) -> Comparison:
     """Compare two models on the images that all their trainings tested.
 
     Raises:
-        DataError: they have no image in common, or an image has two labels.
+        DataError: they have no image of the same label in common.
     """
-    every = _common([*first, *second])
+    every, relabelled = _common([*first, *second])
     first, second = every[: len(first)], every[len(first) :]
     one, other = replicates.majority(first), replicates.majority(second)
     only_first = int((one.correct & ~other.correct).sum())
@@ -136,11 +138,12 @@ def compare(first: Sequence[Answers], second: Sequence[Answers]) -> Comparison:
             )
             for row in np.flatnonzero(one.correct != other.correct).tolist()
         ],
+        relabelled=relabelled,
     )
 
 
-def _common(every: Sequence[Answers]) -> list[Answers]:
-    """Return the answers to the images that are in all of them."""
+def _common(every: Sequence[Answers]) -> tuple[list[Answers], int]:
+    """Return the answers to the images that are in all of them with one label, and how many have several."""
     first = every[0]
     for other in every[1:]:
         if first.classes != other.classes:
@@ -152,13 +155,13 @@ def _common(every: Sequence[Answers]) -> list[Answers]:
     if not shared:
         raise DataError("the two models were tested on no image in common; evaluate them on the same data.")
     found = [_rows(answers, shared) for answers in every]
-    for other in found[1:]:
-        if differing := np.flatnonzero(found[0].labels != other.labels).tolist():
-            name = found[0].images[differing[0]]
-            raise DataError(
-                f"{name!r} had another label when the second model was tested; evaluate both on the same data."
-            )
-    return found
+    same = np.logical_and.reduce([answers.labels == found[0].labels for answers in found])
+    if not same.any():
+        raise DataError(
+            "every image had another label when the second model was tested; evaluate both on one data set."
+        )
+    agreed = [shared[row] for row in np.flatnonzero(same)]
+    return [_rows(answers, agreed) for answers in found], len(shared) - len(agreed)
 
 
 def _of_pair(first: Answers, second: Answers, only_first: int, only_second: int) -> tuple[float, Figures]:
@@ -252,7 +255,7 @@ def accuracy(answers: Sequence[Answers]) -> Interval:
     Raises:
         DataError: the trainings were tested on no image in common.
     """
-    shared = _common(answers)
+    shared, _ = _common(answers)
     if len(shared) == 1:
         return _accuracy(shared[0])
     found = replicates.mean(_table(shared, _correct))

@@ -120,6 +120,8 @@ class Dataset:
     """Values that became 0 and 255 in images of more than 8 bits; None if their formats told."""
     recognised: dict[str, dict[str, Any]] = field(default_factory=dict)
     """See Source."""
+    corrections: dict[str, int] = field(default_factory=dict)
+    """See Source."""
 
     @property
     def channels(self) -> int:
@@ -142,6 +144,8 @@ class Source:
     """parquet: the column of the images."""
     recognised: dict[str, dict[str, Any]]
     """`value` and `reason` of each option that `auto` chose, by name; empty if params.yaml states them."""
+    corrections: dict[str, int] = field(default_factory=dict)
+    """Images that relabel.csv gives another label and leaves out, as `relabelled` and `dropped`; empty without it."""
 
 
 @dataclass(frozen=True)

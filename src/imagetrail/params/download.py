@@ -24,6 +24,7 @@ FIELDS = ("label", "split", "group")
 OTHER_FIELDS = ("ext", "number")
 TOKEN = re.compile(r"\{[^{}]*\}|\*\*/|\*+|[^{}*]+|[{}]")
 """The parts of a pattern."""
+CORRECTIONS = "relabel.csv"
 LABEL_OPTIONS = {"classes", "fold_labels"}
 COLUMN_OPTIONS = {"image_column", "label_column", "split_column", "group_column"} | LABEL_OPTIONS
 TABLE_OPTIONS = COLUMN_OPTIONS | {"table", "header", "delimiter", "images", "extension", "pattern"}
@@ -121,6 +122,11 @@ class Download(Section):
             fix = "needs {label}" if self.source == "folder" else "must leave {label} to label_column"
             raise ValueError(f"pattern = {self.pattern!r} {fix} with source = {self.source!r}")
         return self
+
+    @property
+    def corrections(self) -> str:
+        """The file of corrected labels, from the repository root; it need not be there."""
+        return f"{self.path}/{CORRECTIONS}"
 
     @property
     def unused(self) -> set[str]:

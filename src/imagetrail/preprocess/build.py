@@ -118,6 +118,7 @@ def build(root: Path, plan: BuildPlan) -> Indices:
             sha256=artifacts.file_sha256(folder / "rows.csv"),
             value_range=None if plan.form.value_range is None else list(plan.form.value_range),
             recognised=plan.source.recognised,
+            corrections=plan.source.corrections,
             arrays={name: artifacts.file_sha256(folder / name) for name in ("images.npy", "labels.npy")},
         )
         artifacts.write_dataset(folder / "dataset.json", dataset)

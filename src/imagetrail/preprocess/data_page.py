@@ -93,7 +93,8 @@ def _overview(part: SubFigure, dataset: Dataset, found: Mapping[tuple[str, str],
     if len(dataset.classes) > len(names):
         title += f": the {len(names) - BARS // 3} most and the {BARS // 3} least frequent"
         left.axvline(len(names) - BARS // 3 - 0.5, color="grey", lw=0.8, ls=":")
-    left.set_title(title, loc="left")
+    corrected = "".join(f", {count:,} {what}" for what, count in dataset.corrections.items() if count)
+    left.set_title(title + corrected, loc="left")
     if any(side for _, side in found):
         left.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8)
     drawing.plain(left)

@@ -28,8 +28,11 @@ from imagetrail.files import artifacts
 from imagetrail.model import arithmetic
 from imagetrail.params import overrides
 from imagetrail.params.load import Params
+from imagetrail.sweeps import held_out, suspects
 from imagetrail.sweeps import space as spaces
 from imagetrail.sweeps.design import Design, Folds, Replicates, Search, complete
+from imagetrail.sweeps.held_out import HeldOut
+from imagetrail.sweeps.suspects import Suspect
 from imagetrail.sweeps.worker import (
     FAILURE,
     RUN,
@@ -104,7 +107,7 @@ def run(root: Path, request: Request) -> "Outcome":
         plan = plan.model_copy(update={"parent": tracked.id})
         _work(root, plan, study, arithmetic.environment(params.train.arithmetic))
         outcome = Outcome.of(study, plan).measured(root)
-        outcome.log(tracked, study)
+        outcome.log(tracked, study, params)
     return outcome
 
 
@@ -250,6 +253,8 @@ class Outcome:
     """Complete and pruned trials, in the order in which they started."""
     interval: Interval | None = None
     """Of the mean test accuracy, over seeds and images; None but for replicates, and where the store is away."""
+    found: tuple[list[Suspect], HeldOut] | None = None
+    """Labels that are probably wrong, and the answers of all folds; None but for folds, and where the store is away."""
 
     @classmethod
     def of(cls, study: optuna.Study, plan: Plan) -> "Outcome":
@@ -265,20 +270,30 @@ class Outcome:
         return cls(plan, trials)
 
     def measured(self, root: Path) -> "Outcome":
-        """Return the outcome with the interval of replicates, from the answers in the store."""
-        if self.plan.parent is None or not isinstance(self.plan.design, Replicates):
+        """Return the outcome with what follows from the answers in the store: see `interval` and `found`."""
+        if self.plan.parent is None:
             return self
         try:
-            return replace(self, interval=paired.accuracy(registry.logged_run(root, self.plan.parent).answers))
+            match self.plan.design:
+                case Replicates():
+                    answers = registry.logged_run(root, self.plan.parent).answers
+                    return replace(self, interval=paired.accuracy(answers))
+                case Folds():
+                    with registry.of_folds(root, self.plan.parent, held_out.FOLDER) as folders:
+                        answered = held_out.read(folders)
+                    return replace(self, found=(suspects.find(answered), answered))
         except ImagetrailError as error:  # what has finished is not lost for that
-            warn(f"the mean test accuracy has no interval: {error}")
-            return self
+            warn(f"a part of the sweep's result is missing: {error}")
+        return self
 
     @property
     def figures(self) -> dict[str, float]:
         """The sweep's own metrics."""
         ends = {} if self.interval is None else {"low": self.interval.low, "high": self.interval.high}
-        return self.plan.design.figures(self.trials) | {f"seeds/test_accuracy_{n}": end for n, end in ends.items()}
+        more = {f"seeds/test_accuracy_{name}": end for name, end in ends.items()}
+        if self.found is not None:
+            more["folds/suspects"] = float(len(self.found[0]))
+        return self.plan.design.figures(self.trials) | more
 
     def apply(self, root: Path) -> None:
         """Put the winner's parameters into params.yaml, comments kept."""
@@ -289,13 +304,20 @@ class Outcome:
 
     def summary(self) -> str:
         """Format the answer for the terminal."""
-        if self.interval is None:
-            return self.plan.design.summary(self.trials)
-        ends = f"{self.interval.low:.4f} to {self.interval.high:.4f}"
-        return f"{self.plan.design.summary(self.trials)} {LEVEL:.0%} interval over seeds and images: {ends}."
+        lines = [self.plan.design.summary(self.trials)]
+        if self.interval is not None:
+            ends = f"{self.interval.low:.4f} to {self.interval.high:.4f}"
+            lines.append(f"{LEVEL:.0%} interval over seeds and images: {ends}.")
+        if self.found is not None:
+            found, answered = self.found
+            lines.append(
+                f"{len(found):,} of {len(answered.images):,} labels are probably wrong; the run shows them in "
+                f"sweep/{suspects.PAGE}."
+            )
+        return " ".join(lines)
 
-    def log(self, run: Run, study: optuna.Study) -> None:
-        """Put figures, the table of trials and pictures into the sweep's run."""
+    def log(self, run: Run, study: optuna.Study, params: Params) -> None:
+        """Put figures, the table of trials, pictures and pages into the sweep's run."""
         tags = {"mlflow.note.content": self.summary()} | self.plan.design.tags
         if isinstance(self.plan.design, Search):
             for trial in self.trials:
@@ -311,6 +333,9 @@ class Outcome:
         with tempfile.TemporaryDirectory() as folder:
             if pictures := _draw(study, self, Path(folder)):
                 run.log_files("sweep", pictures)
+            if self.found is not None:
+                pages = suspects.write(Path(folder), *self.found, run.root, params.download.corrections)
+                run.log_files("sweep", pages)
 
     def _table(self) -> str:
         names = sorted({name for trial in self.trials for name in trial.params})

@@ -16,9 +16,9 @@ from imagetrail.files.arrays import Rows, Subset
 from imagetrail.model import arithmetic
 from imagetrail.model.classifier import Classifier
 from imagetrail.params.load import Params, load_params
-from imagetrail.sweeps import folds
+from imagetrail.sweeps import folds, held_out
 from imagetrail.sweeps.folds import Fold
-from imagetrail.tracking.stages import child_run
+from imagetrail.tracking.stages import TrainingRun, child_run
 from imagetrail.tracking.tags import FOLD, REPLICATE
 from imagetrail.train import checkpoints, loop, normalisation
 from imagetrail.train.loop import Epoch, Trained
@@ -29,7 +29,7 @@ OnTrialEpoch = Callable[[Epoch, str | None], None]
 
 def train(
     root: Path, params: Params, rows: tuple[Subset, Subset], name: str, tags: dict[str, str], on_epoch: OnTrialEpoch,
-    test: Callable[[Path, Classifier], None] | None = None,
+    test: Callable[[TrainingRun, Path, Classifier], None] | None = None,
 ) -> Trained:  # fmt: skip
     """Train as the stage `train` does, on tensors that are there.
 
@@ -40,7 +40,8 @@ def train(
         name: of the run.
         tags: of the run.
         on_epoch: see OnTrialEpoch.
-        test: called at the end with the folder of the outputs and the model, to test it; None leaves it untested.
+        test: called at the end with the run, the folder of the outputs and the model, to test it and log the answers;
+            None leaves it untested.
 
     Raises:
         ImagetrailError: as stage `train`.
@@ -63,16 +64,20 @@ def train(
         resumable.clear()
         run.finish(trained)
         if test is not None:
-            test(outputs, trained.classifier)
-            run.log_test()
+            test(run, outputs, trained.classifier)
         return trained
 
 
 def train_fold(root: Path, params: Params, fold: Fold, tags: dict[str, str], on_epoch: OnTrialEpoch) -> Trained:
-    """Run one training of cross-validation; arguments and errors as for `train`."""
+    """Run one training of cross-validation, and log its answers for the rows held out; arguments as for `train`."""
     rows = folds.subsets(root, fold.index, fold.of, params.split)
+
+    def answer(run: TrainingRun, outputs: Path, model: Classifier) -> None:
+        held_out.write(root, outputs / held_out.FOLDER, model, rows[1], params.evaluate)
+        run.log_files([outputs / held_out.FOLDER])
+
     name = f"fold {fold.index + 1} of {fold.of}"
-    return train(root, params, rows, name, tags | {FOLD: str(fold)}, on_epoch)
+    return train(root, params, rows, name, tags | {FOLD: str(fold)}, on_epoch, answer)
 
 
 def train_replicate(root: Path, params: Params, number: int, tags: dict[str, str], on_epoch: OnTrialEpoch) -> float:
@@ -82,8 +87,9 @@ def train_replicate(root: Path, params: Params, number: int, tags: dict[str, str
     train_rows, val, subset = (arrays.open_subset(root, name) for name in get_args(Rows))
     figures: dict[str, object] = {}
 
-    def test(outputs: Path, model: Classifier) -> None:
+    def test(run: TrainingRun, outputs: Path, model: Classifier) -> None:
         figures.update(evaluation.write(root, outputs, model, subset, params.evaluate))
+        run.log_test()
 
     name = f"seed {params.train.seed}"
     train(root, params, (train_rows, val), name, tags | {REPLICATE: str(number)}, on_epoch, test)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from imagetrail.addresses import reason
 from imagetrail.compare.runs import LoggedRun
-from imagetrail.errors import ArtifactError, ImagetrailError
+from imagetrail.errors import ArtifactError, ImagetrailError, natural_key
 from imagetrail.evaluate import answers as answer_files
 from imagetrail.evaluate.answers import Answers
 from imagetrail.params.evaluate import Evaluate
 from imagetrail.tracking import store
-from imagetrail.tracking.tags import EVALUATION, MODEL_SHA256, PARENT, REPLICATE, REPLICATES, TEST_ROWS
+from imagetrail.tracking.tags import EVALUATION, FOLD, MODEL_SHA256, PARENT, REPLICATE, REPLICATES, TEST_ROWS
 
 if TYPE_CHECKING:
     import mlflow
@@ -61,12 +61,37 @@ def _trainings(root: Path, run: "mlflow.entities.Run") -> list["mlflow.entities.
     if REPLICATES not in run.data.tags:
         return [run]
     with asked(root, f"the replicates of run {run.info.run_id!r} cannot be found") as client:
-        below = f"tags.`{PARENT}` = '{run.info.run_id}' and attributes.status = 'FINISHED'"
-        found = client.search_runs([run.info.experiment_id], below, max_results=10_000)
-    newest = {run.data.tags[REPLICATE]: run for run in reversed(found) if EVALUATION in run.data.tags}
+        newest = _parts(client, run, REPLICATE)
+    newest = {number: part for number, part in newest.items() if EVALUATION in part.data.tags}
     if not newest:
         raise ArtifactError(f"no training of run {run.info.run_id!r} has finished; run its sweep again.")
     return [newest[number] for number in sorted(newest, key=int)]
+
+
+def _parts(client: "mlflow.MlflowClient", run: "mlflow.entities.Run", tag: str) -> dict[str, "mlflow.entities.Run"]:
+    """Return the newest finished run of each part of a sweep, by the value of the tag that numbers the parts."""
+    below = f"tags.`{PARENT}` = '{run.info.run_id}' and attributes.status = 'FINISHED'"
+    found = client.search_runs([run.info.experiment_id], below, max_results=10_000)
+    return {part.data.tags[tag]: part for part in reversed(found) if tag in part.data.tags}
+
+
+@contextmanager
+def of_folds(root: Path, run_id: str, folder: str) -> Iterator[list[Path]]:
+    """Download a folder of the artifacts of every fold below a run, in the order of the folds; they go with the block.
+
+    Raises:
+        ArtifactError: the store does not answer, or a fold has no such folder.
+    """
+    problem = f"the folds of run {run_id!r} have no {folder}"
+    with tempfile.TemporaryDirectory() as name:
+        with asked(root, problem) as client:
+            parts = _parts(client, client.get_run(run_id), FOLD)
+            found = [parts[number] for number in sorted(parts, key=natural_key)]
+            places = [Path(name) / str(number) for number in range(len(found))]
+            for place, part in zip(places, found, strict=True):
+                place.mkdir()
+                client.download_artifacts(part.info.run_id, folder, str(place))
+        yield [place / folder for place in places]
 
 
 def answers(root: Path, run_id: str) -> Answers:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +66,10 @@ class TrainingRun:
         _log_model_and_files(run, self._train, device.type)
         tested = _take_over_test_figures(run, self._params, card.sha256)
         contents.describe(run, self._params, self._train.dataset, tested=tested)
+
+    def log_files(self, paths: Sequence[Path]) -> None:
+        """Log files and folders of the training to the root of the run's artifacts."""
+        self._run.log_files("", paths)
 
     def log_test(self) -> None:
         """Log the test figures of the model, and the files of `evaluate`."""

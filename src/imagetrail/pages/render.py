@@ -1,0 +1,59 @@
+"""Fill the templates of this folder. Equal values give equal bytes."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from imagetrail.files import artifacts
+
+FOLDER = Path(__file__).parent
+
+
+def write(path: Path, template: str, values: dict[str, object]) -> None:
+    """Write a page.
+
+    Args:
+        path: of the page.
+        template: name of a file of this folder.
+        values: for its variables; text is escaped.
+
+    Raises:
+        ArtifactError: the file cannot be written.
+    """
+    with artifacts.writing(path) as temporary:
+        temporary.write_text(filled(template, values), encoding="utf-8")
+
+
+def filled(template: str, values: dict[str, object]) -> str:
+    """Return a page as text; arguments as for `write`."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    return environment.get_template(template).render(values)
+
+
+def picture(pixels: npt.NDArray[np.uint8]) -> str:
+    """Return the address that holds a picture, uint8 [H,W,3], as a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
+    return _address(buffer.getvalue())
+
+
+def picture_file(path: Path) -> str:
+    """Return the address that holds a PNG file.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    with artifacts.reading(path, "evaluate"):
+        return _address(path.read_bytes())
+
+
+def _address(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
