@@ -32,7 +32,7 @@ def measure(folder: str) -> list[Row]:
         overrides.apply(clone, CHANGES)
         environment = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW_", "DVC_"))}
         environment |= {"PYTHONPATH": "src", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        command = [sys.executable, "-m", "imagetrail.doors.cli", "sweep", "--folds", str(FOLDS)]
+        command = ["imagetrail", "sweep", "--folds", str(FOLDS)]
         subprocess.run(command, cwd=clone, env=environment, check=True)
         (found,) = clone.glob("mlruns/*/*/artifacts/sweep/suspects.csv")
         with found.open(encoding="utf-8", newline="") as file:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from imagetrail.files import artifacts
 FOLDER = Path(__file__).parent
 
 
-def write(path: Path, template: str, values: dict[str, object]) -> None:
+def write(path: Path, template: str, values: Mapping[str, object]) -> None:
     """Write a page.
 
     Args:
@@ -29,7 +30,7 @@ def write(path: Path, template: str, values: dict[str, object]) -> None:
         temporary.write_text(filled(template, values), encoding="utf-8")
 
 
-def filled(template: str, values: dict[str, object]) -> str:
+def filled(template: str, values: Mapping[str, object]) -> str:
     """Return a page as text; arguments as for `write`."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,

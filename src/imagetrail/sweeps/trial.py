@@ -74,7 +74,7 @@ def train_fold(root: Path, params: Params, fold: Fold, tags: dict[str, str], on_
 
     def answer(run: TrainingRun, outputs: Path, model: Classifier) -> None:
         held_out.write(root, outputs / held_out.FOLDER, model, rows[1], params.evaluate)
-        run.log_files([outputs / held_out.FOLDER])
+        run.log_files(held_out.FOLDER, [outputs / held_out.FOLDER])
 
     name = f"fold {fold.index + 1} of {fold.of}"
     return train(root, params, rows, name, tags | {FOLD: str(fold)}, on_epoch, answer)

@@ -67,9 +67,9 @@ class TrainingRun:
         tested = _take_over_test_figures(run, self._params, card.sha256)
         contents.describe(run, self._params, self._train.dataset, tested=tested)
 
-    def log_files(self, paths: Sequence[Path]) -> None:
-        """Log files and folders of the training to the root of the run's artifacts."""
-        self._run.log_files("", paths)
+    def log_files(self, folder: str, paths: Sequence[Path]) -> None:
+        """Log files, and the contents of folders, to a folder of the run's artifacts."""
+        self._run.log_files(folder, paths)
 
     def log_test(self) -> None:
         """Log the test figures of the model, and the files of `evaluate`."""
