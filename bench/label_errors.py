@@ -1,11 +1,13 @@
 """Find labels that were flipped at random: precision and recall of the first suspects of cross-validation.
 
-`python -m bench label-errors FOLDER`; FOLDER holds labels.csv (image, label, split) and the folder images/.
+`python -m bench label-errors FOLDER`; FOLDER holds labels.csv (image, label, split) and the folder images/
+of RGB images of 32 pixels.
 """
 
 import csv
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,7 @@ FLIPPED, FIRST, FOLDS, GOAL = 0.05, 100, 5, 0.8
 CHANGES = (
     "download.source=csv", "download.images=images", "download.split_column=split",
     "preprocess.channels=3", "preprocess.image_size=32", "model.widths=[32, 64, 128]",
-    "train.arithmetic=native", "train.precision=bfloat16",
+    "train.arithmetic=native", "train.precision=bfloat16", "train.epochs=40",
     "train.augment=[{name: RandomHorizontalFlip}, {name: RandomCrop, size: [32, 32], padding: 3}]",
 )  # fmt: skip
 
@@ -56,7 +58,7 @@ def measure(folder: str) -> list[Row]:
 
 
 def _flip(folder: Path, target: Path) -> tuple[set[str], int]:
-    """Put a table with flipped train labels, and a link to the images, into a folder.
+    """Put a table with flipped train labels, and the images, into a folder.
 
     Returns:
         (images with another label, number of images on the train side).
@@ -73,8 +75,8 @@ def _flip(folder: Path, target: Path) -> tuple[set[str], int]:
         writer = csv.DictWriter(file, lines[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
-    (target / "images").symlink_to(folder / "images")
-    return {line["image"] for line in flipped}, len(train)
+    shutil.copytree(folder / "images", target / "images")
+    return {f"images/{line['image']}" for line in flipped}, len(train)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ its rooms' own imports. A single value of another section is YAML's, whatever th
 LAYERS = (
     {"errors", "console", "programs", "addresses"},
     {"files", "parquet_file"},
-    {"git", "drawing", "params"},
+    {"git", "drawing", "params", "pages"},
     {"download", "preprocess", "split", "model"},
     {"train", "evaluate"},
     {"predict", "compare"},

@@ -96,10 +96,21 @@ def test_intervals_have_the_stated_coverage() -> None:
     assert 0.94 <= held / 2000 <= 0.965
 
 
+def test_images_that_were_relabelled_in_between_are_left_out() -> None:
+    before = answers("1100")
+    after = Answers(
+        before.images, before.classes, np.where([True, False, False, False], 1 - before.labels, before.labels),
+        before.predicted, before.confidence, before.truth,
+    )  # fmt: skip
+    found = pair(before, after)
+    assert (found.n, found.relabelled) == (3, 1)
+    assert found.figures["accuracy"][0].value == found.figures["accuracy"][1].value == pytest.approx(1 / 3)
+
+
 def test_only_common_images_are_compared() -> None:
     first = answers("1100", ["a", "b", "c", "d"])
     second = answers("0011", ["b", "c", "d", "e"])
-    with pytest.raises(DataError, match="'b' had another label"):
+    with pytest.raises(DataError, match="every image had another label"):
         pair(first, second)
     second = Answers(
         second.images, second.classes, 1 - second.labels, 1 - second.predicted, second.confidence, second.truth

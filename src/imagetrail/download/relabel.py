@@ -13,8 +13,8 @@ from imagetrail.files.artifacts import LabelRow
 
 DROP = "drop"
 """In the place of a label: the image is left out."""
-SHOWN = 5
-"""Largest number of mistakes in a message."""
+LINES_NAMED = 5
+"""Largest number of wrong lines in a message."""
 
 
 class Correction(NamedTuple):
@@ -93,8 +93,8 @@ class Corrections:
                 row = row._replace(label=correction.label)
             yield row
         if problems := list(self._problems(stated, seen)):
-            more = f", and {len(problems) - SHOWN} more" if problems[SHOWN:] else ""
-            raise DataError(f"{self.path}: {'; '.join(problems[:SHOWN])}{more}.")
+            more = f", and {len(problems) - LINES_NAMED} more" if problems[LINES_NAMED:] else ""
+            raise DataError(f"{self.path}: {'; '.join(problems[:LINES_NAMED])}{more}.")
 
     def _problems(self, stated: set[str], seen: set[str]) -> Iterator[str]:
         if DROP in stated and any(one.label == DROP for one in self.by_image.values()):

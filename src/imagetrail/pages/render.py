@@ -12,7 +12,7 @@ from PIL import Image
 
 from imagetrail.files import artifacts
 
-FOLDER = Path(__file__).parent
+TEMPLATES = Path(__file__).parent
 
 
 def write(path: Path, template: str, values: Mapping[str, object]) -> None:
@@ -33,7 +33,7 @@ def write(path: Path, template: str, values: Mapping[str, object]) -> None:
 def filled(template: str, values: Mapping[str, object]) -> str:
     """Return a page as text; arguments as for `write`."""
     environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     return environment.get_template(template).render(values)

@@ -21,7 +21,7 @@ from imagetrail.model.classifier import Classifier
 from imagetrail.model.embedding import Features, embed
 from imagetrail.params.evaluate import Evaluate
 
-FOLDER = "held_out"
+HELD_OUT = "held_out"
 """Of a fold's artifacts."""
 NEIGHBOURS = "neighbours.csv"
 NEAREST = 4

@@ -279,7 +279,7 @@ class Outcome:
                     answers = registry.logged_run(root, self.plan.parent).answers
                     return replace(self, interval=paired.accuracy(answers))
                 case Folds():
-                    with registry.of_folds(root, self.plan.parent, held_out.FOLDER) as folders:
+                    with registry.of_folds(root, self.plan.parent, held_out.HELD_OUT) as folders:
                         answered = held_out.read(folders)
                     return replace(self, found=(suspects.find(answered), answered))
         except ImagetrailError as error:  # what has finished is not lost for that

@@ -14,9 +14,9 @@ from imagetrail.pages import render
 from imagetrail.sweeps.held_out import HeldOut
 
 TABLE, PAGE = "suspects.csv", "suspects.html"
-SHOWN = 100
+ON_PAGE = 100
 """Suspects on the page."""
-SIDE = 160
+PICTURE_SIDE = 160
 """Pixels of the longer side of a picture on the page."""
 
 
@@ -65,7 +65,7 @@ def write(folder: Path, found: Sequence[Suspect], held_out: HeldOut, root: Path,
         Both files.
     """
     artifacts.write_rows(folder / TABLE, Suspect._fields, found)
-    shown = found[:SHOWN]
+    shown = found[:ON_PAGE]
     near = {(one.image, label): held_out.neighbours.get((one.image, label), []) for one in shown
             for label in (one.label, one.likely)}  # fmt: skip
     pictures = _pictures(root, {one.image for one in shown}.union(*near.values()))
@@ -92,6 +92,6 @@ def _pictures(root: Path, names: set[str]) -> dict[str, str]:
     _, images, _ = open_tensors(root)
     rows = {row.image: number for number, row in enumerate(artifacts.read_tensor_rows(root)) if row.image in names}
     return {
-        name: render.picture(drawing.reduced(drawing.for_display(images[[number]]), SIDE)[0])
+        name: render.picture(drawing.reduced(drawing.for_display(images[[number]]), PICTURE_SIDE)[0])
         for name, number in rows.items()
     }

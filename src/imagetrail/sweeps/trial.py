@@ -73,8 +73,8 @@ def train_fold(root: Path, params: Params, fold: Fold, tags: dict[str, str], on_
     rows = folds.subsets(root, fold.index, fold.of, params.split)
 
     def answer(run: TrainingRun, outputs: Path, model: Classifier) -> None:
-        held_out.write(root, outputs / held_out.FOLDER, model, rows[1], params.evaluate)
-        run.log_files(held_out.FOLDER, [outputs / held_out.FOLDER])
+        held_out.write(root, outputs / held_out.HELD_OUT, model, rows[1], params.evaluate)
+        run.log_files(held_out.HELD_OUT, [outputs / held_out.HELD_OUT])
 
     name = f"fold {fold.index + 1} of {fold.of}"
     return train(root, params, rows, name, tags | {FOLD: str(fold)}, on_epoch, answer)

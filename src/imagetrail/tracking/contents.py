@@ -146,9 +146,11 @@ def _content(path: Path, limit: int) -> bytes | None:
 
 
 def log_dataset(run: Run, params: Params, dataset: Dataset) -> None:
-    """Log the data set as an input of the run, with the digest of every row's pixels; its page and its lists."""
+    """Log the data set as an input of the run, with the digest of every row's pixels; its page, lists, corrections."""
     source = {"source": params.download.source, "path": params.download.path}
     run.log(LogDataset(name=dataset.source, digest=dataset.sha256[:8], shape=dataset.shape[1:], source=source))
+    if dataset.corrections:  # so that runs before and after them differ in what `compare` and the UI list
+        run.log(LogParams(params={f"data.{name}": str(count) for name, count in dataset.corrections.items()}))
     tensors = run.outputs / artifacts.TENSORS
     lists = (tensors / name for name in ("dataset.json", "findings.csv", "rejected.csv"))
     pictures = (run.outputs / artifacts.PLOTS / name for name in artifacts.DATA_PICTURES)
