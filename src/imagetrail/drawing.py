@@ -108,6 +108,20 @@ def reduced(images: Pixels, side: int) -> Pixels:
     return np.stack([np.asarray(Image.fromarray(image).reduce(factor)) for image in np.ascontiguousarray(images)])
 
 
+def heated(images: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
+    """Lay heatmaps, float32 [N,H,W] in [0, 1], over images, uint8 [N,H,W,3], which lose their colours."""
+    grey = images.mean(axis=3, keepdims=True)
+    colours = 255 * mpl.colormaps["inferno"](heat)[..., :3]
+    mixed: Pixels = np.round(0.4 * grey + 0.6 * colours).astype(np.uint8)
+    return mixed
+
+
+def beside(left: Pixels, right: Pixels) -> Pixels:
+    """Put images, uint8 [N,H,W,3] each, side by side with a white gap."""
+    gap = np.full((*left.shape[:2], max(1, left.shape[2] // 32), 3), 255, np.uint8)
+    return np.concatenate([left, gap, right], axis=2)
+
+
 def gallery(axes: Axes, lines: Sequence[Pixels], names: Sequence[str], columns: int) -> None:
     """Draw images in lines of `columns`, each line with its name at the left.
 

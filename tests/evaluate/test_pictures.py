@@ -11,6 +11,7 @@ from samples import PREDICTIONS, make_subset
 
 from imagetrail import drawing
 from imagetrail.evaluate import pictures
+from imagetrail.evaluate.explanation import Deletion, Explanation
 from imagetrail.evaluate.inference import Predictions
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Subset
@@ -21,6 +22,13 @@ from imagetrail.train.loop import Epoch
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 1, 8, 6), dtype=np.uint8)
 AFFINE = {"name": "RandomAffine", "degrees": 20.0}
 SUBSET = make_subset(IMAGES, [0, 0, 0, 1, 1, 0, 1, 1, 2, 1], [2, 5, 7, 9], ["a", "b", "c"])
+
+
+WHY_NOT = "MLP has no feature maps, so its answers have no place in an image."
+
+
+def draw_mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -> None:
+    pictures.mistakes(path, predictions, subset, predictions.mistakes()[:count], WHY_NOT)
 
 
 def write_curves(path: Path) -> None:
@@ -35,7 +43,7 @@ def write_curves(path: Path) -> None:
         write_curves,
         lambda path: pictures.confusion_matrix(path, PREDICTIONS),
         lambda path: pictures.samples(path, SUBSET),
-        lambda path: pictures.mistakes(path, PREDICTIONS, SUBSET, 24),
+        lambda path: draw_mistakes(path, PREDICTIONS, SUBSET, 24),
         lambda path: preview.augmented(path, SUBSET, [Augment.model_validate(AFFINE)], seed=0),
     ],
     ids=["curves", "confusion", "samples", "mistakes", "augmented"],
@@ -98,13 +106,30 @@ def test_reliability_shows_how_often_answers_are_right(tmp_path: Path, figures: 
 
 
 def test_mistakes_show_the_misclassified_images(tmp_path: Path, figures: list[Figure]) -> None:
-    pictures.mistakes(tmp_path / "m.png", PREDICTIONS, SUBSET, 1)
+    draw_mistakes(tmp_path / "m.png", PREDICTIONS, SUBSET, 1)
     (shown,) = (axes for axes in figures[0].axes if axes.images)
     worst = PREDICTIONS.mistakes()[0]
     assert np.array_equal(shown.images[0].get_array()[:, :, 0], IMAGES[PREDICTIONS.rows[worst], 0])
     true, guess = (PREDICTIONS.classes[codes[worst]] for codes in (PREDICTIONS.labels, PREDICTIONS.predicted))
     assert shown.get_title().startswith(f"{true} → {guess}\n")
-    assert figures[0].get_suptitle() == "2 mistakes in 4 test images, the 1 most confident"
+    assert figures[0].get_suptitle() == f"2 mistakes in 4 test images, the 1 most confident\n{WHY_NOT}"
+
+
+def test_mistakes_stand_beside_their_heatmaps(tmp_path: Path, figures: list[Figure]) -> None:
+    wrong = PREDICTIONS.mistakes()
+    heat = np.zeros((2, *IMAGES.shape[2:]), np.float32)
+    heat[0, 0, 0] = heat[1, 5, 3] = 1
+    pictures.mistakes(
+        tmp_path / "m.png", PREDICTIONS, SUBSET, wrong, Explanation(heat, Deletion(0.5, 0.1, 4))
+    )  # fmt: skip
+    for axes, position, place in zip(figures[0].axes, wrong, ((0, 0), (5, 3)), strict=False):
+        tile = axes.images[0].get_array()
+        width = tile.shape[1] // 2
+        assert np.array_equal(tile[:, :width, 0], IMAGES[PREDICTIONS.rows[position], 0])
+        right = tile[:, width + 1 :].astype(int)
+        marked = right.sum(axis=2) - 3 * right.min(axis=2)
+        assert np.unravel_index(marked.argmax(), marked.shape) == place, "the colour is where the heat is"
+    assert figures[0].get_suptitle().endswith("; beside each, what the answer comes from")
 
 
 def test_samples_show_each_class(tmp_path: Path, figures: list[Figure]) -> None:
@@ -118,8 +143,8 @@ def test_samples_show_each_class(tmp_path: Path, figures: list[Figure]) -> None:
 
 def test_mistakes_are_drawn_even_if_there_are_none(tmp_path: Path, figures: list[Figure]) -> None:
     perfect = replace(PREDICTIONS, labels=PREDICTIONS.predicted)
-    pictures.mistakes(tmp_path / "m.png", perfect, SUBSET, 24)
-    assert figures[0].get_suptitle() == "0 mistakes in 4 test images"
+    draw_mistakes(tmp_path / "m.png", perfect, SUBSET, 24)
+    assert figures[0].get_suptitle() == f"0 mistakes in 4 test images\n{WHY_NOT}"
     assert not any(axes.images for axes in figures[0].axes)
 
 
@@ -154,7 +179,7 @@ def test_names_are_drawn_as_text_whatever_they_hold(
     predictions, subset = hostile
     pictures.confusion_matrix(tmp_path / "c.png", predictions)
     pictures.samples(tmp_path / "s.png", subset)
-    pictures.mistakes(tmp_path / "m.png", predictions, subset, 10)
+    draw_mistakes(tmp_path / "m.png", predictions, subset, 10)
     shown = {label.get_text() for label in figures[0].axes[0].get_yticklabels()}
     assert shown >= {*HOSTILE[:4], HOSTILE[5]}
     assert "<U+0E44><U+0E17><U+0E22>" in shown

@@ -124,8 +124,11 @@ def test_runs_are_compared_as_table_json_and_page(
         driver.get(f"file://{page}")
         words = wait_for(driver, "Images that only one run classifies correctly")
         assert "train.optimizer.lr" in words
-        assert driver.find_elements("css selector", "figure img")
+        assert "Beside each image, what the answers of the first and the second come from." in words
+        shown = driver.find_elements("css selector", "figure")
+        assert len(driver.find_elements("css selector", "figure img")) == 3 * len(shown) > 0
         assert driver.execute_script("return [...document.images].every(image => image.naturalWidth == 8)")
+        assert driver.get_log("browser") == []
 
 
 @pytest.mark.parametrize(

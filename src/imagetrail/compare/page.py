@@ -1,37 +1,58 @@
 """Write the comparison as an HTML page that opens without a network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from imagetrail import drawing
 from imagetrail.compare.runs import Report, about, dash, intervals, shown
-from imagetrail.errors import ArtifactError
+from imagetrail.errors import ArtifactError, DataError
 from imagetrail.evaluate.paired import FIGURES, Comparison
 from imagetrail.files import artifacts
-from imagetrail.files.arrays import open_tensors
+from imagetrail.files.arrays import Pixels, open_tensors
+from imagetrail.model.classifier import Classifier
+from imagetrail.model.heatmaps import feature_layer, heatmaps
 from imagetrail.pages import render
 
 PICTURES = 60
 """Largest number of disagreements that a page shows."""
+PICTURE = 160
+"""Pixels of the longer side of a picture."""
 
 
-def write(report: Report, path: Path, root: Path) -> None:
-    """Write the page, with the images on which the models differ, if data/tensors holds them."""
-    pictures = _pictures(report, root)
+def write(report: Report, path: Path, root: Path, models: Sequence[Classifier | None]) -> None:
+    """Write the page, with the images on which the models differ, if data/tensors holds them.
+
+    Args:
+        report: the comparison.
+        path: of the page.
+        root: of the data.
+        models: of the runs; None where there is not one, and the page then shows no heatmaps of that run.
+    """
+    shown_images = _images(report, root)
+    models = [model if model is None or _explains(model) else None for model in models]
     values = {
         "title": " and ".join(report.names),
         "ledger": report.ledger,
         "names": report.names,
         "parameters": [[name, *map(dash, values)] for name, values in report.parameters.items()],
         "comparisons": [
-            _values(f"{name} against {report.names[0]}", found, pictures)
-            for name, found in zip(report.names[1:], report.comparisons, strict=True)
+            _values(f"{name} against {report.names[0]}", found, shown_images, (models[0], model))
+            for name, found, model in zip(report.names[1:], report.comparisons, models[1:], strict=True)
         ],
     }
     render.write(path, "comparison.html", values)
 
 
-def _values(title: str, found: Comparison, pictures: Mapping[str, str]) -> dict[str, object]:
+def _values(
+    title: str, found: Comparison, images: Mapping[str, Pixels], models: tuple[Classifier | None, Classifier | None]
+) -> dict[str, object]:
+    shown_ones = found.disagreements[:PICTURES]
+    known = [one for one in shown_ones if one.image in images]
+    answers = {one.image: one.first for one in known}, {one.image: one.second for one in known}
+    heat = [{} if m is None else _heat(m, given, images) for m, given in zip(models, answers, strict=True)]
     return {
         "title": title,
         "about": f"{about(found)} Only the first is correct on {found.only_first}, only the second on "
@@ -42,18 +63,21 @@ def _values(title: str, found: Comparison, pictures: Mapping[str, str]) -> dict[
             {
                 "image": one.image,
                 "better": "second" if one.second == one.label else "first",
-                "picture": pictures.get(one.image),
+                "pictures": [_address(images[one.image]), *(h[one.image] for h in heat if one.image in h)]
+                if one.image in images
+                else [],
                 "words": f"{one.label}: {one.first} {one.first_confidence:.2f} → "
                 f"{one.second} {one.second_confidence:.2f}",
             }
-            for one in found.disagreements[:PICTURES]
+            for one in shown_ones
         ],
+        "heated": " and ".join(word for word, h in zip(("the first", "the second"), heat, strict=True) if h),
         "more": len(found.disagreements) - PICTURES,
     }
 
 
-def _pictures(report: Report, root: Path) -> dict[str, str]:
-    """Return images by name as data URLs; empty if data/tensors holds other data."""
+def _images(report: Report, root: Path) -> dict[str, Pixels]:
+    """Return images by name, uint8 [1,C,H,W]; empty if data/tensors holds other data."""
     try:
         dataset, images, _ = open_tensors(root)
     except ArtifactError:
@@ -62,4 +86,28 @@ def _pictures(report: Report, root: Path) -> dict[str, str]:
         return {}
     wanted = {d.image for found in report.comparisons for d in found.disagreements[:PICTURES]}
     rows = {row.image: number for number, row in enumerate(artifacts.read_tensor_rows(root)) if row.image in wanted}
-    return {name: render.picture(drawing.for_display(images[[number]])[0]) for name, number in rows.items()}
+    return {name: images[[number]] for name, number in rows.items()}
+
+
+def _explains(model: Classifier) -> bool:
+    try:
+        feature_layer(model, torch.zeros(1, model.card.channels, *model.card.image_size, dtype=torch.uint8))
+    except DataError:
+        return False
+    return True
+
+
+def _heat(model: Classifier, answers: Mapping[str, str], images: Mapping[str, Pixels]) -> dict[str, str]:
+    """Draw what a model's answers come from, by image; empty if it takes images of another form."""
+    if not answers or next(iter(images.values())).shape[1:] != (model.card.channels, *model.card.image_size):
+        return {}
+    pixels = np.concatenate([images[name] for name in answers])
+    codes = np.array([model.card.classes.index(answer) for answer in answers.values()])
+    drawn = drawing.heated(drawing.for_display(pixels), heatmaps(model, pixels, codes))
+    return {
+        name: render.picture(drawing.reduced(one[None], PICTURE)[0]) for name, one in zip(answers, drawn, strict=True)
+    }
+
+
+def _address(pixels: Pixels) -> str:
+    return render.picture(drawing.reduced(drawing.for_display(pixels), PICTURE)[0])

@@ -221,8 +221,10 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(report.json() if arguments.json else report.text())
     if arguments.page is not None:
         from imagetrail.compare import page
+        from imagetrail.tracking import logged_model
 
-        page.write(report, arguments.page, Path())
+        models = [logged_model.of_run(Path(), run) for run in compared]
+        page.write(report, arguments.page, Path(), models)
         print(f"\nThe page is {arguments.page}.", file=sys.stderr)
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from imagetrail.evaluate import answers, inference, metrics, pictures
+from imagetrail.evaluate import answers, explanation, inference, metrics, pictures
+from imagetrail.evaluate.explanation import Explanation
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Subset
 from imagetrail.model.classifier import Classifier
@@ -27,7 +28,11 @@ def write(root: Path, outputs: Path, model: Classifier, test: Subset, options: E
     with answers.exact(plots, test, names) as keep:
         predictions = inference.predict(model, test, options, keep)
     answers.write_readable(plots, predictions, names)
-    pictures.draw(plots, predictions, test, options.mistakes, options.calibration_bins)
+    mistakes = predictions.mistakes()[: options.mistakes]
+    explained = explanation.explain(model, test, predictions, mistakes, options.threads)
+    pictures.draw(plots, predictions, test, mistakes, explained, options.calibration_bins)
     figures = metrics.measure(predictions, options.calibration_bins)
+    if isinstance(explained, Explanation):
+        figures |= explained.figures
     artifacts.write_json(outputs / artifacts.METRICS / "test.json", figures)
     return figures

@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from imagetrail import drawing
+from imagetrail.evaluate.explanation import Explanation
 from imagetrail.evaluate.inference import Predictions
 from imagetrail.evaluate.metrics import bin_of, calibration_error
 from imagetrail.files import artifacts
-from imagetrail.files.arrays import Subset
+from imagetrail.files.arrays import Indices, Subset
 
 TRAIN_COLOUR, VAL_COLOUR = "#4878a8", "#e07b39"
 SAMPLES = 10
@@ -28,21 +29,24 @@ TEXT_UP_TO = 25
 """Largest number of classes for which the confusion matrix shows counts."""
 
 
-def draw(plots: Path, predictions: Predictions, test: Subset, mistakes_shown: int, bins: int) -> None:
+def draw(
+    plots: Path, predictions: Predictions, test: Subset, wrong: Indices, explained: Explanation | str, bins: int
+) -> None:
     """Draw every picture of an evaluation into plots/, which holds history.csv.
 
     Args:
         plots: the folder.
         predictions: of the test rows.
         test: the test rows.
-        mistakes_shown: the largest number of mistakes to draw.
+        wrong: int64 [m], positions of the mistakes to draw.
+        explained: their heatmaps, or why there are none.
         bins: of the reliability diagram.
     """
     confusion_matrix(plots / "confusion_matrix.png", predictions)
     learning_curves(plots / "learning_curves.png", plots / "history.csv")
     reliability(plots / "reliability.png", predictions, bins)
     samples(plots / "samples.png", test)
-    mistakes(plots / "mistakes.png", predictions, test, mistakes_shown)
+    mistakes(plots / "mistakes.png", predictions, test, wrong, explained)
 
 
 def learning_curves(path: Path, history: Path) -> None:
@@ -131,29 +135,43 @@ def samples(path: Path, subset: Subset) -> None:
     drawing.save(figure, path)
 
 
-def mistakes(path: Path, predictions: Predictions, subset: Subset, count: int) -> None:
-    """Draw the most confident wrong answers."""
-    wrong = predictions.mistakes()
-    chosen = wrong[:count]
-    title = f"{len(wrong)} mistakes in {len(subset)} test images" + (
-        f", the {len(chosen)} most confident" if len(chosen) < len(wrong) else ""
-    )
-    columns = min(8, max(4, len(chosen)))
+def mistakes(
+    path: Path, predictions: Predictions, subset: Subset, chosen: Indices, explained: Explanation | str
+) -> None:
+    """Draw wrong answers, each beside the heatmap of what the model answered.
+
+    Args:
+        path: of the PNG.
+        predictions: of the subset's rows.
+        subset: the rows.
+        chosen: int64 [m], positions of the mistakes to draw.
+        explained: their heatmaps, or why there are none.
+    """
+    heat = explained.heat if isinstance(explained, Explanation) else None
+    wrong = int((predictions.predicted != predictions.labels).sum())
+    title = f"{wrong} mistakes in {len(subset)} test images"
+    if len(chosen) < wrong:
+        title += f", the {len(chosen)} most confident"
+    title += f"\n{explained}" if isinstance(explained, str) else "; beside each, what the answer comes from"
+    width = 1 if heat is None else 2
+    columns = min(8, max(4, len(chosen))) if heat is None else 4
     rows = max(1, -(-len(chosen) // columns))
     height = 1.75 * rows + 0.5
-    figure = Figure(figsize=(1.45 * columns, height))
-    figure.suptitle(title, y=1 - 0.1 / height, va="top")
-    places = {"left": 0.02, "right": 0.98, "bottom": 0.05 / height, "top": 1 - 0.95 / height, "hspace": 0.55}
+    figure = Figure(figsize=(1.45 * columns * width, height))
+    figure.suptitle(title, y=1 - 0.1 / height, va="top", fontsize=11)
+    places = {"left": 0.02, "right": 0.98, "bottom": 0.05 / height, "top": 1 - 0.9 / height, "hspace": 0.55,
+              "wspace": 0.06}  # fmt: skip
     grid: list[Axes] = list(figure.subplots(rows, columns, squeeze=False, gridspec_kw=places).ravel())
     for axes in grid:
         axes.set_axis_off()
-    images = drawing.reduced(drawing.for_display(subset.read(predictions.rows[chosen])), MISTAKE)
-    for axes, position, image in zip(grid, chosen, images, strict=False):
-        axes.imshow(image, interpolation="nearest")
+    images = drawing.for_display(subset.read(predictions.rows[chosen]))
+    tiles = images if heat is None else drawing.beside(images, drawing.heated(images, heat))
+    for axes, position, tile in zip(grid, chosen, drawing.reduced(tiles, width * MISTAKE), strict=False):
+        axes.imshow(tile, interpolation="nearest")
         true, guess = (
-            drawing.label(predictions.classes[codes[position]], NAME_WIDTH)
+            drawing.label(predictions.classes[codes[position]], width * NAME_WIDTH)
             for codes in (predictions.labels, predictions.predicted)
         )
-        arrow = " → " if len(true) + len(guess) < NAME_WIDTH - 2 else "\n→ "
+        arrow = " → " if len(true) + len(guess) < width * NAME_WIDTH - 2 else "\n→ "
         axes.set_title(f"{true}{arrow}{guess}\n{predictions.confidence[position]:.2f}", fontsize=8)
     drawing.save(figure, path)

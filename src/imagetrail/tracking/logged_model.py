@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from imagetrail.compare.runs import LoggedRun
 from imagetrail.console import warn
 from imagetrail.errors import ArtifactError
 from imagetrail.model import classifier, exported
@@ -87,6 +88,17 @@ def _log(run_id: str, model: Classifier, example: np.ndarray, name: str, device:
         pip_requirements=[f"{library}=={version(library).split('+')[0]}" for library in ("mlflow", "torch", "numpy")],
         metadata=dataclasses.asdict(card),
     )
+
+
+def of_run(root: Path, run: LoggedRun) -> Classifier | None:
+    """Load the model of a run; None if it is a run of replicates, and with a warning if it cannot be read."""
+    if len(run.answers) > 1:
+        return None
+    try:
+        return load(root, run.id)
+    except ArtifactError as error:
+        warn(f"{run.name} is compared without heatmaps: {error}")
+        return None
 
 
 def load(root: Path, reference: str) -> Classifier:
