@@ -318,7 +318,8 @@ def test_a_new_parameter_is_a_decision() -> None:
     assert names == {
         "download": [
             "source", "path", "archive", "sha256", "table", "header", "delimiter", "images", "image_column",
-            "extension", "label_column", "split_column", "group_column", "pattern", "classes", "fold_labels", "weights",
+            "extension", "label_column", "split_column", "group_column", "columns", "pattern", "classes", "fold_labels",
+            "weights",
         ],
         "preprocess": [
             "image_size", "divisor", "short_side", "channels", "range", "max_rejected", "on_conflict",

@@ -78,7 +78,7 @@ def test_a_class_named_drop_is_not_taken_for_an_order(root: Path) -> None:
     assert len(labels(root)) == 4
 
 
-def test_the_file_is_no_table_and_no_skipped_file_of_the_data(root: Path) -> None:
+def test_the_file_of_corrections_is_not_taken_for_data(root: Path) -> None:
     from PIL import Image
 
     source = root / "data/source"

@@ -24,10 +24,10 @@ def write(
     whole = np.zeros(max(rows) + 1, np.int64)
     whole[rows] = labels
     subset = make_subset(np.zeros((len(whole), 1, 2, 2), np.uint8), whole.tolist(), rows, classes)
-    with answers.exact(folder, subset, names) as keep:
+    with answers.exact(folder, subset, names, {}) as keep:
         for batch in batches:
             keep(batch)
-    answers.write_readable(folder, Predictions.of(classes, subset.rows, np.array(labels), batches), names)
+    answers.write_readable(folder, Predictions.of(classes, subset.rows, np.array(labels), batches), names, {})
 
 
 def test_predictions_contain_image_names(tmp_path: Path) -> None:

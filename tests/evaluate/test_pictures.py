@@ -115,7 +115,7 @@ def test_mistakes_show_the_misclassified_images(tmp_path: Path, figures: list[Fi
     assert figures[0].get_suptitle() == f"2 mistakes in 4 test images, the 1 most confident\n{WHY_NOT}"
 
 
-def test_mistakes_stand_beside_their_heatmaps(tmp_path: Path, figures: list[Figure]) -> None:
+def test_mistakes_are_drawn_beside_their_heatmaps(tmp_path: Path, figures: list[Figure]) -> None:
     wrong = PREDICTIONS.mistakes()
     heat = np.zeros((2, *IMAGES.shape[2:]), np.float32)
     heat[0, 0, 0] = heat[1, 5, 3] = 1

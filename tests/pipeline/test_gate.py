@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # MLflow and torch.export warn of their own insides
 ]
-NOTHING = {"accuracy": None, "recall": None, "ece": None, "baseline": None}
+NOTHING = {"accuracy": None, "recall": None, "slice": None, "ece": None, "baseline": None}
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_incomparable_runs_are_reported(imagetrail: Callable[..., str], referenc
 
 def test_the_gate_fails_the_pipeline(reproduced: Path) -> None:
     text = (reproduced / "params.yaml").read_text()
-    changed = text.replace("gate: null", "gate: {accuracy: 1.0, recall: null, ece: null, baseline: null}")
+    changed = text.replace("gate: null", "gate: {accuracy: 1.0, recall: null, slice: null, ece: null, baseline: null}")
     assert changed != text
     (reproduced / "params.yaml").write_text(changed)
     done = run(reproduced, "dvc", "repro", code=255)

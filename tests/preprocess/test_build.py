@@ -150,7 +150,7 @@ def test_outputs_contain_no_times_or_absolute_paths(root: Path) -> None:
         assert str(root) not in path.read_text()
     assert set(json.loads((root / "data/tensors/dataset.json").read_text())) == {
         "source", "classes", "counts", "shape", "short_side", "rejected", "sizes", "findings", "sha256", "arrays",
-        "value_range", "recognised",
+        "value_range", "recognised", "corrections",
     }  # fmt: skip
 
 

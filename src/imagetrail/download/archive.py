@@ -32,6 +32,10 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     place = str((job.folder / "images").resolve())
     inside = replace(job, options=job.options.model_copy(update={"path": place}))
     has_table = any(path.is_file() for name in job.options.tables for path in inside.local.glob(name))
+    if job.options.columns and not has_table:
+        raise DataError(
+            f"download.columns = {job.options.columns!r} needs a table, and {called} holds none; set it to null."
+        )
     try:
         yield from (table if has_table else folders).load(inside)
     except DataError as error:  # which names paths of a folder that no longer exists

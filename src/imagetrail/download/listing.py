@@ -4,6 +4,7 @@ The list goes through a temporary SQLite database, which sorts it and detects du
 grow with the number of images.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -35,6 +36,8 @@ class ListedImage(NamedTuple):
     group: str
     place: str
     """Table and line that name the image; empty for a file found in a folder."""
+    columns: str = "[]"
+    """The values of download.columns, as JSON."""
 
 
 class Problems:
@@ -83,7 +86,8 @@ class Listing:
         self._database = sqlite3.connect("", check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute(
-            "CREATE TABLE entry (image TEXT PRIMARY KEY, label TEXT, split TEXT, grp TEXT, place TEXT) WITHOUT ROWID"
+            "CREATE TABLE entry (image TEXT PRIMARY KEY, label TEXT, split TEXT, grp TEXT, place TEXT, columns TEXT) "
+            "WITHOUT ROWID"
         )
 
     def __enter__(self) -> Self:
@@ -94,14 +98,15 @@ class Listing:
 
     def add(self, entry: ListedImage) -> None:
         """Add an image; an equal row is counted, and a different row for the same image is a problem."""
-        if self._database.execute("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?)", entry).rowcount:
+        if self._database.execute("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?, ?)", entry).rowcount:
             return
         found = self._database.execute("SELECT * FROM entry WHERE image = ?", (entry.image,)).fetchone()
         earlier = ListedImage(*found)
-        if earlier[:4] == entry[:4]:
+        if earlier._replace(place=entry.place) == entry:
             self.repeated += 1
             return
-        first = next(field for field in ("label", "split", "group") if getattr(entry, field) != getattr(earlier, field))
+        fields = ("label", "split", "group", "columns")
+        first = next(field for field in fields if getattr(entry, field) != getattr(earlier, field))
         self._problems.add(
             f"{entry.place}: {entry.image!r} is {getattr(entry, first)!r} here and {getattr(earlier, first)!r} on "
             f"{earlier.place}; keep one"
@@ -116,6 +121,11 @@ class Listing:
         """Write lines.csv: where a table names each image."""
         found = self._database.execute("SELECT image, place FROM entry ORDER BY image")
         artifacts.write_rows(path, LineRow._fields, found)
+
+    def write_columns(self, path: Path, names: list[str]) -> None:
+        """Write columns.csv: the values of download.columns of each image."""
+        found = self._database.execute("SELECT image, columns FROM entry ORDER BY image")
+        artifacts.write_rows(path, ["image", *names], ([image, *json.loads(values)] for image, values in found))
 
     def identify(self, folder: Path, jobs: int, reads: bool = True) -> Iterator[LabelRow]:
         """Yield the rows of labels.csv in order, with the size and sha256 of every file.

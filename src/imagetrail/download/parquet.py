@@ -1,7 +1,9 @@
 """`parquet`: files with columns of images and labels, which are used in place."""
 
+import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from imagetrail.console import progress
@@ -9,6 +11,7 @@ from imagetrail.download import labels, names
 from imagetrail.download.job import SourceJob
 from imagetrail.download.listing import Problems
 from imagetrail.errors import DataError
+from imagetrail.files import artifacts
 from imagetrail.files.artifacts import LabelRow
 from imagetrail.params.download import Download
 
@@ -26,13 +29,30 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
     root = job.local
     tree = names.Tree(root)
     problems, reading = Problems(root, job.root), labels.Labels(job.options, root)
-    for name in progress(_files(root), total=None, description="download", unit="file"):
-        reason = names.problem(name) or tree.locate(name)[1]
-        if reason:
-            problems.add(reason)
-            continue
-        yield from _rows(root, name, job.options, reading, problems)
+    with _kept(job) as keep:
+        for name in progress(_files(root), total=None, description="download", unit="file"):
+            reason = names.problem(name) or tree.locate(name)[1]
+            if reason:
+                problems.add(reason)
+                continue
+            yield from _rows(root, name, job.options, reading, problems, keep)
     problems.check()
+
+
+Keep = Callable[[str, list[str]], object]
+"""Takes the name of an image and its values of download.columns."""
+
+
+@contextmanager
+def _kept(job: SourceJob) -> Iterator[Keep]:
+    """Write columns.csv, if columns are asked for."""
+    if not job.options.columns:
+        yield lambda image, values: None
+        return
+    with (job.folder / artifacts.COLUMNS).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", *job.options.column_names])
+        yield lambda image, values: writer.writerow([image, *values])
 
 
 def _files(root: Path) -> list[str]:
@@ -43,12 +63,15 @@ def _files(root: Path) -> list[str]:
     return sorted(visible, key=lambda name: f"{name}/")
 
 
-def _rows(root: Path, name: str, options: Download, reading: labels.Labels, problems: Problems) -> Iterator[LabelRow]:
+def _rows(
+    root: Path, name: str, options: Download, reading: labels.Labels, problems: Problems, keep: Keep
+) -> Iterator[LabelRow]:
     split_of_file = labels.stated_split(name)
     from imagetrail import parquet_file  # pyarrow is imported only if needed
 
     assert isinstance(options.label_column, str), "params/download.py: parquet has columns by name"
-    columns = [options.label_column, *(c for c in (options.split_column, options.group_column) if isinstance(c, str))]
+    sides = (c for c in (options.split_column, options.group_column) if isinstance(c, str))
+    columns = list(dict.fromkeys([options.label_column, *sides, *options.column_names]))
     for number, row in enumerate(parquet_file.rows(root / name, str(options.image_column), columns)):
         place = f"{name}, row {number}"
         values = dict(zip(columns, row.others, strict=True))
@@ -61,4 +84,5 @@ def _rows(root: Path, name: str, options: Download, reading: labels.Labels, prob
             problems.add(reason)
         else:
             split, sha256 = labels.split_of(split) or "", hashlib.sha256(row.image).hexdigest()
+            keep(f"{name}/{number:08d}", [values[column] or "" for column in options.column_names])
             yield LabelRow(f"{name}/{number:08d}", label, split, group, str(len(row.image)), sha256)

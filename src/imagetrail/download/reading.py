@@ -7,7 +7,7 @@ from imagetrail.errors import DataError
 
 UNSET: dict[str, object] = {
     "archive": None, "sha256": None, "header": True, "delimiter": None, "images": ".", "extension": None,
-    "split_column": None, "group_column": None, "pattern": None, "classes": None,
+    "split_column": None, "group_column": None, "columns": None, "pattern": None, "classes": None,
 }  # fmt: skip
 """The options that a reading leaves out, each without effect."""
 

@@ -1,6 +1,7 @@
 """`csv`: a table of image names and labels, and folders of images, which are used in place."""
 
 import csv
+import json
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -13,6 +14,7 @@ from imagetrail.download.job import SourceJob
 from imagetrail.download.listing import ListedImage, Listing, Problems
 from imagetrail.download.pattern import Pattern
 from imagetrail.errors import DataError, nearest, quoted
+from imagetrail.files import artifacts
 from imagetrail.files.artifacts import LabelRow
 from imagetrail.params.download import CORRECTIONS, DELIMITERS, Download
 
@@ -38,6 +40,8 @@ class Line(NamedTuple):
     label: str
     split: str
     group: str
+    columns: list[str]
+    """The values of download.columns."""
     problem: str | None
     """Why the row has no label, where each class has a column."""
 
@@ -74,7 +78,8 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
                     problems.add(f"{place}: {lost or problem}")
                     continue
                 split, group = split or (held.split if held else ""), line.group or (held.group if held else "")
-                listing.add(ListedImage(name, label, labels.split_of(split) or "", group, place))
+                further = json.dumps(line.columns, ensure_ascii=False)
+                listing.add(ListedImage(name, label, labels.split_of(split) or "", group, place, further))
         problems.check()
         if listing.repeated:
             warn(f"{problems.of}: {listing.repeated} rows repeat an earlier one and are used once.")
@@ -82,6 +87,8 @@ def load(job: SourceJob) -> Iterator[LabelRow]:
             warn(f"{problems.of}: its names begin with {finder.dropped!r}, which is left out.")
         if job.lines is not None:
             listing.write_lines(job.lines / "lines.csv")
+        if options.columns:
+            listing.write_columns(job.folder / artifacts.COLUMNS, options.column_names)
         if not finder.addresses:
             yield from listing.identify(job.local, job.jobs, job.reads)
             return
@@ -136,11 +143,11 @@ def _rows(file: BinaryIO, table: Path, options: Download) -> Iterator[Line]:
             fix = f"quote cells that hold {delimiter!r}" if len(cells) > len(header) else "give the missing ones"
             raise DataError(f"{table}, line {number}: {len(cells)} cells under {len(header)} columns; {fix}.")
         empty = False
-        image, label, split, group = (_cell(cells, column) for column in columns)
+        image, label, split, group, *further = (_cell(cells, column) for column in columns)
         problem = None
         if isinstance(columns[1], list):
             label, problem = _marked({header[column]: cells[column].strip() for column in columns[1]})
-        yield Line(number, image + (options.suffix if image else ""), label, split, group, problem)
+        yield Line(number, image + (options.suffix if image else ""), label, split, group, further, problem)
     if empty:
         raise DataError(f"{table} has no rows; list one image a line under the header.")
 
@@ -200,6 +207,7 @@ def _header(line: str, table: Path, options: Download) -> tuple[str, list[str], 
         ("label_column", options.label_column),
         ("split_column", options.split_column),
         ("group_column", options.group_column),
+        *(("columns", column) for column in options.columns or []),
     ]
     given = [column for _, one in wanted for column in (one if isinstance(one, list) else [one]) if column is not None]
     fitting = [sign for sign in DELIMITERS if _fits(line, sign, given)]

@@ -4,6 +4,7 @@ evaluation.py  the whole of it: from a model to its figures, answers and picture
 inference.py   predictions for the test rows
 answers.py     plots/predictions.*: the predictions as files
 explanation.py heatmaps of answers, and the deletion test of them
+slices.py      figures for each value of the columns that download.columns keeps
 metrics.py     metrics/test.json; a new metric goes here
 pictures.py    curves, confusion matrix, samples and mistakes
 paired.py      two models on the same images: intervals and McNemar's test

@@ -5,7 +5,7 @@ safe to open in a spreadsheet, at a terminal and on the page of `dvc plots show`
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagetrail.errors import printable
+from imagetrail.evaluate import metrics
 from imagetrail.evaluate.inference import Predictions, Probabilities
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Indices, Subset
@@ -27,7 +28,9 @@ DIGITS = 6
 """Decimals of a written probability: float32 sums differ in the seventh with the batch that an image is in."""
 GROUP = 8192
 """Rows that are written at once."""
-COLUMNS = ("image", "label", "predicted", "probabilities")
+SCORES = 2**24
+"""Largest number of probabilities that `auroc` holds."""
+WANTED = ("image", "label", "predicted", "probabilities")
 CLASS_NAMES = b"classes"
 """Key of the class names in the file's metadata."""
 FORMULA = ("=", "+", "-", "@")
@@ -58,18 +61,22 @@ class Answers:
 
 
 @contextmanager
-def exact(plots: Path, subset: Subset, names: Mapping[int, str]) -> Iterator[Callable[[Probabilities], None]]:
+def exact(
+    plots: Path, subset: Subset, names: Mapping[int, str], columns: Mapping[str, Sequence[str]]
+) -> Iterator[Callable[[Probabilities], None]]:
     """Write predictions.parquet: yield the function that takes all probabilities of the next rows, float64 [b,K].
 
     Args:
         plots: the folder.
         subset: the rows, in the order in which they come.
         names: the image of each row.
+        columns: further values of the rows, by the name of their column.
     """
     classes, rows = subset.dataset.classes, iter(subset.rows.tolist())
+    further = [iter(values) for values in columns.values()]
     schema = pa.schema(
         [("image", pa.string()), ("label", pa.int64()), ("predicted", pa.int64()),
-         ("probabilities", pa.list_(pa.float32(), len(classes)))],
+         ("probabilities", pa.list_(pa.float32(), len(classes))), *((name, pa.string()) for name in columns)],
         {CLASS_NAMES: json.dumps(classes)},
     )  # fmt: skip
     group = np.empty((GROUP, len(classes)))
@@ -93,6 +100,7 @@ def exact(plots: Path, subset: Subset, names: Mapping[int, str]) -> Iterator[Cal
         columns = [
             pa.array([names[row] for row in numbers]), pa.array(subset.labels[numbers]), pa.array(batch.argmax(axis=1)),
             pa.FixedSizeListArray.from_arrays(shares, len(classes)),
+            *(pa.array(list(islice(values, waiting)), pa.string()) for values in further),
         ]  # fmt: skip
         writer.write_table(pa.table(columns, schema))
 
@@ -105,12 +113,19 @@ def exact(plots: Path, subset: Subset, names: Mapping[int, str]) -> Iterator[Cal
             write()
 
 
-def write_readable(plots: Path, predictions: Predictions, names: Mapping[int, str]) -> None:
-    """Write predictions.csv into plots/; `names` has the image of each row of the tensors."""
+def write_readable(
+    plots: Path, predictions: Predictions, names: Mapping[int, str], columns: Mapping[str, Sequence[str]]
+) -> None:
+    """Write predictions.csv into plots/; arguments as for `exact`."""
     header = ["image", "label", "predicted", "confidence"]
     for place in ("second", "third")[: predictions.likeliest.shape[1] - 1]:
         header += [place, f"{place}_confidence"]
-    artifacts.write_rows(plots / READABLE, header, _lines(predictions, names))
+    lines = _lines(predictions, names)
+    if columns:
+        header += map(_safe, columns)
+        further = zip(*columns.values(), strict=True)
+        lines = ([*line, *map(_safe, values)] for line, values in zip(lines, further, strict=True))
+    artifacts.write_rows(plots / READABLE, header, lines)
 
 
 def _lines(predictions: Predictions, names: Mapping[int, str]) -> Iterator[list[str]]:
@@ -135,10 +150,36 @@ def read(path: Path) -> Answers:
     """
     with artifacts.reading(path, "evaluate"), pq.ParquetFile(path) as file:
         classes = class_names(file.schema_arrow)
-        parts = [_read_group(group, len(classes)) for group in file.iter_batches(GROUP, columns=COLUMNS)]
+        parts = [_read_group(group, len(classes)) for group in file.iter_batches(GROUP, columns=WANTED)]
         images, *arrays = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.argsort(images, kind="stable")
         return Answers(images[order].tolist(), classes, *(array[order] for array in arrays))
+
+
+def auroc(path: Path) -> dict[str, float]:
+    """Compute the mean area under the ROC curve, of each class against the others, from predictions.parquet.
+
+    The file is read once for every few classes, so that memory does not grow with rows times classes.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        `auroc`, and `auroc_classes`: the mean is over the classes that some test rows have and some do not. Empty if
+        there are none.
+    """
+    with artifacts.reading(path, "evaluate"), pq.ParquetFile(path) as file:
+        count, n = len(class_names(file.schema_arrow)), file.metadata.num_rows
+        labels = np.concatenate([group.column(0).to_numpy() for group in file.iter_batches(GROUP, columns=["label"])])
+        tested = [code for code in range(count) if 0 < (labels == code).sum() < n]
+        step, areas = max(1, SCORES // max(1, n)), list[float]()
+        for start in range(0, len(tested), step):
+            codes = tested[start : start + step]
+            groups = file.iter_batches(GROUP, columns=["probabilities"])
+            parts = [group.column(0).flatten().to_numpy().reshape(-1, count)[:, codes] for group in groups]
+            scores = np.concatenate(parts)
+            areas += [metrics.auroc(scores[:, place], labels == code) for place, code in enumerate(codes)]
+    return {"auroc": float(np.mean(areas)), "auroc_classes": len(areas)} if areas else {}
 
 
 def class_names(schema: pa.Schema) -> list[str]:
@@ -148,7 +189,7 @@ def class_names(schema: pa.Schema) -> list[str]:
 
 def _read_group(group: pa.RecordBatch, classes: int) -> tuple[npt.NDArray[Any], ...]:
     """Return images (objects), labels, predicted, confidence and truth of some rows."""
-    images, labels, predicted, probabilities = (group.column(name) for name in COLUMNS)
+    images, labels, predicted, probabilities = (group.column(name) for name in WANTED)
     labels, predicted = (column.to_numpy(zero_copy_only=False).astype(np.int64) for column in (labels, predicted))
     shares = probabilities.flatten().to_numpy().astype(np.float64).reshape(len(labels), classes)
     codes = np.concatenate([labels, predicted])

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from imagetrail.evaluate import answers, explanation, inference, metrics, pictures
+from imagetrail.evaluate import answers, explanation, inference, metrics, pictures, slices
 from imagetrail.evaluate.explanation import Explanation
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Subset
@@ -25,13 +25,16 @@ def write(root: Path, outputs: Path, model: Classifier, test: Subset, options: E
     """
     plots = outputs / artifacts.PLOTS
     names = artifacts.image_names(root, test.rows.tolist())
-    with answers.exact(plots, test, names) as keep:
+    columns = artifacts.read_columns(root, test.rows.tolist())
+    with answers.exact(plots, test, names, columns) as keep:
         predictions = inference.predict(model, test, options, keep)
-    answers.write_readable(plots, predictions, names)
+    answers.write_readable(plots, predictions, names, columns)
     mistakes = predictions.mistakes()[: options.mistakes]
     explained = explanation.explain(model, test, predictions, mistakes, options.threads)
     pictures.draw(plots, predictions, test, mistakes, explained, options.calibration_bins)
-    figures = metrics.measure(predictions, options.calibration_bins)
+    figures = metrics.measure(predictions, options.calibration_bins) | answers.auroc(plots / answers.EXACT)
+    if columns:
+        figures["slices"] = slices.figures(slices.measure(columns, predictions.predicted == predictions.labels))
     if isinstance(explained, Explanation):
         figures |= explained.figures
     artifacts.write_json(outputs / artifacts.METRICS / "test.json", figures)

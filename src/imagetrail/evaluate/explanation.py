@@ -1,4 +1,4 @@
-"""Why the model said so: heatmaps of its answers, and a test of whether they mark what the answers depend on."""
+"""Explain answers by heatmaps, and test whether these mark what the answers depend on."""
 
 from dataclasses import asdict, dataclass
 

@@ -11,7 +11,7 @@ from imagetrail.evaluate.paired import Comparison
 from imagetrail.params.evaluate import Gate
 
 SHOWN = 5
-"""Classes of low recall that are named, the worst."""
+"""Classes of low recall, and slices of low accuracy, that are named, the worst."""
 
 
 def check(
@@ -55,6 +55,13 @@ def problems(metrics: Mapping[str, Any], gate: Gate, against: Comparison | None)
         found += [f"recall {recall:.4f} of {quoted(name)} is below {gate.recall:g}" for recall, name in low[:SHOWN]]
         if low[SHOWN:]:
             found.append(f"so is that of {len(low) - SHOWN} more classes")
+    if gate.slice is not None:
+        every = ((c, v, f) for c, values in metrics["slices"].items() for v, f in values.items())
+        poor = sorted((f["accuracy"], c, v, f["n"]) for c, v, f in every if f["accuracy"] < gate.slice)
+        found += [f"accuracy {share:.4f} of the {n} images with {c} = {quoted(v)} is below {gate.slice:g}"
+                  for share, c, v, n in poor[:SHOWN]]  # fmt: skip
+        if poor[SHOWN:]:
+            found.append(f"so is that of {len(poor) - SHOWN} more slices")
     if gate.ece is not None and metrics["ece"] > gate.ece:
         found.append(f"calibration error {metrics['ece']:.4f} is above {gate.ece:g}")
     if against is not None and against.is_worse:

@@ -44,6 +44,8 @@ class Predictions:
     """float64 [n,m], their probabilities."""
     truth: Probabilities
     """float64 [n], the probability of the true class."""
+    rank: Indices
+    """int64 [n], classes that are more probable than the true one; of equally probable ones the first come first."""
     uncalibrated: Probabilities
     """float64 [n], the confidence without the model's temperature; equal to `confidence` where that is 1."""
     set_sizes: Indices
@@ -67,12 +69,14 @@ class Predictions:
         n, kept = len(rows), min(LIKELIEST, len(classes))
         found = cls(  # in one piece each: small arrays that stay between those of the network would tear up the memory
             classes, rows, labels, threshold, np.empty((n, kept), np.int64), np.empty((n, kept)), np.empty(n),
-            np.empty(n), np.empty(n, np.int64),
+            np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64),
         )  # fmt: skip
         done = 0
         for batch in batches:
             part = slice(done, done + len(batch))
-            likeliest = np.argsort(-batch, axis=1, kind="stable")[:, :kept]
+            order = np.argsort(-batch, axis=1, kind="stable")
+            likeliest = order[:, :kept]
+            found.rank[part] = (order == labels[part][:, None]).argmax(axis=1)
             chosen = np.take_along_axis(batch, likeliest, 1)
             found.likeliest[part], found.probabilities[part] = likeliest, chosen
             found.truth[part] = batch[np.arange(len(batch)), labels[part]]

@@ -257,7 +257,7 @@ def accuracy(answers: Sequence[Answers]) -> Interval:
     """
     shared, _ = _common(answers)
     if len(shared) == 1:
-        return _accuracy(shared[0])
+        return wilson(shared[0].correct)
     found = replicates.mean(_table(shared, _correct))
     return Interval(found.value, *found.interval(LEVEL))
 
@@ -266,13 +266,14 @@ def _accuracies(
     first: Answers, second: Answers, only_first: int, only_second: int
 ) -> tuple[Interval, Interval, Interval]:
     n = len(first.images)
-    return _accuracy(first), _accuracy(second), paired_difference(n, only_first, only_second)
+    return wilson(first.correct), wilson(second.correct), paired_difference(n, only_first, only_second)
 
 
-def _accuracy(answers: Answers) -> Interval:
+def wilson(correct: npt.NDArray[np.bool_]) -> Interval:
+    """Estimate an accuracy from answers that are right or wrong, bool [n]."""
     from scipy.stats import binomtest
 
-    right, n = int(answers.correct.sum()), len(answers.images)
+    right, n = int(correct.sum()), len(correct)
     low, high = binomtest(right, n).proportion_ci(LEVEL, method="wilson")
     return Interval(right / n, float(low), float(high))
 

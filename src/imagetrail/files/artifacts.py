@@ -34,6 +34,8 @@ OUTPUTS = (RAW, LINES, PRETRAINED, TENSORS, SPLIT, MODELS, PLOTS)
 """The folders whose contents DVC keeps; git keeps metrics/."""
 DATA_PICTURES = ("data.png", "findings.png")
 """The pictures of preprocess, in PLOTS."""
+COLUMNS = "columns.csv"
+"""In RAW and TENSORS, if download.columns asks for it: the values of each image, in the order of the images."""
 CHECKPOINTS = Path(".imagetrail/checkpoints")
 """In the workspace, outside DVC's outputs."""
 REJECTED = Path("data/rejected.csv")
@@ -315,6 +317,40 @@ def image_names(root: Path, rows: Iterable[int]) -> dict[int, str]:
     """Return the image names of some rows of the tensors, by row; memory does not grow with the other rows."""
     wanted = set(rows)
     return {number: row.image for number, row in enumerate(read_tensor_rows(root)) if number in wanted}
+
+
+def carry_columns(raw: Path, folder: Path) -> None:
+    """Copy the lines of columns.csv for the rows of a folder that becomes data/tensors; nothing if there is none."""
+    if not (raw / COLUMNS).is_file():
+        return
+    with reading(raw / COLUMNS, "download") as path, path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        header = next(lines)
+        write_rows(folder / COLUMNS, header, (_line_of(row.image, lines) for row in tensor_rows(folder)))
+
+
+def _line_of(image: str, lines: Iterator[list[str]]) -> list[str]:
+    """Return the next line of an image; both come in the same order."""
+    found = next((line for line in lines if line[0] == image), None)
+    if found is None:
+        raise ValueError(f"it lacks {quoted(image)}")
+    return found
+
+
+def read_columns(root: Path, rows: Iterable[int]) -> dict[str, list[str]]:
+    """Read the columns that download.columns kept, for some rows of the tensors in ascending order.
+
+    Returns:
+        The values of each column by its name; empty if none were kept.
+    """
+    if not (root / TENSORS / COLUMNS).is_file():
+        return {}
+    wanted = set(rows)
+    with reading(root / TENSORS / COLUMNS, "preprocess") as path, path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        _, *names = next(lines)
+        found = [line[1:] for number, line in enumerate(lines) if number in wanted]
+        return {name: [values[place] for values in found] for place, name in enumerate(names)}
 
 
 def tensor_rows(folder: Path) -> Iterator[TensorRow]:

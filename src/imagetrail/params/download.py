@@ -26,7 +26,7 @@ TOKEN = re.compile(r"\{[^{}]*\}|\*\*/|\*+|[^{}*]+|[{}]")
 """The parts of a pattern."""
 CORRECTIONS = "relabel.csv"
 LABEL_OPTIONS = {"classes", "fold_labels"}
-COLUMN_OPTIONS = {"image_column", "label_column", "split_column", "group_column"} | LABEL_OPTIONS
+COLUMN_OPTIONS = {"image_column", "label_column", "split_column", "group_column", "columns"} | LABEL_OPTIONS
 TABLE_OPTIONS = COLUMN_OPTIONS | {"table", "header", "delimiter", "images", "extension", "pattern"}
 OPTIONS: Mapping[str, set[str]] = {
     "csv": TABLE_OPTIONS,
@@ -49,6 +49,11 @@ def _pattern(value: str) -> str:
     return value
 
 
+TAKEN = {
+    "image", "label", "predicted", "probabilities", "confidence", "second", "second_confidence", "third",
+    "third_confidence",
+}  # fmt: skip
+"""Columns of predictions.csv and predictions.parquet."""
 Column = NonEmpty | Annotated[int, Field(ge=1, lt=2**16)]
 """A column by its name, or by its position from 1."""
 
@@ -89,6 +94,9 @@ class Download(Section):
     """Column with train, val or test for each row."""
     group_column: Column | None
     """Column of groups (a patient, a session); a group stays on one side of the split."""
+    columns: Annotated[list[Column], Field(min_length=1)] | None
+    """csv, parquet: further columns (a camera, a site, an age) that stay with each image; `evaluate` measures the model
+    for each of their values."""
     pattern: Annotated[NonEmpty, AfterValidator(_pattern)] | None
     """folder, csv: what image names hold, as in `{label}/{group}_*.{ext}`: {label} (folder only), {split}, {group},
     {number} for digits, {ext}, * for any part of a name and ** for any folders. Null: folders are classes."""
@@ -112,11 +120,24 @@ class Download(Section):
     @model_validator(mode="after")
     def _columns_and_pattern_fit(self) -> Self:
         columns = [self.image_column, self.label_column, self.split_column, self.group_column]
-        if self.source == "parquet" and any(isinstance(column, int | list) for column in columns):
+        further = self.column_names
+        if taken := [name for name in further if name in TAKEN or further.count(name) > 1]:
+            raise ValueError(
+                f"columns = {further!r} has {taken[0]!r} twice, or beside that of predictions.csv; rename it"
+            )
+        if self.source == "parquet" and any(
+            isinstance(column, int | list) for column in columns + (self.columns or [])
+        ):
             raise ValueError("columns of parquet are given by name, one each")
-        wanted = [column for column in columns[:2] for column in (column if isinstance(column, list) else [column])]
+        wanted = [
+            column
+            for column in [*columns[:2], *(self.columns or [])]
+            for column in (column if isinstance(column, list) else [column])
+        ]
         if self.source == "csv" and not self.header and any(isinstance(column, str) for column in wanted):
-            raise ValueError("header = false needs image_column and label_column by position, such as 1 and 2")
+            raise ValueError(
+                "header = false needs image_column and label_column by position, such as 1 and 2; columns too"
+            )
         states_label = self.pattern is not None and "{label}" in self.pattern
         if self.pattern is not None and self.source in ("folder", "csv") and states_label != (self.source == "folder"):
             fix = "needs {label}" if self.source == "folder" else "must leave {label} to label_column"
@@ -127,6 +148,11 @@ class Download(Section):
     def corrections(self) -> str:
         """The file of corrected labels, from the repository root; it need not be there."""
         return f"{self.path}/{CORRECTIONS}"
+
+    @property
+    def column_names(self) -> list[str]:
+        """`columns` as text."""
+        return [str(column) for column in self.columns or []]
 
     @property
     def unused(self) -> set[str]:

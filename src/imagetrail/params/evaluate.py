@@ -14,6 +14,8 @@ class Gate(Section):
     """Minimum, in [0, 1]."""
     recall: Share | None
     """Minimum for every class, in [0, 1]."""
+    slice: Share | None
+    """Minimum accuracy for every slice of the columns that download.columns keeps, in [0, 1]."""
     ece: Share | None
     """Maximum of the expected calibration error, in [0, 1]."""
     baseline: NonEmpty | None

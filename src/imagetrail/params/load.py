@@ -55,6 +55,11 @@ class Params(Section):
                 f"machine.processes = {self.machine.processes} cannot share train.shards = {self.train.shards} parts "
                 "of a batch; raise train.shards, which changes the weights, or lower machine.processes"
             )
+        if self.evaluate.gate is not None and self.evaluate.gate.slice is not None and not self.download.columns:
+            raise ValueError(
+                f"evaluate.gate.slice = {self.evaluate.gate.slice:g} needs columns to slice the test rows by; set "
+                "download.columns, or it to null"
+            )
         if self.train.arithmetic == "portable" and (refused := list(portable.problems(self))):
             raise ValueError("\n".join(refused))
         return self

@@ -104,6 +104,7 @@ def build(root: Path, plan: BuildPlan) -> Indices:
             rejected, counts, survey = _write(root, folder, plan, total, classes, left_out)
         if empty := [name for name in classes if not counts[name]]:
             raise DataError(f"the class {empty[0]!r} has no usable image left; fix its images, or drop the class.")
+        artifacts.carry_columns(root / artifacts.RAW, folder)
         artifacts.write_rows(folder / "rejected.csv", Rejection._fields, rejected)
         findings = _examine(root, folder, survey, plan.limits)
         dataset = Dataset(

@@ -64,7 +64,7 @@ def write(root: Path, folder: Path, model: Classifier, subset: Subset, options: 
         options: section `evaluate` of params.yaml.
     """
     names = artifacts.image_names(root, subset.rows.tolist())
-    with answers.exact(folder, subset, names) as keep:
+    with answers.exact(folder, subset, names, {}) as keep:
         predictions = inference.predict(model, subset, options, keep)
     artifacts.write_rows(
         folder / NEIGHBOURS, Neighbour._fields, _neighbours(model, subset, predictions, names, options)

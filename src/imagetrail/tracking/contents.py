@@ -193,7 +193,8 @@ def epoch_metrics(values: Mapping[str, object]) -> dict[str, float | None]:
 def test_metrics(root: Path) -> dict[str, float | None]:
     """Return the single figures of metrics/test.json as `test/…`."""
     values = artifacts.read_metrics(root, "test")
-    return {f"test/{name}": values[name] for name in ("accuracy", "loss", "macro_f1", "ece")}
+    names = ("accuracy", "loss", "macro_f1", "ece", "balanced_accuracy", "auroc")
+    return {f"test/{name}": values.get(name) for name in names}
 
 
 def test_rows(root: Path) -> str:
