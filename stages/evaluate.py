@@ -23,9 +23,9 @@ def main(root: Path = Path()) -> None:
     test, model = arrays.open_subset(root, "test"), classifier.load(root / artifacts.MODELS)
     figures = evaluation.write(root, root, model, test, params.evaluate)
     predictions = root / artifacts.PLOTS / answers.EXACT
-    reasons = gate.check(figures, params.evaluate.gate, predictions, lambda: baseline(root, params.evaluate))
-    log_evaluation(root, params, test, reasons)
-    gate.enforce(reasons)
+    decision = gate.check(figures, params.evaluate.gate, predictions, lambda: baseline(root, params.evaluate))
+    log_evaluation(root, params, test, decision)
+    gate.enforce(decision)
 
 
 if __name__ == "__main__":

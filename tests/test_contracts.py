@@ -336,7 +336,10 @@ def test_a_new_parameter_is_a_decision() -> None:
             "normalisation", "keep", "patience", "calibration", "max_params", "arithmetic", "precision", "device",
             "threads",
         ],
-        "evaluate": ["batch_size", "device", "threads", "calibration_bins", "mistakes", "gate", "registry"],
+        "evaluate": [
+            "batch_size", "device", "threads", "calibration_bins", "mistakes", "intended_use", "licence", "gate",
+            "registry",
+        ],
         "machine": ["jobs", "backend", "scheduler", "processes"],
     }  # fmt: skip
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 from support import REPOSITORY
 
-from imagetrail.tracking import report, store
+from imagetrail.tracking import outcome, store
 from imagetrail.tracking.run import GENERATED_NAME
 
 PACKAGE = REPOSITORY / "src/imagetrail"
@@ -152,7 +152,7 @@ def test_make_repro_prints_valid_ui_addresses() -> None:
     bundle = Path(mlflow.__file__).parent / "server/js/build/static/js"
     text = "".join(path.read_text(errors="ignore") for path in bundle.glob("main.*.js"))
     for part in ("workflowType", "orderByKey", "orderByAsc"):
-        assert part in text, f"tracking/report.py prints {report.RUNS_PAGE}"
+        assert part in text, f"tracking/outcome.py prints {outcome.RUNS_PAGE}"
 
 
 # --- DVC --------------------------------------------------------------------------------------------------------------

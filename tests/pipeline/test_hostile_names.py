@@ -42,6 +42,10 @@ def test_no_page_runs_or_hides_a_name(tmp_path: Path) -> None:
         wait_for(driver, "workspace")
         assert len(driver.find_elements("css selector", ".vega-embed .marks")) == 3
         assert not driver.execute_script("return document.documentElement.dataset.owned")
+        driver.get(f"file://{clone}/plots/report.html")
+        words = wait_for(driver, "Mistakes")
+        assert all(label in words for label in LABELS), "shown as they are"
+        assert not driver.execute_script("return document.documentElement.dataset.owned")
         driver.get(f"file://{tmp_path}/compared.html")
         words = wait_for(driver, "recall of")
         assert all(label in words for label in LABELS), "shown as they are"

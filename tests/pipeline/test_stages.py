@@ -33,7 +33,7 @@ from support import git
 from imagetrail.files import artifacts
 from imagetrail.params import overrides
 from imagetrail.params.load import load_params
-from imagetrail.tracking import report, store
+from imagetrail.tracking import outcome, store
 
 pytestmark = [
     pytest.mark.slow,
@@ -371,7 +371,7 @@ def test_the_mlflow_ui_shows_the_run(first_repro: tuple[Path, str], tmp_path: Pa
         ),
         browser(tmp_path / "profile") as driver,
     ):
-        driver.get(report.RUNS_PAGE.replace("5000", str(port)))
+        driver.get(outcome.RUNS_PAGE.replace("5000", str(port)))
         table = wait_for(driver, "digits default")
         assert "3 matching runs" in table
         places = [table.index(name) for name in ("a better one", "digits default", "a worse one")]

@@ -17,7 +17,7 @@ from imagetrail.errors import ImagetrailError
 from imagetrail.files import artifacts
 from imagetrail.params import overrides
 from imagetrail.params.load import PARAMS_FILE, Params
-from imagetrail.tracking.report import reached, runs
+from imagetrail.tracking.outcome import reached, runs
 
 
 def main(root: Path, arguments: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from imagetrail.doors import committed, repair
 from imagetrail.errors import ImagetrailError, guard
 from imagetrail.files import artifacts
 from imagetrail.tracking import outbox, store
-from imagetrail.tracking.report import reached, runs
+from imagetrail.tracking.outcome import reached, runs
 
 
 def main() -> None:

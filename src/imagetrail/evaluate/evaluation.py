@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from imagetrail.evaluate import answers, explanation, inference, metrics, pictures, slices
+from imagetrail.evaluate import answers, explanation, inference, metrics, pictures, plane, report, slices
 from imagetrail.evaluate.explanation import Explanation
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Subset
@@ -15,7 +15,7 @@ def write(root: Path, outputs: Path, model: Classifier, test: Subset, options: E
 
     Args:
         root: of the data, for the names of the images.
-        outputs: whose metrics/ and plots/ are written; plots/history.csv is there.
+        outputs: whose metrics/ and plots/ are written; the training's figures and the pictures of the data are there.
         model: of the same classes.
         test: the rows.
         options: section `evaluate` of params.yaml.
@@ -33,9 +33,12 @@ def write(root: Path, outputs: Path, model: Classifier, test: Subset, options: E
     explained = explanation.explain(model, test, predictions, mistakes, options.threads)
     pictures.draw(plots, predictions, test, mistakes, explained, options.calibration_bins)
     figures = metrics.measure(predictions, options.calibration_bins) | answers.auroc(plots / answers.EXACT)
+    found = slices.measure(columns, predictions.predicted == predictions.labels)
     if columns:
-        figures["slices"] = slices.figures(slices.measure(columns, predictions.predicted == predictions.labels))
+        figures["slices"] = slices.figures(found)
     if isinstance(explained, Explanation):
         figures |= explained.figures
     artifacts.write_json(outputs / artifacts.METRICS / "test.json", figures)
+    plane.draw(plots / "map.png", model, test, predictions, options.threads)
+    report.write(root, outputs, model.card, predictions, figures, found, explained, options)
     return figures

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from imagetrail.errors import DataError
 from imagetrail.evaluate.inference import Predictions, predict_batches
@@ -19,7 +18,6 @@ HIDDEN = 0.2
 """Share of an image that it hides."""
 SHIFTS = 2
 """Other places of an image that it hides for comparison."""
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -54,16 +52,16 @@ def explain(
     """Explain some answers, and test the heatmaps on images spread over the test rows.
 
     Args:
-        model: in evaluation mode; moved to the CPU.
+        model: in evaluation mode; moved to the devices.CPU.
         test: the test rows.
         predictions: the model's answers for them.
         positions: int64 [m], of the answers to explain.
-        threads: of the CPU.
+        threads: of the devices.CPU.
 
     Returns:
         The explanation, or why the network has none.
     """
-    with devices.repeatable(CPU, threads):
+    with devices.repeatable(devices.CPU, threads):
         try:
             heat = heatmaps(model, test.read(test.rows[positions]), predictions.predicted[positions])
             return Explanation(heat, _deletion(model, test, predictions))
@@ -106,6 +104,6 @@ def hide(pixels: Pixels, mask: npt.NDArray[np.bool_]) -> Pixels:
 
 
 def _confidence(model: Classifier, pixels: Pixels, codes: Indices) -> npt.NDArray[np.float64]:
-    (probabilities,) = predict_batches(model, [pixels], CPU)
+    (probabilities,) = predict_batches(model, [pixels], devices.CPU)
     chosen: npt.NDArray[np.float64] = probabilities[np.arange(len(codes)), codes]
     return chosen

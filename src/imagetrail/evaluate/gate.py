@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagetrail.errors import GateError, ImagetrailError, quoted
 from imagetrail.evaluate import answers, paired
@@ -14,10 +14,19 @@ SHOWN = 5
 """Classes of low recall, and slices of low accuracy, that are named, the worst."""
 
 
+class Decision(NamedTuple):
+    """The decision of the gate."""
+
+    reasons: list[str] | None
+    """Why the model does not pass, empty if it passes; None without a gate."""
+    against: Comparison | None
+    """The model compared with the baseline; None without one."""
+
+
 def check(
     metrics: Mapping[str, Any], gate: Gate | None, predictions: Path, baseline: Callable[[], Answers | None]
-) -> list[str] | None:
-    """List the reasons why a model does not pass the gate.
+) -> Decision:
+    """Decide whether a model passes the gate.
 
     Args:
         metrics: metrics/test.json.
@@ -26,16 +35,15 @@ def check(
         baseline: returns the predictions of the run that gate.baseline names, or None if there is none yet. The gate
             fails if it raises an ImagetrailError.
 
-    Returns:
-        The reasons, empty if the model passes; None without a gate.
     """
     if gate is None:
-        return None
+        return Decision(None, None)
     try:
         other = baseline()
-        return problems(metrics, gate, None if other is None else paired.compare([other], [answers.read(predictions)]))
+        against = None if other is None else paired.compare([other], [answers.read(predictions)])
+        return Decision(problems(metrics, gate, against), against)
     except ImagetrailError as error:
-        return [str(error).rstrip(".")]
+        return Decision([str(error).rstrip(".")], None)
 
 
 def problems(metrics: Mapping[str, Any], gate: Gate, against: Comparison | None) -> list[str]:
@@ -73,7 +81,9 @@ def problems(metrics: Mapping[str, Any], gate: Gate, against: Comparison | None)
     return found
 
 
-def enforce(reasons: list[str] | None) -> None:
-    """Raise a GateError if `check` found reasons."""
-    if reasons:
-        raise GateError(f"the model does not pass evaluate.gate: {'; '.join(reasons)}. Its figures are in metrics/.")
+def enforce(decision: Decision) -> None:
+    """Raise a GateError if the model does not pass."""
+    if decision.reasons:
+        raise GateError(
+            f"the model does not pass evaluate.gate: {'; '.join(decision.reasons)}. Its figures are in metrics/."
+        )

@@ -12,6 +12,8 @@ from torch.utils import deterministic as filling
 from imagetrail.errors import TrainingError
 from imagetrail.model import arithmetic
 
+CPU = torch.device("cpu")
+
 
 def choose(name: str) -> torch.device:
     """Return the device of a parameter: `cpu`, `cuda`, or `auto`, which is CUDA if available and not portable.

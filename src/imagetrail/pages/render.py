@@ -13,6 +13,8 @@ from PIL import Image
 from imagetrail.files import artifacts
 
 TEMPLATES = Path(__file__).parent
+HEAVY, JPEG_QUALITY = 300_000, 85
+"""A page holds some ten pictures and should stay under 5 MB."""
 
 
 def write(path: Path, template: str, values: Mapping[str, object]) -> None:
@@ -43,18 +45,23 @@ def picture(pixels: npt.NDArray[np.uint8]) -> str:
     """Return the address that holds a picture, uint8 [H,W,3], as a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
-    return _address(buffer.getvalue())
+    return _address(buffer.getvalue(), "png")
 
 
 def picture_file(path: Path) -> str:
-    """Return the address that holds a PNG file.
+    """Return the address that holds a PNG file; as a JPEG if the file is larger than HEAVY bytes.
 
     Raises:
         ArtifactError: it cannot be read.
     """
     with artifacts.reading(path, "evaluate"):
-        return _address(path.read_bytes())
+        content = path.read_bytes()
+        if len(content) <= HEAVY:
+            return _address(content, "png")
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(content)).convert("RGB").save(buffer, "JPEG", quality=JPEG_QUALITY)
+        return _address(buffer.getvalue(), "jpeg")
 
 
-def _address(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _address(content: bytes, form: str) -> str:
+    return f"data:image/{form};base64,{base64.b64encode(content).decode()}"

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from imagetrail.params.section import Device, NonEmpty, Positive, Section, Share, Threads
+from imagetrail.params.section import Device, NonEmpty, Positive, Prose, Section, Share, Threads
 
 
 class Gate(Section):
@@ -33,6 +33,10 @@ class Evaluate(Section):
     """Equal-width bins of confidence for the expected calibration error."""
     mistakes: Annotated[int, Field(ge=1, le=1000)]
     """Number of the most confident mistakes to draw."""
+    intended_use: Prose | None
+    """What the model is for, and what not, for plots/report.html, which is its card."""
+    licence: Prose | None
+    """Terms of the model and of its data, for the same page."""
     gate: Gate | None
     registry: NonEmpty | None
     """Name in MLflow's registry, where a model that passes the gate becomes the champion, which `imagetrail predict`

@@ -32,6 +32,12 @@ def _printable(value: str) -> str:
     return value
 
 
+def _prose(value: str) -> str:
+    for line in value.splitlines():
+        _printable(line)
+    return value.strip()
+
+
 def _power_of_two(value: int) -> int:
     if value & (value - 1):
         raise ValueError(f"{value} is not a power of two; give 1, 2, 4, 8 …")
@@ -40,6 +46,8 @@ def _power_of_two(value: int) -> int:
 
 NonEmpty = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_printable)]
 """Also a file's name, which most systems end at 255 bytes."""
+Prose = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_prose)]
+"""Text for people, of several lines."""
 Inside = Annotated[NonEmpty, AfterValidator(inside)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[int, Field(ge=1, lt=2**31)]

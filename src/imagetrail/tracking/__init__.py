@@ -10,7 +10,8 @@ logged_model.py  the model in MLflow
 tags.py          the tags of runs
 registry.py      other runs, and registered models
 record.py        a run read back from the store
-report.py        the figures in a sentence, and where the runs are
+report_page.py   the logged copy of plots/report.html
+outcome.py       the figures in a sentence, and where the runs are
 move.py          copy a local store into a server's database
 
 May import: errors, console, addresses, git, files, params, model, train, evaluate, compare.

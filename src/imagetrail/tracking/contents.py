@@ -207,7 +207,7 @@ def evaluation_key(root: Path, params: Params) -> str:
     """Hash what determines the test figures besides the model: parameters, data and rows."""
     dataset = artifacts.read_dataset(root)
     rows = artifacts.file_sha256(root / artifacts.SPLIT / "test.npy")
-    figures = params.evaluate.model_dump(mode="json", exclude={"gate", "registry"})
+    figures = params.evaluate.model_dump(mode="json", exclude={"gate", "registry", "intended_use", "licence"})
     parts = [figures, dataset.sha256, rows]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

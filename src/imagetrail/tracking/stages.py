@@ -12,12 +12,13 @@ import torch
 from torchinfo import summary
 
 from imagetrail.console import announce
-from imagetrail.evaluate import looks
+from imagetrail.evaluate.gate import Decision
+from imagetrail.evaluate.report import REPORT
 from imagetrail.files import arrays, artifacts
 from imagetrail.files.arrays import Subset
 from imagetrail.model import classifier, devices
 from imagetrail.params.load import Params
-from imagetrail.tracking import contents, registry, report
+from imagetrail.tracking import contents, outcome, registry, report_page
 from imagetrail.tracking.calls import CopyModels, LinkParts, LogModel, LogText, Register, SetTags
 from imagetrail.tracking.run import Run, launch_tags, process_tag
 from imagetrail.tracking.tags import (
@@ -37,6 +38,8 @@ from imagetrail.train.loop import Epoch, Trained
 if TYPE_CHECKING:
     import mlflow
 
+UNJUDGED = Decision(None, None)
+"""Of a model that no gate has judged."""
 EVALUATION_FOLDER = "evaluation"
 """The artifacts of `evaluate`: figures, predictions, pictures."""
 
@@ -73,7 +76,7 @@ class TrainingRun:
 
     def log_test(self) -> None:
         """Log the test figures of the model, and the files of `evaluate`."""
-        _log_test_figures(self._run, self._params)
+        _log_test_figures(self._run, self._params, UNJUDGED)
         contents.describe(self._run, self._params, self._train.dataset, tested=True)
 
 
@@ -135,7 +138,7 @@ def _training(
         yield TrainingRun(run, params, train)
 
 
-def log_evaluation(root: Path, params: Params, subset: Subset, problems: list[str] | None) -> None:
+def log_evaluation(root: Path, params: Params, subset: Subset, decision: Decision) -> None:
     """Add the test figures to the run of the model that they belong to, and what the gate decided.
 
     That is the run that `mlflow run` opened, else the newest run with the model's sha256, else one rebuilt from the
@@ -145,7 +148,7 @@ def log_evaluation(root: Path, params: Params, subset: Subset, problems: list[st
         root: the checkout.
         params: of the evaluation.
         subset: the test rows.
-        problems: see gate.check.
+        decision: of the gate.
     """
     run = Run(root)
     sha256 = classifier.read_card(root / artifacts.MODELS).sha256
@@ -156,23 +159,19 @@ def log_evaluation(root: Path, params: Params, subset: Subset, problems: list[st
         else:
             links[SOURCE_RUN] = found.info.run_id
     if run_id is None and run.reachable:
-        _rebuild(run, params, subset, None, links, problems)
+        _rebuild(run, params, subset, None, links, decision)
     else:
         with run.go_on(run_id, contents.run_name(root, params), sha256):
-            _log_test_figures(run, params)
-            _log_gate(run, params, problems)
+            _log_test_figures(run, params, decision)
             contents.describe(run, params, subset.dataset, tested=True)
-    card, figures = artifacts.read_card(root), artifacts.read_metrics(root, "test")
-    judged = run.ask(lambda client: registry.looks(client, contents.test_rows(root))) or 1
-    disagreement = looks.independent(figures["accuracy"])
-    ledger = f" {looks.sentence(judged, figures['n'], disagreement)}" if judged > 1 else ""
-    announce(f"{report.reached(card['name'], figures)}{ledger} MLflow: {report.runs()}")
+    reached = outcome.reached(artifacts.read_card(root)["name"], artifacts.read_metrics(root, "test"))
+    announce(" ".join(filter(None, [reached, report_page.ledger(run), f"MLflow: {outcome.runs()}"])))
 
 
-def _log_gate(run: Run, params: Params, problems: list[str] | None) -> None:
-    if problems is not None:
-        run.log(SetTags(tags={GATE: "; ".join(problems) or "passed"}))
-    if problems == [] and params.evaluate.registry is not None:
+def _log_gate(run: Run, params: Params, reasons: list[str] | None) -> None:
+    if reasons is not None:
+        run.log(SetTags(tags={GATE: "; ".join(reasons) or "passed"}))
+    if reasons == [] and params.evaluate.registry is not None:
         run.log(Register(name=params.evaluate.registry, alias=registry.CHAMPION))
 
 
@@ -234,7 +233,7 @@ def _tags() -> dict[str, str]:
 
 def _rebuild(
     run: Run, params: Params, subset: Subset, run_id: str | None, links: dict[str, str],
-    problems: list[str] | None = None,
+    decision: Decision = UNJUDGED,
 ) -> None:  # fmt: skip
     tags = _tags() | links | {REBUILT: "true"}
     tested = (run.outputs / artifacts.METRICS / "test.json").is_file()
@@ -246,8 +245,7 @@ def _rebuild(
         contents.log_history(run)
         _log_model_and_files(run, subset, "cpu")
         if tested:
-            _log_test_figures(run, params)
-            _log_gate(run, params, problems)
+            _log_test_figures(run, params, decision)
         contents.describe(run, params, subset.dataset, tested=tested)
 
 
@@ -273,15 +271,18 @@ def _log_model_and_files(run: Run, subset: Subset, device: str) -> None:
 SUMMARY_COLUMNS = ("input_size", "output_size", "num_params", "mult_adds")
 
 
-def _log_test_figures(run: Run, params: Params) -> None:
+def _log_test_figures(run: Run, params: Params, decision: Decision) -> None:
     files, run_id = run.outputs, run.id
     held = run.ask(lambda client: client.get_run(run_id).data.metrics) if run_id is not None else None
     figures = contents.test_metrics(files)
     if any((held or {}).get(name) != value for name, value in figures.items()):
         run.log_metrics(figures, of_model=True)
-    plots = sorted(path for path in (files / artifacts.PLOTS).iterdir() if path.name != "history.csv")
+    elsewhere = ("history.csv", REPORT)
+    plots = sorted(path for path in (files / artifacts.PLOTS).iterdir() if path.name not in elsewhere)
     run.log_files(EVALUATION_FOLDER, [files / artifacts.METRICS / "test.json", *plots])
     run.log(SetTags(tags={EVALUATION: contents.evaluation_key(files, params), TEST_ROWS: contents.test_rows(files)}))
+    report_page.log(run, params, EVALUATION_FOLDER, decision.against)  # with the tags set, since it counts this run
+    _log_gate(run, params, decision.reasons)
 
 
 def _take_over_test_figures(run: Run, params: Params, sha256: str) -> bool:
