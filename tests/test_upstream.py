@@ -151,8 +151,8 @@ def test_make_repro_prints_valid_ui_addresses() -> None:
 
     bundle = Path(mlflow.__file__).parent / "server/js/build/static/js"
     text = "".join(path.read_text(errors="ignore") for path in bundle.glob("main.*.js"))
-    for part in ("workflowType", "orderByKey", "orderByAsc"):
-        assert part in text, f"tracking/outcome.py prints {outcome.RUNS_PAGE}"
+    for part in ("workflowType", "viewStateShareKey", "mlflow.sharedViewState.", "selectedColumns", "columnOrder"):
+        assert part in text, f"tracking/shared_view.py needs it, and outcome.py prints {outcome.RUNS_PAGE}"
 
 
 # --- DVC --------------------------------------------------------------------------------------------------------------

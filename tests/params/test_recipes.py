@@ -128,6 +128,25 @@ def test_a_run_is_named_after_the_nearest_recipe(root: Path) -> None:
     recipes.apply(root, "mnist-cnn")
     set_params(root, train__optimizer__lr=0.02, download__path="elsewhere")
     assert run_name(root, load_params(root)) == "mnist-cnn lr=0.02"
+    set_params(root, download__source="FashionMNIST")
+    assert run_name(root, load_params(root)) == "FashionMNIST mnist-cnn lr=0.02"
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({"source": "csv", "split_column": "split", "group_column": "patient"}, "csv default"),
+        ({"source": "csv", "path": "data/source/scans", "table": "all.csv"}, "scans default"),
+        ({"source": "auto", "path": "/mnt/data/birds/"}, "birds default"),
+        ({"source": "archive", "archive": "pets.v2.tar.gz"}, "pets default"),
+        ({"source": "archive", "archive": "https://x.org/get?token=$SECRET&n=pets"}, "get default"),
+    ],
+)
+def test_a_run_names_its_data_and_not_its_settings(root: Path, data: dict, name: str) -> None:
+    from imagetrail.tracking.contents import run_name
+
+    set_params(root, train__arithmetic="portable", **{f"download__{key}": value for key, value in data.items()})
+    assert run_name(root, load_params(root)) == name
 
 
 @pytest.mark.parametrize("name", NAMES)

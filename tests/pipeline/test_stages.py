@@ -374,6 +374,7 @@ def test_the_mlflow_ui_shows_the_run(first_repro: tuple[Path, str], tmp_path: Pa
         driver.get(outcome.RUNS_PAGE.replace("5000", str(port)))
         table = wait_for(driver, "digits default")
         assert "3 matching runs" in table
+        assert all(column in table for column in ("test/accuracy", "val/accuracy", "test/loss", "test/ece")), table
         places = [table.index(name) for name in ("a better one", "digits default", "a worse one")]
         assert places == sorted(places), "the best test accuracy comes first"
         for run_id in others:

@@ -11,6 +11,7 @@ tags.py          the tags of runs
 registry.py      other runs, and registered models
 record.py        a run read back from the store
 report_page.py   the logged copy of plots/report.html
+shared_view.py   the columns and the order of the runs that our link opens
 outcome.py       the figures in a sentence, and where the runs are
 move.py          copy a local store into a server's database
 

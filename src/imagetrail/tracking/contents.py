@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import distributions, version
@@ -19,6 +20,7 @@ from imagetrail.files.arrays import Subset
 from imagetrail.files.artifacts import Dataset
 from imagetrail.git import GitState, read_state
 from imagetrail.params import recipes
+from imagetrail.params.download import Download
 from imagetrail.params.load import Params
 from imagetrail.params.section import Leaf, leaves
 from imagetrail.tracking.calls import LogDataset, LogParams, LogText, SetTags
@@ -32,14 +34,30 @@ NAME_LIMIT = 80
 
 
 def run_name(root: Path, params: Params) -> str:
-    """Name a run after the nearest recipe and its differences: `mnist-cnn lr=0.01 epochs=5`, or `digits default`."""
+    """Name a run after its data, the nearest recipe and what differs from it.
+
+    `mnist-cnn lr=0.01 epochs=5`, `digits default`, or `birds folder-cnn lr=0.01`: section `download` shows as the name
+    of the data, which a recipe on its own data does without.
+    """
+    data = data_name(params.download)
     try:
         name, differences = nearest_recipe(root, params)
     except ParamsError:  # a recipe is being edited
-        return f"{params.download.source} {params.model.name}"
-    shown = [f"{_short(parameter)}{text(value)}" for parameter, value in differences.items()]
-    first = params.download.source if name == recipes.DEFAULT else name
-    return " ".join([first, *(shown or ([name] if name == recipes.DEFAULT else []))])[:NAME_LIMIT]
+        return f"{data} {params.model.name}"[:NAME_LIMIT]
+    shown = [f"{_short(n)}{text(value)}" for n, value in differences.items() if not n.startswith("download.")]
+    own = name != recipes.DEFAULT and data == data_name(recipes.params(root, name).download)
+    recipe = [] if name == recipes.DEFAULT and shown else [name]
+    return " ".join([*([] if own else [data]), *recipe, *shown])[:NAME_LIMIT]
+
+
+def data_name(options: Download) -> str:
+    """Name the data: torchvision's set, the archive, or the folder."""
+    if options.source not in OWN_DATA:
+        return options.source
+    stem = re.split(r"[.?#]", (options.archive or options.path).rstrip("/").rpartition("/")[2])[
+        0
+    ]  # no secret of a query
+    return options.source if stem in ("", "source") else stem
 
 
 def nearest_recipe(root: Path, params: Params) -> tuple[str, dict[str, Leaf]]:
@@ -60,6 +78,8 @@ def nearest_recipe(root: Path, params: Params) -> tuple[str, dict[str, Leaf]]:
     return best[0], best[1]
 
 
+OWN_DATA = ("auto", "csv", "folder", "archive", "parquet")
+"""Sources that are not a set by themselves."""
 LOCAL_PLACES = {"download.path", "download.weights"}
 """Places on this machine, which are not part of a recipe."""
 

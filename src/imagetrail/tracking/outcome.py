@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from imagetrail.addresses import shown
+from imagetrail.tracking import shared_view
 
-RUNS_PAGE = (
-    "http://127.0.0.1:5000/#/experiments/0/runs?workflowType=machine_learning"
-    "&orderByKey=metrics.%60test%2Faccuracy%60&orderByAsc=false"
-)
+RUNS_PAGE = shared_view.address("http://127.0.0.1:5000", "0")
 """The runs of the experiment Default, the best first; MLflow's own start page is for language models."""
 
 

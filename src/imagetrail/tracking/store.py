@@ -15,6 +15,7 @@ from imagetrail.addresses import shown
 from imagetrail.console import warn
 from imagetrail.errors import ArtifactError
 from imagetrail.files import artifacts
+from imagetrail.tracking import shared_view
 
 SQLITE = "sqlite:///"
 DATABASE = "mlflow.db"
@@ -196,6 +197,9 @@ def _experiment(tracking_uri: str, name: str, location: str | None) -> str:
                 f"MLflow's experiment {name!r} was made by a server, which keeps its artifacts; start `mlflow ui` and "
                 "set MLFLOW_TRACKING_URI=http://127.0.0.1:5000, or set MLFLOW_EXPERIMENT_NAME to a new name."
             )
+        if found.tags.get(shared_view.VIEW_TAG) != shared_view.state():
+            client.set_experiment_tag(found.experiment_id, shared_view.VIEW_TAG, shared_view.state())
         return str(found.experiment_id)
     folder = None if location is None else f"{location}/{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)}"
-    return str(client.create_experiment(name, artifact_location=folder))
+    tags = {shared_view.VIEW_TAG: shared_view.state()}
+    return str(client.create_experiment(name, artifact_location=folder, tags=tags))
