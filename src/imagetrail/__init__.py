@@ -29,6 +29,6 @@ Where to begin, for the changes that people make most:
     a network        a file in model/networks/, a row in its __init__.py; its arguments go under `model` in params.yaml
     an augmentation  kornia's by its name in train.augment; one of your own starts in train/augment.py
     a metric         evaluate/metrics.py
-    a page           evaluate/pictures.py (test rows), preprocess/data_page.py (the data), compare/page.py (runs),
-                     sweeps/suspects.py (labels); their HTML is in pages/
+    a page           evaluate/report.py and pictures.py (test rows), preprocess/data_page.py (the data), compare/page.py
+                     (runs), sweeps/suspects.py (labels); their HTML is in pages/
 """

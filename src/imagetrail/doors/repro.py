@@ -41,6 +41,7 @@ def report() -> None:
         f"\n{reached(card['name'], test)}\n"
         f"  model      models/model.safetensors, {train['parameters']:,} parameters\n"
         f"  figures    metrics/train.json, metrics/test.json, plots/predictions.csv\n"
+        f"  report     plots/report.html, the whole evaluation on one page\n"
         f"  pictures   plots/*.png; all plots in a page: .venv/bin/dvc plots show --open\n"
         f"  MLflow     {runs()}"
     )
