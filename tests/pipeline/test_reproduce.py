@@ -50,7 +50,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(folder, "dvc", "config", "cache.dir", str(folder.parent / "cache"))
     run(folder, "dvc", "repro", PYTHONPATH=str(folder / "src"))
     baseline = run_of(folder, "dvc repro")  # which the repetition's store does not have
-    gate = f'evaluate.gate={{accuracy:0.01,recall:null,ece:null,baseline:"{baseline}"}}'
+    gate = f'evaluate.gate={{accuracy:0.01,recall:null,slice:null,ece:null,baseline:"{baseline}"}}'
     project_run(folder, "train.epochs=60", "model.dropout=0", "download.path=data/source", gate)
     run(folder, "imagetrail", "sweep", "tiny", "--trials", "1", "-S", "train.epochs=1", PYTHONPATH=str(folder / "src"))
     run(folder, "imagetrail", "sweep", "--folds", "2", "-S", "train.epochs=1", PYTHONPATH=str(folder / "src"))
