@@ -396,5 +396,5 @@ def test_dvc_plots_open_without_a_network(first_repro: tuple[Path, str], tmp_pat
         driver.get(f"file://{tmp_path}/page/index.html")
         wait_for(driver, "workspace")
         assert len(driver.find_elements("css selector", ".vega-embed .marks")) == 3
-        assert len(driver.find_elements("tag name", "img")) == 7
+        assert len(driver.find_elements("tag name", "img")) == 8
         assert driver.execute_script("return [...document.images].every(image => image.naturalWidth > 0)")

@@ -28,7 +28,7 @@ DIGITS = 6
 """Decimals of a written probability: float32 sums differ in the seventh with the batch that an image is in."""
 GROUP = 8192
 """Rows that are written at once."""
-SCORES = 2**24
+SCORES = 2**22
 """Largest number of probabilities that `auroc` holds."""
 WANTED = ("image", "label", "predicted", "probabilities")
 CLASS_NAMES = b"classes"
