@@ -132,8 +132,10 @@ def test_columns_that_cannot_be_kept_are_refused(root: Path) -> None:
             download.main(root)
     set_params(root, download__columns=None)
     set_params(root, evaluate__gate={"accuracy": None, "recall": None, "slice": 0.9, "ece": None, "baseline": None})
-    with pytest.raises(ParamsError, match=r"evaluate.gate.slice = 0.9 needs columns to slice the test rows by"):
-        load_params(root)
+    for changes in ({}, {"download__source": "digits", "download__columns": ["site"]}):
+        set_params(root, **changes)
+        with pytest.raises(ParamsError, match=r"evaluate.gate.slice = 0.9 needs columns to slice the test rows by"):
+            load_params(root)
 
 
 def test_rows_that_repeat_an_image_agree_on_its_columns(root: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_run_is_named_after_the_nearest_recipe(root: Path) -> None:
     [
         ({"source": "csv", "split_column": "split", "group_column": "patient"}, "csv default"),
         ({"source": "csv", "path": "data/source/scans", "table": "all.csv"}, "scans default"),
-        ({"source": "auto", "path": "/mnt/data/birds/"}, "birds default"),
+        ({"source": "auto", "path": "../data/birds/"}, "birds default"),
         ({"source": "archive", "archive": "pets.v2.tar.gz"}, "pets default"),
         ({"source": "archive", "archive": "https://x.org/get?token=$SECRET&n=pets"}, "get default"),
     ],

@@ -55,10 +55,11 @@ class Params(Section):
                 f"machine.processes = {self.machine.processes} cannot share train.shards = {self.train.shards} parts "
                 "of a batch; raise train.shards, which changes the weights, or lower machine.processes"
             )
-        if self.evaluate.gate is not None and self.evaluate.gate.slice is not None and not self.download.columns:
+        has_columns = self.download.columns is not None and "columns" not in self.download.unused
+        if self.evaluate.gate is not None and self.evaluate.gate.slice is not None and not has_columns:
             raise ValueError(
                 f"evaluate.gate.slice = {self.evaluate.gate.slice:g} needs columns to slice the test rows by; set "
-                "download.columns, or it to null"
+                "download.columns of a table or of Parquet files, or it to null"
             )
         if self.train.arithmetic == "portable" and (refused := list(portable.problems(self))):
             raise ValueError("\n".join(refused))

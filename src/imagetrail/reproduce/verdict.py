@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from imagetrail.errors import ReproductionError
 from imagetrail.files import artifacts
 from imagetrail.tracking.record import Record
-from imagetrail.tracking.tags import MODEL_SHA256
+from imagetrail.tracking.tags import DEVICE, MODEL_SHA256
 
 Word = Literal["bit-identical", "equal", "different"]
 TOLERANCE = 0.01
@@ -115,7 +115,7 @@ def _of_model(then: str | None, now: str | None) -> str:
 
 def _surroundings(before: Record, after: Record) -> Iterator[str]:
     pairs = {
-        "device": (before.tags.get("device"), after.tags.get("device")),
+        "device": (before.tags.get(DEVICE), after.tags.get(DEVICE)),
         "threads": (before.params.get("train.threads"), after.params.get("train.threads")),
         "Python": (before.tags.get("python"), after.tags.get("python")),
     }

@@ -9,12 +9,12 @@ from imagetrail.evaluate import looks, report
 from imagetrail.evaluate.paired import FIGURES, Comparison
 from imagetrail.files import artifacts
 from imagetrail.git import GitState, read_state
-from imagetrail.model import devices
 from imagetrail.params import recipes
 from imagetrail.params.load import Params
 from imagetrail.tracking import contents, registry
 from imagetrail.tracking.calls import LogText
 from imagetrail.tracking.run import Run
+from imagetrail.tracking.tags import DEVICE
 
 
 def log(run: Run, params: Params, folder: str, against: Comparison | None) -> None:
@@ -53,12 +53,13 @@ def ledger(run: Run) -> str:
 
 def _about(run: Run, params: Params, state: GitState | None) -> list[list[str]]:
     commit = "none" if state is None else f"{state.commit}{', with changes' if state.dirty else ''}"
-    device = devices.describe(devices.choose(params.train.device))
+    run_id = run.id
+    tags = run.ask(lambda client: client.get_run(run_id).data.tags) if run_id is not None else None
     return [
         ["name", contents.run_name(run.root, params)],
-        ["run", run.id or "not known: the store was away"],
+        ["run", run_id or "not known: the store was away"],
         ["commit", commit],
-        ["device", device],
+        ["device", (tags or {}).get(DEVICE, "not known")],
         ["test images", ledger(run) or "These test images have judged one model."],
     ]
 

@@ -23,6 +23,7 @@ from imagetrail.tracking.calls import CopyModels, LinkParts, LogModel, LogText, 
 from imagetrail.tracking.run import Run, launch_tags, process_tag
 from imagetrail.tracking.tags import (
     CACHED,
+    DEVICE,
     EVALUATION,
     GATE,
     MODEL_SHA256,
@@ -65,7 +66,7 @@ class TrainingRun:
         """Log the training's files in models/, metrics/ and plots/, and the model itself."""
         run, card = self._run, trained.classifier.card
         device = next(trained.classifier.parameters()).device
-        run.log(SetTags(tags={"device": devices.describe(device)}))
+        run.log(SetTags(tags={DEVICE: devices.describe(device)}))
         _log_model_and_files(run, self._train, device.type)
         tested = _take_over_test_figures(run, self._params, card.sha256)
         contents.describe(run, self._params, self._train.dataset, tested=tested)

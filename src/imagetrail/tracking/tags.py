@@ -4,6 +4,8 @@ COMMIT = "mlflow.source.git.commit"
 PARENT = "mlflow.parentRunId"
 """The run that this one is a part of; MLflow's names."""
 
+DEVICE = "device"
+"""The device that trained: its name, and a CPU's instruction set."""
 MODEL_SHA256 = "imagetrail.model_sha256"
 """sha256 of model.safetensors; how evaluate, and later trainings, find the run of a model."""
 PARAMS_SHA256 = "imagetrail.params_sha256"
