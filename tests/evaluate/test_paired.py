@@ -96,6 +96,16 @@ def test_intervals_have_the_stated_coverage() -> None:
     assert 0.94 <= held / 2000 <= 0.965
 
 
+@given(n=st.integers(1, 500), data=st.data())
+def test_the_interval_of_an_accuracy_is_scipys(n: int, data: st.DataObject) -> None:
+    from scipy.stats import binomtest
+
+    right = data.draw(st.integers(0, n))
+    found = wilson(np.arange(n) < right)
+    expected = binomtest(right, n).proportion_ci(LEVEL, method="wilson")
+    assert found == pytest.approx((right / n, expected.low, expected.high), abs=1e-12)
+
+
 def test_images_that_were_relabelled_in_between_are_left_out() -> None:
     before = answers("1100")
     after = Answers(
