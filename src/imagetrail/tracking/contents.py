@@ -251,5 +251,6 @@ def describe(run: Run, params: Params, dataset: Dataset, *, tested: bool) -> Non
         f"{channels}x{height}x{width} in {len(dataset.classes)} classes (digest `{dataset.sha256[:8]}`).",
         f"`{params.train.optimizer.name}` lr {params.train.optimizer.lr:g}, batch {params.train.batch_size}, "
         f"{params.train.epochs} epochs, seed {params.train.seed}, {params.train.precision}.",
+        "The report is among the artifacts: `evaluation/report.html`." if tested else "",
     ]
     run.log(SetTags(tags={"mlflow.note.content": "\n\n".join(filter(None, lines))}))
