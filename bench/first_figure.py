@@ -33,11 +33,11 @@ class Figure(NamedTuple):
 COMMON = (
     "preprocess.image_size=28", "split.val=0", "model.dropout=0.0", "train.arithmetic=native",
     "train.precision=bfloat16", "train.batch_size=128", "train.optimizer.lr=0.005",
-    "train.schedule={name: OneCycleLR, pct_start: 0.2}",
+    "train.schedule.name=OneCycleLR", "+train.schedule.pct_start=0.2",
 )  # fmt: skip
 FIGURES = (
-    Figure("MNIST", "mnist", 0.99, ("train.epochs=2", "model.widths=[16, 32, 64]")),
-    Figure("FashionMNIST", "fashion-mnist", 0.91, ("train.epochs=4", "model.widths=[24, 48, 96]")),
+    Figure("MNIST", "mnist", 0.99, ("train.epochs=4", "model.widths=[24, 48, 96]")),
+    Figure("FashionMNIST", "fashion-mnist", 0.91, ("train.epochs=7", "model.widths=[32, 64, 128]")),
 )
 
 
