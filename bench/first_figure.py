@@ -4,16 +4,13 @@ The whole pipeline as one `dvc repro` in a fresh clone, start-up and evaluation 
 processor's matrix products would need for the multiply-adds of the training.
 """
 
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from bench.clone import fresh, run
 from bench.table import Row
 from imagetrail.files import artifacts
 from imagetrail.params import overrides
@@ -48,15 +45,11 @@ def measure(folder: str) -> list[Row]:
 
 
 def _reach(figure: Figure, data: Path, rate: float) -> Row:
-    with tempfile.TemporaryDirectory() as name:
-        clone = Path(name) / "clone"
-        subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
+    with fresh() as clone:
         place = (f"download.source={figure.source}", f"download.path={data}")
         overrides.apply(clone, (*place, *COMMON, *figure.changes))
-        environment = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW_", "DVC_"))}
-        environment |= {"PYTHONPATH": "src", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         begin = time.monotonic()
-        subprocess.run(["dvc", "repro", "--quiet"], cwd=clone, env=environment, check=True)
+        run(clone, "dvc", "repro", "--quiet")
         seconds = time.monotonic() - begin
         trained, tested = artifacts.read_metrics(clone, "train"), artifacts.read_metrics(clone, "test")
     images = 60_000 * trained["epochs"]

@@ -1,22 +1,25 @@
 """Find labels that were flipped at random: precision and recall of the first suspects of cross-validation.
 
-`python -m bench label-errors FOLDER`; FOLDER holds labels.csv (image, label, split) and the folder images/
-of RGB images of 32 pixels.
+`python -m bench label-errors FOLDER`; FOLDER holds cifar10-subset/ (labels.csv with image, label and split; images/)
+and mnist/ (the idx files), of whose train images the first 6,000 are taken.
 """
 
 import csv
-import os
+import gzip
 import random
 import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from bench.clone import fresh, run
 from bench.table import Row
+from imagetrail.files import artifacts
 from imagetrail.params import overrides
 
 FLIPPED, FIRST, FOLDS, GOAL = 0.05, 100, 5, 0.8
+MNIST_TRAIN, MNIST_TEST = 6_000, 600
 CHANGES = (
     "download.source=csv", "download.images=images", "download.split_column=split",
     "preprocess.channels=3", "preprocess.image_size=32", "model.widths=[32, 64, 128]",
@@ -27,20 +30,26 @@ CHANGES = (
 
 def measure(folder: str) -> list[Row]:
     """Flip labels of a copy, cross-validate, and compare suspects.csv with what was flipped."""
-    with tempfile.TemporaryDirectory() as name:
-        clone = Path(name) / "clone"
-        subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
-        flipped, total = _flip(Path(folder).absolute(), clone / "data/source")
+    place = Path(folder).absolute()
+    return [*_measure("MNIST", place / "mnist"), *_measure("CIFAR-10", place / "cifar10-subset")]
+
+
+def _measure(name: str, folder: Path) -> list[Row]:
+    with fresh() as clone:
+        source = clone / "data/source"
+        if name == "MNIST":
+            _write_mnist(folder, source)
+        else:
+            shutil.copy(folder / "labels.csv", source)
+            shutil.copytree(folder / "images", source / "images")
+        flipped, total = _flip(source / "labels.csv")
         overrides.apply(clone, CHANGES)
-        environment = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW_", "DVC_"))}
-        environment |= {"PYTHONPATH": "src", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        command = ["imagetrail", "sweep", "--folds", str(FOLDS)]
-        subprocess.run(command, cwd=clone, env=environment, check=True)
+        run(clone, "imagetrail", "sweep", "--folds", str(FOLDS))
         (found,) = clone.glob("mlruns/*/*/artifacts/sweep/suspects.csv")
         with found.open(encoding="utf-8", newline="") as file:
             suspects = [line["image"] for line in csv.DictReader(file)]
     hits, among_all = (len(flipped.intersection(images)) for images in (suspects[:FIRST], suspects))
-    what = f"{len(flipped)} of {total:,} labels flipped: "
+    what = f"{name}, {len(flipped)} of {total:,} labels flipped: "
     return [
         Row(
             f"{what}the first {FIRST} suspects of {FOLDS} folds",
@@ -57,27 +66,33 @@ def measure(folder: str) -> list[Row]:
     ]
 
 
-def _flip(folder: Path, target: Path) -> tuple[set[str], int]:
-    """Put a table with flipped train labels, and the images, into a folder.
+def _write_mnist(folder: Path, target: Path) -> None:
+    """Write images and labels.csv, as cifar10-subset/ has them: grey padded to 32 pixels of RGB."""
+    pixels, labels = (
+        np.frombuffer(gzip.decompress((folder / f"train-{name}-ubyte.gz").read_bytes()), np.uint8, offset=offset)
+        for name, offset in (("images-idx3", 16), ("labels-idx1", 8))
+    )
+    (target / "images").mkdir()
+    lines = []
+    for number, image in enumerate(pixels.reshape(-1, 28, 28)[: MNIST_TRAIN + MNIST_TEST]):
+        Image.fromarray(np.pad(image, 2)).convert("RGB").save(target / f"images/{number:05d}.png")
+        lines.append((f"{number:05d}.png", labels[number], "train" if number < MNIST_TRAIN else "test"))
+    artifacts.write_rows(target / "labels.csv", ("image", "label", "split"), lines)
+
+
+def _flip(table: Path) -> tuple[set[str], int]:
+    """Flip labels of the train side.
 
     Returns:
         (images with another label, number of images on the train side).
     """
     chosen = random.Random(0)
-    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+    with table.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     classes = sorted({line["label"] for line in lines})
     train = [line for line in lines if line["split"] == "train"]
     flipped = chosen.sample(train, round(FLIPPED * len(train)))
     for line in flipped:
         line["label"] = chosen.choice([name for name in classes if name != line["label"]])
-    with (target / "labels.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, lines[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-    shutil.copytree(folder / "images", target / "images")
+    artifacts.write_rows(table, lines[0], (line.values() for line in lines))
     return {f"images/{line['image']}" for line in flipped}, len(train)
-
-
-if __name__ == "__main__":
-    print(*measure(sys.argv[1]), sep="\n")

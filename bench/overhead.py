@@ -1,9 +1,7 @@
 """What imagetrail adds to the computation itself: features, evaluation, prediction of files, and tracking."""
 
 import io
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,12 +15,13 @@ import torch
 from PIL import Image
 
 from bench import made_up
+from bench.clone import fresh, run
 from bench.table import Row, interleaved, spread
 from imagetrail.evaluate import inference
 from imagetrail.files.arrays import Subset
 from imagetrail.model import devices
 from imagetrail.model.classifier import Classifier
-from imagetrail.params import recipes
+from imagetrail.params import overrides, recipes
 from imagetrail.params.train import Train
 from imagetrail.predict import image_files
 from imagetrail.train import features, loop
@@ -110,23 +109,14 @@ def _answers() -> Iterator[Row]:
 
 def _tracking() -> Iterator[Row]:
     """Compare the stage `train`, which tracks, with its loop alone, as whole processes of a minute."""
-    with tempfile.TemporaryDirectory() as name:
-        clone = Path(name) / "clone"
-        subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
-        environment = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW_", "DVC_"))}
-        run = partial(
-            subprocess.run, cwd=clone, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=environment | {"PYTHONPATH": "src", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        )  # fmt: skip
-        text = (clone / "params.yaml").read_text()
-        text = text.replace("arithmetic: portable", "arithmetic: native").replace("epochs: 20", "epochs: 170")
-        (clone / "params.yaml").write_text(text)
-        run(["dvc", "repro", "split"])
-        run([sys.executable, "-m", "stages.train"])  # makes the store
+    with fresh() as clone:
+        overrides.apply(clone, ("train.arithmetic=native", "train.epochs=170"))
+        run(clone, "dvc", "repro", "split")
+        run(clone, sys.executable, "-m", "stages.train")  # makes the store
         seconds = interleaved(
             {
-                "tracked": lambda: run([sys.executable, "-m", "stages.train"]),
-                "bare": lambda: run([sys.executable, "-c", LOOP]),
+                "tracked": lambda: run(clone, sys.executable, "-m", "stages.train"),
+                "bare": lambda: run(clone, sys.executable, "-c", LOOP),
             },
             ROUNDS,
         )

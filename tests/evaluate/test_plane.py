@@ -1,5 +1,7 @@
 """The map of test images: where they are, and which ones are shown as pictures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from samples import CARD, PREDICTIONS, make_subset
@@ -39,10 +41,13 @@ def test_pictures_keep_their_distance() -> None:
                for n, place in enumerate(places)), "no place is left free"  # fmt: skip
 
 
-def test_the_map_is_drawn_for_many_classes_and_for_few(tmp_path) -> None:
+@pytest.mark.parametrize("classes", [3, plane.COLOURED + 1])
+def test_the_map_is_drawn_for_few_classes_and_for_many(tmp_path, classes: int) -> None:
+    names = [f"class {number}" for number in range(classes)]
+    card = replace(CARD, classes=names)
     pixels = np.random.default_rng(0).integers(0, 256, (10, 3, 9, 7), dtype=np.uint8)
-    model = Classifier(CARD).eval()
-    subset = make_subset(pixels, [0] * 10, [2, 5, 7, 9], CARD.classes)
+    model = Classifier(card).eval()
+    subset = make_subset(pixels, [0] * 10, [2, 5, 7, 9], names)
     for name in ("a.png", "b.png"):
-        plane.draw(tmp_path / name, model, subset, PREDICTIONS, 1)
+        plane.draw(tmp_path / name, model, subset, replace(PREDICTIONS, classes=names), 1)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from imagetrail import drawing
 from imagetrail.compare.runs import Report, about, dash, intervals, shown
@@ -13,7 +12,7 @@ from imagetrail.evaluate.paired import FIGURES, Comparison
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Pixels, open_tensors
 from imagetrail.model.classifier import Classifier
-from imagetrail.model.heatmaps import feature_layer, heatmaps
+from imagetrail.model.heatmaps import heatmaps
 from imagetrail.pages import render
 
 PICTURES = 60
@@ -32,7 +31,6 @@ def write(report: Report, path: Path, root: Path, models: Sequence[Classifier | 
         models: of the runs; None where there is not one, and the page then shows no heatmaps of that run.
     """
     shown_images = _images(report, root)
-    models = [model if model is None or _explains(model) else None for model in models]
     values = {
         "title": " and ".join(report.names),
         "ledger": report.ledger,
@@ -52,7 +50,8 @@ def _values(
     shown_ones = found.disagreements[:PICTURES]
     known = [one for one in shown_ones if one.image in images]
     answers = {one.image: one.first for one in known}, {one.image: one.second for one in known}
-    heat = [{} if m is None else _heat(m, given, images) for m, given in zip(models, answers, strict=True)]
+    heat = [_heat(model, given, images) for model, given in zip(models, answers, strict=True)]
+    named = list(zip(("the first", "the second"), heat, strict=True))
     return {
         "title": title,
         "about": f"{about(found)} Only the first is correct on {found.only_first}, only the second on "
@@ -63,7 +62,7 @@ def _values(
             {
                 "image": one.image,
                 "better": "second" if one.second == one.label else "first",
-                "pictures": [_address(images[one.image]), *(h[one.image] for h in heat if one.image in h)]
+                "pictures": [_address(images[one.image]), *(h[one.image] for h in heat if not isinstance(h, str))]
                 if one.image in images
                 else [],
                 "words": f"{one.label}: {one.first} {one.first_confidence:.2f} → "
@@ -71,7 +70,8 @@ def _values(
             }
             for one in shown_ones
         ],
-        "heated": " and ".join(word for word, h in zip(("the first", "the second"), heat, strict=True) if h),
+        "heated": " and ".join(word for word, h in named if not isinstance(h, str)),
+        "unheated": [f"No heatmaps of {word}: {h}" for word, h in named if isinstance(h, str)] if known else [],
         "more": len(found.disagreements) - PICTURES,
     }
 
@@ -89,24 +89,22 @@ def _images(report: Report, root: Path) -> dict[str, Pixels]:
     return {name: images[[number]] for name, number in rows.items()}
 
 
-def _explains(model: Classifier) -> bool:
-    try:
-        feature_layer(model, torch.zeros(1, model.card.channels, *model.card.image_size, dtype=torch.uint8))
-    except DataError:
-        return False
-    return True
-
-
-def _heat(model: Classifier, answers: Mapping[str, str], images: Mapping[str, Pixels]) -> dict[str, str]:
-    """Draw what a model's answers come from, by image; empty if it takes images of another form."""
-    if not answers or next(iter(images.values())).shape[1:] != (model.card.channels, *model.card.image_size):
+def _heat(model: Classifier | None, answers: Mapping[str, str], images: Mapping[str, Pixels]) -> dict[str, str] | str:
+    """Draw what a model's answers come from, by image; or say why that cannot be drawn."""
+    if model is None:
+        return "the run has no single model that can be read."
+    if not answers:
         return {}
     pixels = np.concatenate([images[name] for name in answers])
+    if pixels.shape[1:] != (model.card.channels, *model.card.image_size):
+        return "its model takes images of another form."
     codes = np.array([model.card.classes.index(answer) for answer in answers.values()])
-    drawn = drawing.heated(drawing.for_display(pixels), heatmaps(model, pixels, codes))
-    return {
-        name: render.picture(drawing.reduced(one[None], PICTURE)[0]) for name, one in zip(answers, drawn, strict=True)
-    }
+    try:
+        heat = heatmaps(model, pixels, codes)
+    except DataError as error:
+        return str(error)
+    drawn = drawing.reduced(drawing.heated(drawing.for_display(pixels), heat), PICTURE)
+    return {name: render.picture(one) for name, one in zip(answers, drawn, strict=True)}
 
 
 def _address(pixels: Pixels) -> str:

@@ -52,11 +52,11 @@ def explain(
     """Explain some answers, and test the heatmaps on images spread over the test rows.
 
     Args:
-        model: in evaluation mode; moved to the devices.CPU.
+        model: in evaluation mode; moved to the CPU.
         test: the test rows.
         predictions: the model's answers for them.
         positions: int64 [m], of the answers to explain.
-        threads: of the devices.CPU.
+        threads: of the CPU.
 
     Returns:
         The explanation, or why the network has none.

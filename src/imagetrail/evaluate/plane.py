@@ -35,10 +35,10 @@ def draw(path: Path, model: Classifier, test: Subset, predictions: Predictions, 
 
     Args:
         path: of the PNG.
-        model: in evaluation mode; moved to the devices.CPU.
+        model: in evaluation mode; moved to the CPU.
         test: the test rows.
         predictions: the model's answers for them.
-        threads: of the devices.CPU.
+        threads: of the CPU.
     """
     chosen = np.unique(np.linspace(0, len(test) - 1, POINTS).astype(np.int64))
     pixels = test.read(test.rows[chosen])

@@ -325,7 +325,7 @@ def carry_columns(raw: Path, folder: Path) -> None:
         return
     with reading(raw / COLUMNS, "download") as path, path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
-        header = next(lines)
+        header = next(lines, [])
         write_rows(folder / COLUMNS, header, (_line_of(row.image, lines) for row in tensor_rows(folder)))
 
 
@@ -348,7 +348,7 @@ def read_columns(root: Path, rows: Iterable[int]) -> dict[str, list[str]]:
     wanted = set(rows)
     with reading(root / TENSORS / COLUMNS, "preprocess") as path, path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
-        _, *names = next(lines)
+        _, *names = next(lines, [])
         found = [line[1:] for number, line in enumerate(lines) if number in wanted]
         return {name: [values[place] for values in found] for place, name in enumerate(names)}
 

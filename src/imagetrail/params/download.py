@@ -121,10 +121,10 @@ class Download(Section):
     def _columns_and_pattern_fit(self) -> Self:
         columns = [self.image_column, self.label_column, self.split_column, self.group_column]
         further = self.column_names
-        if taken := [name for name in further if name in TAKEN or further.count(name) > 1]:
-            raise ValueError(
-                f"columns = {further!r} has {taken[0]!r} twice, or beside that of predictions.csv; rename it"
-            )
+        if taken := [name for name in further if name in TAKEN]:
+            raise ValueError(f"columns has {taken[0]!r}, which predictions.csv has already; rename it in the table")
+        if twice := [name for name in further if further.count(name) > 1]:
+            raise ValueError(f"columns has {twice[0]!r} twice; name each column once")
         if self.source == "parquet" and any(
             isinstance(column, int | list) for column in columns + (self.columns or [])
         ):

@@ -54,9 +54,8 @@ def data_name(options: Download) -> str:
     """Name the data: torchvision's set, the archive, or the folder."""
     if options.source not in OWN_DATA:
         return options.source
-    stem = re.split(r"[.?#]", (options.archive or options.path).rstrip("/").rpartition("/")[2])[
-        0
-    ]  # no secret of a query
+    name = (options.archive or options.path).rstrip("/").rpartition("/")[2]
+    stem = re.split(r"[.?#]", name)[0]  # an address may end in a query, which may hold a password
     return options.source if stem in ("", "source") else stem
 
 
