@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from clones import make_clone
+from matplotlib.figure import Figure
 from support import set_params
 
+from imagetrail import drawing
 from imagetrail.errors import DataError
 from imagetrail.files import artifacts
 from stages import download, preprocess
@@ -20,7 +22,10 @@ def labels(root: Path) -> dict[str, str]:
     return {row.image: row.label for row in artifacts.read_labels(root)}
 
 
-def test_corrections_change_labels_and_leave_images_out(root: Path) -> None:
+def test_corrections_change_labels_and_leave_images_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    save = drawing.save
+    monkeypatch.setattr(drawing, "save", lambda figure, path: (drawn.append(figure), save(figure, path)))
     download.main(root)
     before = labels(root)
     first, second, *_ = before
@@ -34,6 +39,8 @@ def test_corrections_change_labels_and_leave_images_out(root: Path) -> None:
     counted = {"relabelled": 1, "dropped": 1}
     assert json.loads((root / "data/raw/source.json").read_text())["corrections"] == counted
     assert artifacts.read_dataset(root).corrections == counted
+    titles = [axes.get_title(loc="left") for axes in drawn[0].subfigs[0].axes]
+    assert "1,796 images of 10 classes, 1 relabelled, 1 dropped" in titles
     (root / "data/source/relabel.csv").unlink()
     download.main(root)
     assert labels(root) == before

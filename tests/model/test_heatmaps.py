@@ -8,6 +8,7 @@ import torch
 from samples import CARD, make_subset
 from torch import nn
 
+from imagetrail.compare import page
 from imagetrail.errors import DataError
 from imagetrail.evaluate import explanation
 from imagetrail.evaluate.explanation import Explanation
@@ -116,5 +117,7 @@ def test_every_network_with_feature_maps_has_heatmaps(name: str) -> None:
 )
 def test_a_network_without_feature_maps_says_so(name: str, arguments: dict) -> None:
     model = Classifier(replace(CARD, name=name, arguments=arguments, image_size=[16, 16])).eval()
-    with pytest.raises(DataError, match=f"^{name} has no feature maps, so its answers have no place in an image.$"):
+    reason = f"{name} has no feature maps, so its answers have no place in an image."
+    with pytest.raises(DataError, match=f"^{reason}$"):
         heatmaps(model, np.zeros((1, 3, 16, 16), np.uint8), np.array([0]))
+    assert page._heat(model, {"x.png": "a"}, {"x.png": np.zeros((1, 3, 16, 16), np.uint8)}) == reason
