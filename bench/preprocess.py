@@ -1,5 +1,6 @@
 """Preprocessing against the usual loop of scikit-image, image by image, one core against one core; then on two."""
 
+import hashlib
 import io
 import itertools
 import os
@@ -85,7 +86,8 @@ def _parquet() -> Row:
         pq.write_table(pa.table({"image": cells}), root / "source/all.parquet", row_group_size=PNGS)
         names = (f"all.parquet/{number:08d}" for number in range(PNGS))
         rows = (
-            LabelRow(n, "ab"[k % 2], "", "", str(len(c)), "") for k, (n, c) in enumerate(zip(names, cells, strict=True))
+            LabelRow(name, "ab"[number % 2], "", "", str(len(cell)), hashlib.sha256(cell).hexdigest())
+            for number, (name, cell) in enumerate(zip(names, cells, strict=True))
         )
         artifacts.write_rows(root / artifacts.RAW / "labels.csv", LabelRow._fields, rows)
 
