@@ -2,7 +2,7 @@
 
 It runs from a bare checkout with torch 2.11 or newer and its torchvision; of the other packages it needs those of a
 training alone: filelock, kornia, pydantic, ruamel.yaml, safetensors and tqdm. The images are made up. FOLDER gets the
-table and the exported model.
+table and the saved model.
 """
 
 import statistics
@@ -24,9 +24,9 @@ from torchvision import models, transforms
 
 from bench import made_up
 from bench.table import Row, show
-from imagetrail.evaluate.inference import predict_batches
-from imagetrail.model import devices, exported, feeds
+from imagetrail.model import classifier, devices, feeds
 from imagetrail.model.classifier import Classifier
+from imagetrail.model.probabilities import of_batches
 from imagetrail.train import features, loop, optimisation
 from imagetrail.train.checkpoints import Checkpoints
 
@@ -62,7 +62,7 @@ def measure(folder: str, device: str = "cuda", share: float = 1.0) -> list[Row]:
     """Return the table.
 
     Args:
-        folder: gets cuda.md and model-cuda.pt2.
+        folder: gets cuda.md and models/.
         device: `cpu` tries the bench itself where no GPU is.
         share: of the images.
     """
@@ -77,7 +77,7 @@ def measure(folder: str, device: str = "cuda", share: float = 1.0) -> list[Row]:
 
 
 def _correct(into: Path, device: torch.device, share: float) -> Iterator[Row]:
-    """Compare the devices, repeated trainings, both ways of feeding, and the exported model."""
+    """Compare the devices, repeated trainings, both ways of feeding, and the saved model."""
     pixels, labels = made_up.images(int(8_192 * share), 1, 28)
     trained = _trained(pixels, labels, device)
     again = _trained(pixels, labels, device)
@@ -87,16 +87,13 @@ def _correct(into: Path, device: torch.device, share: float) -> Iterator[Row]:
     feeds.RESIDENT = always
     yield Row("images sent ahead or resident", _sameness(trained, ahead), "equal weights", _equal(trained, ahead))
     some = [pixels[:512]]
-    (there,), (here,) = (predict_batches(trained, some, on) for on in (device, torch.device("cpu")))
+    (there,), (here,) = (of_batches(trained, some, on) for on in (device, torch.device("cpu")))
     difference = float(np.abs(there - here).max())
     yield Row("probabilities against the CPU's", f"{difference:.1e} apart", f"under {CLOSE:g}", difference < CLOSE)
-    file = into / "model-cuda.pt2"
-    exported.write(trained, file, pixels[:2], device)
-    module = torch.export.load(file).module()
-    with torch.inference_mode():
-        answers = module(torch.from_numpy(pixels[:512]).to(device)).cpu().double().numpy()
+    classifier.save(trained, into / "models")
+    (answers,) = of_batches(classifier.load(into / "models"), some, device)
     difference = float(np.abs(answers - here).max())
-    yield Row("the exported model, loaded", f"{difference:.1e} apart", f"under {CLOSE:g}", difference < CLOSE)
+    yield Row("the saved model, loaded", f"{difference:.1e} apart", f"under {CLOSE:g}", difference < CLOSE)
 
 
 def _trained(pixels: np.ndarray, labels: np.ndarray, device: torch.device) -> Classifier:

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
@@ -127,17 +126,3 @@ def reproduced(committed: Path, tmp_path: Path) -> Path:
     clone = tmp_path / "clone"
     shutil.copytree(committed, clone, symlinks=True)
     return clone
-
-
-@pytest.fixture
-def recorded_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Log models without exporting them, for tests that are not about the model."""
-    import mlflow.pytorch
-
-    def save_model(module: object, path: str, *, mlflow_model: Any, **_: object) -> None:
-        (Path(path) / "data").mkdir(parents=True)
-        (Path(path) / "data/model.pt2").touch()
-        mlflow_model.add_flavor("pytorch", model_data="data", serialization_format="pt2")
-        mlflow_model.save(Path(path) / "MLmodel")
-
-    monkeypatch.setattr(mlflow.pytorch, "save_model", save_model)

@@ -30,5 +30,5 @@ def test_the_gpu_benchmark_runs_with_the_cpu_in_its_place(tmp_path: Path, monkey
     rows = cuda.measure(str(tmp_path), "cpu", share=0.003)
     assert len(rows) == 4 + 2 * len(cuda.CASES)
     assert all(row.held for row in rows[:4]), "the CPU agrees with itself"
-    assert (tmp_path / "model-cuda.pt2").is_file()
-    assert "the exported model, loaded" in (tmp_path / "cuda.md").read_text()
+    assert (tmp_path / "models/model.safetensors").is_file()
+    assert "the saved model, loaded" in (tmp_path / "cuda.md").read_text()

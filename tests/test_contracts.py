@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 from support import REPOSITORY
 
@@ -123,6 +125,30 @@ def test_checkpoints_and_train_depend_on_the_same_code() -> None:
 
     listed = {dep.removeprefix("src/imagetrail/") for dep in code_deps("train") if dep.startswith("src/")}
     assert set(DECISIVE) == listed
+
+
+def test_a_logged_model_carries_the_code_that_answers() -> None:
+    """And pins every library that this code imports."""
+    from imagetrail.tracking import logged_model
+
+    listed = [files(PACKAGE / name) for name in logged_model.CARRIED]
+    needed = closure(PACKAGE / "tracking/image_model.py") | {PACKAGE / "tracking/__init__.py"}
+    assert needed - set().union(*listed) == set()
+    assert [carried for carried in listed if not carried & needed] == []
+    owners = packages_distributions()
+    modules = {name for path in needed for name in imported_modules(path)} - sys.stdlib_module_names - {"imagetrail"}
+    libraries = {canonicalize_name(owners[name][0]) for name in modules if name in owners}
+    assert libraries <= {"mlflow-skinny", *logged_model.REQUIRED}, "logged_model.REQUIRED"
+
+
+def imported_modules(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return found
 
 
 def test_no_stage_depends_on_a_part_of_an_output() -> None:
@@ -358,7 +384,7 @@ def test_a_new_command_is_a_decision() -> None:
 
     assert dict(options(parser(), "")) == {
         "init": ["path", "--dry-run", "--minutes", "--try"],
-        "predict": ["images", "--run", "--coverage", "--json"],
+        "predict": ["images", "--run", "--column", "--coverage", "--json", "--output"],
         "recipe list": [],
         "recipe show": ["name"],
         "recipe apply": ["name"],

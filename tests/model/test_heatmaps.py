@@ -12,9 +12,10 @@ from imagetrail.compare import page
 from imagetrail.errors import DataError
 from imagetrail.evaluate import explanation
 from imagetrail.evaluate.explanation import Explanation
-from imagetrail.evaluate.inference import Predictions, predict_batches
+from imagetrail.evaluate.inference import Predictions
 from imagetrail.model.classifier import Classifier
 from imagetrail.model.heatmaps import heatmaps
+from imagetrail.model.probabilities import of_batches
 
 SIDE = 8
 
@@ -62,7 +63,7 @@ def test_hiding_what_is_marked_costs_more_than_hiding_as_much_elsewhere(corners:
     pixels[:10, :, :half, :half] = pixels[10:, :, half:, half:] = 150
     labels = [0] * 10 + [1] * 10
     subset = make_subset(pixels, labels, list(range(20)), CARD.classes)
-    probabilities = list(predict_batches(corners, [pixels], torch.device("cpu")))
+    probabilities = list(of_batches(corners, [pixels], torch.device("cpu")))
     predictions = Predictions.of(CARD.classes, subset.rows, subset.labels, probabilities)
     assert (predictions.predicted == subset.labels).all()
     found = explanation.explain(corners, subset, predictions, np.array([0, 19]), 1)

@@ -23,7 +23,7 @@ def test_a_project_below_a_repository_runs_and_moves(tmp_path: Path) -> None:
     project_run(project, "train.epochs=1", "model.widths=[4]", "preprocess.image_size=8")
     (logged,) = mlflow_runs(project)
     assert logged.info.status == "FINISHED"
-    assert list((project / "mlruns").rglob("*.pt2")), "artifacts are beside their store"
+    assert list((project / "mlruns").rglob("model.safetensors")), "artifacts are beside their store"
 
     shutil.move(top, tmp_path / "moved")
     moved = tmp_path / "moved/project"

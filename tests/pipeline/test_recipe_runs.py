@@ -116,13 +116,6 @@ RUNS = [
 ]
 
 
-EXPORTED = {
-    ("mnist-cnn", "mnist"), ("mnist-tiny", "mnist"), ("mnist-mlp", "mnist"), ("fashion-cnn", "fashion-mnist"),
-    ("cats-dogs-resnet50", "cats-dogs"),
-}  # fmt: skip
-"""A recipe of each network; the models of the others are not exported, which takes seconds."""
-
-
 def test_every_recipe_is_run() -> None:
     assert {name for name, *_ in RUNS} == set(recipes.names(REPOSITORY)) - {
         "default"
@@ -132,11 +125,7 @@ def test_every_recipe_is_run() -> None:
 @pytest.mark.parametrize(
     ("name", "prepare", "data", "changes"), RUNS, ids=[f"{name} {data} {list(c)[:1]}" for name, _, data, c in RUNS]
 )
-def test_recipes_run(
-    root: Path, test_data: Path, name: str, prepare, data: str, changes: dict, request: pytest.FixtureRequest
-) -> None:
-    if (name, data) not in EXPORTED:
-        request.getfixturevalue("recorded_models")
+def test_recipes_run(root: Path, test_data: Path, name: str, prepare, data: str, changes: dict) -> None:
     need((test_data / data).is_dir(), f"{data} in IMAGETRAIL_TEST_DATA")
     recipes.apply(root, name)
     places = prepare(test_data, root, data)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from clones import BIN, MAKE, free_port, run, wait_for_server, write_small_space
@@ -155,7 +156,7 @@ def test_move_store_moves_runs_and_models_to_the_server(root: Path, monkeypatch:
     experiments = [experiment.experiment_id for experiment in local.search_experiments()]
     before = described(local, experiments)
     assert len(before) == 2
-    probabilities = mlflow.pyfunc.load_model("models:/digits@champion").predict(PIXELS)
+    answers = mlflow.pyfunc.load_model("models:/digits@champion").predict(PIXELS)
 
     def move(*arguments: str, code: int) -> str:
         done = subprocess.run([BIN / "imagetrail", "move-store", *arguments], cwd=root, capture_output=True, text=True,
@@ -173,7 +174,7 @@ def test_move_store_moves_runs_and_models_to_the_server(root: Path, monkeypatch:
         assert described(client, experiments) == before
         mlflow.set_tracking_uri(address)
         moved = mlflow.pyfunc.load_model("models:/digits@champion").predict(PIXELS)
-        np.testing.assert_array_equal(moved, probabilities)
+        pd.testing.assert_frame_equal(moved, answers)
         monkeypatch.setenv(
             "MLFLOW_TRACKING_URI", address
         )  # and runs continue there: new runs, experiments and versions

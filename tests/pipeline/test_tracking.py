@@ -12,13 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from support import REPOSITORY, make_root, set_params
 
 from imagetrail.errors import TrainingError
-from imagetrail.files import arrays, artifacts
-from imagetrail.model import classifier
+from imagetrail.files import artifacts
 from imagetrail.params.load import load_params
 from stages import download, evaluate, preprocess, split, train
 
@@ -39,7 +37,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(prepared: Path, tmp_path: Path, recorded_models: None) -> Iterator[Path]:
+def root(prepared: Path, tmp_path: Path) -> Iterator[Path]:
     """A copy of it, whose runs go to a store of its own."""
     copy = tmp_path / "repository"
     shutil.copytree(prepared, copy)
@@ -117,56 +115,6 @@ def test_the_summary_lists_layers_shapes_and_parameters(trained: Path) -> None:
 def test_artifact_locations_are_absolute_paths_in_the_repository(trained: Path) -> None:
     (run,) = runs(trained)
     assert run.info.artifact_uri.removeprefix("file://").startswith(str(trained.resolve() / "mlruns"))
-
-
-def test_the_logged_model_answers_without_this_package(trained: Path, tmp_path: Path) -> None:
-    """In another process, without the package, without CUDA: through pyfunc, one image and many."""
-    (run,) = runs(trained)
-    test = arrays.open_subset(trained, "test")
-    np.save(tmp_path / "pixels.npy", test.images[test.rows])
-    code = f"""
-import sys, numpy as np, mlflow
-sys.modules["imagetrail"] = None  # any import of it fails
-mlflow.set_tracking_uri({f"sqlite:///{trained.resolve()}/mlflow.db"!r})
-model = mlflow.pyfunc.load_model("runs:/{run.info.run_id}/model")
-pixels = np.load("pixels.npy")
-np.save("many.npy", model.predict(pixels))
-np.save("one.npy", np.concatenate([model.predict(pixels[n:n + 1]) for n in range(5)]))
-try:
-    model.predict(pixels.astype("float64"))
-    raise SystemExit("float64 was not refused")
-except mlflow.exceptions.MlflowException:
-    pass
-"""
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
-    import torch
-
-    model = classifier.load(trained / "models")
-    with torch.inference_mode():
-        expected = model(torch.from_numpy(test.images[test.rows])).softmax(1).numpy()
-    many = np.load(tmp_path / "many.npy")
-    assert many.dtype == np.float32
-    assert np.allclose(many, expected, atol=1e-6)
-    assert np.allclose(np.load(tmp_path / "one.npy"), expected[:5], atol=1e-6)
-
-
-def test_the_logged_model_states_its_requirements(trained: Path) -> None:
-    import mlflow
-
-    (run,) = runs(trained)
-    mlflow.set_tracking_uri(f"sqlite:///{trained.resolve()}/mlflow.db")
-    info = mlflow.models.get_model_info(f"runs:/{run.info.run_id}/model")
-    assert info.signature.inputs.inputs[0].shape == (-1, 1, 8, 8)
-    assert info.signature.inputs.inputs[0].type == np.dtype("uint8")
-    assert info.metadata["classes"] == list("0123456789")
-    assert info.metadata["image_size"] == [8, 8]
-    assert info.saved_input_example_info
-    folder = Path(mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/model"))
-    requirements = (folder / "requirements.txt").read_text().split()
-    assert "torch==2.15.0" in requirements
-    assert all("==" in line for line in requirements)
-    assert not list(folder.rglob("*.pkl")) and not list(folder.rglob("*.pth"))
 
 
 def test_retraining_with_equal_bytes_takes_over_the_test_figures(root: Path) -> None:
@@ -298,8 +246,8 @@ def test_runs_of_dead_processes_are_ended(root: Path) -> None:
 
 def test_a_run_killed_while_it_logs_its_model_is_ended(root: Path) -> None:
     code = (
-        "import os, mlflow.pytorch; from pathlib import Path; from stages import train\n"
-        "mlflow.pytorch.save_model = lambda *_, **__: os.kill(os.getpid(), 9)\n"
+        "import os, mlflow.pyfunc; from pathlib import Path; from stages import train\n"
+        "mlflow.pyfunc.save_model = lambda *_, **__: os.kill(os.getpid(), 9)\n"
         "train.main(Path())"
     )
     environment = os.environ | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'src'}"}

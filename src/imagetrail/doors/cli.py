@@ -4,15 +4,17 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagetrail.errors import DataError, ParamsError, guard, printable
+from imagetrail.errors import ParamsError, guard
 
 if TYPE_CHECKING:
     from imagetrail.download.reading import Reading
-    from imagetrail.predict.image_files import Prediction
+    from imagetrail.model.classifier import Classifier
 
 
 def main() -> None:
@@ -39,12 +41,15 @@ def parser() -> argparse.ArgumentParser:
                       "the one that is best on validation rows")  # fmt: skip
     init.set_defaults(command=_init)
     predict = commands.add_parser("predict", help="label image files with a trained model")
-    predict.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a file, or a folder of them")
+    predict.add_argument("images", nargs="+", metavar="IMAGE", help="a file, a folder, a pattern such as '*/cat*.jpg', "
+                         "a .csv or .tsv with a column of names, or - for names on standard input")  # fmt: skip
     predict.add_argument("--run", metavar="ID", help="a run's id, or a models:/ URI; default: the champion of "
                          "evaluate.registry, or the model in models/ where that is null")  # fmt: skip
+    predict.add_argument("--column", metavar="NAME", help="of the tables; default: download.image_column")
     predict.add_argument("--coverage", type=float, metavar="SHARE", help="answer with the set of labels that holds the "
                          "truth that often, such as 0.95")  # fmt: skip
-    predict.add_argument("--json", action="store_true", help="all probabilities, as JSON")
+    predict.add_argument("--json", action="store_true", help="all probabilities, as JSON Lines")
+    predict.add_argument("--output", type=Path, metavar="FILE", help="write a .jsonl, .csv or .parquet file instead")
     predict.set_defaults(command=_predict)
     recipe = commands.add_parser("recipe", help="classic systems: list, show, put into params.yaml")
     actions = recipe.add_subparsers(required=True, metavar="ACTION")
@@ -158,29 +163,45 @@ def _asked(question: str, readings: "Sequence[Reading]") -> "Reading":
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from imagetrail.console import warn
+    from imagetrail.console import progress, warn
+    from imagetrail.model import devices
+    from imagetrail.params.load import load_params
+    from imagetrail.predict import inputs, outputs
+    from imagetrail.predict.classify import classify
+
+    model = _model(arguments.run)
+    options = load_params(Path()).download
+    named = partial(inputs.images, arguments.images, options, arguments.column)
+    total = None if inputs.STANDARD_INPUT in arguments.images else sum(1 for _ in named(lambda remark: None))
+    images = ((str(path), path) for path in named(warn))
+    found = classify(model, images, devices.choose("auto"), arguments.coverage)
+    write_line = outputs.json_lines if arguments.json else outputs.table
+    writer = (
+        outputs.file(arguments.output, model.card.classes) if arguments.output else nullcontext(write_line(sys.stdout))
+    )
+    answered = failed = 0
+    with writer as write:
+        for prediction in progress(found, total=total, description="predict", unit="image"):
+            write(prediction)
+            answered += prediction.error is None
+            if prediction.error is not None:
+                failed += 1
+                warn(f"{prediction.image}: {prediction.error}.")
+    if failed:
+        print(f"imagetrail: {failed} of {answered + failed} images were not answered; see above.", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def _model(reference: str | None) -> "Classifier":
+    """Load the model of a run or of the registry; by default the champion, or the one in models/."""
     from imagetrail.files import artifacts
     from imagetrail.model import classifier
-    from imagetrail.predict import image_files
 
-    reference = arguments.run or _champion(Path())
-    if reference is None:
-        model = classifier.load(artifacts.MODELS)
-    else:
-        from imagetrail.tracking.logged_model import load
+    if (reference := reference or _champion(Path())) is None:
+        return classifier.load(artifacts.MODELS)
+    from imagetrail.tracking import logged_model
 
-        model = load(Path(), reference)
-    files, remarks = image_files.expanded(arguments.images)
-    for remark in remarks:
-        warn(f"{remark}.")
-    predictions, problems = image_files.predict(model, files, arguments.coverage)
-    if arguments.json:
-        fields = [{n: v for n, v in asdict(p).items() if v is not None} for p in predictions]
-        print(json.dumps(fields, indent=2, ensure_ascii=False))
-    else:
-        _print_table(predictions)
-    if problems:
-        raise DataError(f"{len(problems)} of {len(files)} images were not answered:\n  " + "\n  ".join(problems))
+    return logged_model.load(Path(), reference)
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
@@ -283,16 +304,3 @@ def _apply_recipe(arguments: argparse.Namespace) -> None:
     for name, (before, after) in changes.items():
         print(f"  {name}: {json.dumps(before, ensure_ascii=False)} → {json.dumps(after, ensure_ascii=False)}")
     print(f"params.yaml holds {arguments.name}: {len(changes)} values changed; `dvc repro` runs it.")
-
-
-def _print_table(predictions: "list[Prediction]") -> None:
-    if not predictions:
-        return
-    lines = [
-        (printable(p.image), " or ".join(map(printable, p.labels or [p.label])), p.probabilities) for p in predictions
-    ]
-    width, label_width = (max(len(line[column]) for line in lines) for column in (0, 1))
-    for image, label, probabilities in lines:
-        ranked = sorted(probabilities.items(), key=lambda item: -item[1])[:3]
-        shown = "  ".join(f"{printable(name)} {value:.4f}" for name, value in ranked)
-        print(f"{image:<{width}}  {label:<{label_width}}  {shown}", file=sys.stdout)

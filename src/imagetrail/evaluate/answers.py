@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 
 from imagetrail.errors import printable
 from imagetrail.evaluate import metrics
-from imagetrail.evaluate.inference import Predictions, Probabilities
+from imagetrail.evaluate.inference import Predictions
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Indices, Subset
+from imagetrail.model.probabilities import Probabilities
 
 EXACT, READABLE = "predictions.parquet", "predictions.csv"
 DIGITS = 6
@@ -122,21 +123,21 @@ def write_readable(
         header += [place, f"{place}_confidence"]
     lines = _lines(predictions, names)
     if columns:
-        header += map(_safe, columns)
+        header += map(safe, columns)
         further = zip(*columns.values(), strict=True)
-        lines = ([*line, *map(_safe, values)] for line, values in zip(lines, further, strict=True))
+        lines = ([*line, *map(safe, values)] for line, values in zip(lines, further, strict=True))
     artifacts.write_rows(plots / READABLE, header, lines)
 
 
 def _lines(predictions: Predictions, names: Mapping[int, str]) -> Iterator[list[str]]:
-    classes = [_safe(name) for name in predictions.classes]
+    classes = [safe(name) for name in predictions.classes]
     columns = predictions.rows, predictions.labels, predictions.likeliest, predictions.probabilities
     for row, label, likeliest, shares in zip(*columns, strict=True):
         guesses = zip(likeliest, shares, strict=True)
-        yield [_safe(names[row]), classes[label], *(t for g, p in guesses for t in (classes[g], f"{p:.{DIGITS}f}"))]
+        yield [safe(names[row]), classes[label], *(t for g, p in guesses for t in (classes[g], f"{p:.{DIGITS}f}"))]
 
 
-def _safe(name: str) -> str:
+def safe(name: str) -> str:
     """Return a name that no spreadsheet, terminal or page takes for a formula, a command or markup."""
     text = printable(name.replace("\n", "\\n")).translate(NOT_MARKUP)
     return f"'{text}" if text.startswith(FORMULA) else text

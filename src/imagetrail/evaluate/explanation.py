@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from imagetrail.errors import DataError
-from imagetrail.evaluate.inference import Predictions, predict_batches
+from imagetrail.evaluate.inference import Predictions
 from imagetrail.files.arrays import Indices, Pixels, Subset
 from imagetrail.model import devices
 from imagetrail.model.classifier import Classifier
 from imagetrail.model.heatmaps import Heatmaps, heatmaps
+from imagetrail.model.probabilities import of_batches
 
 TESTED = 50
 """Images of the deletion test."""
@@ -104,6 +105,6 @@ def hide(pixels: Pixels, mask: npt.NDArray[np.bool_]) -> Pixels:
 
 
 def _confidence(model: Classifier, pixels: Pixels, codes: Indices) -> npt.NDArray[np.float64]:
-    (probabilities,) = predict_batches(model, [pixels], devices.CPU)
+    (probabilities,) = of_batches(model, [pixels], devices.CPU)
     chosen: npt.NDArray[np.float64] = probabilities[np.arange(len(codes)), codes]
     return chosen

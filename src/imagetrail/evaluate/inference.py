@@ -8,17 +8,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from imagetrail.errors import ArtifactError
-from imagetrail.files.arrays import Indices, Pixels, Subset
+from imagetrail.files.arrays import Indices, Subset
 from imagetrail.model import devices
 from imagetrail.model.classifier import Classifier
-from imagetrail.model.feeds import moved
+from imagetrail.model.probabilities import Probabilities, of_batches
 from imagetrail.params.evaluate import Evaluate
-
-Probabilities = npt.NDArray[np.float64]
 
 LIKELIEST = 3
 """Classes of each row that are kept."""
@@ -120,7 +115,7 @@ def predict(
     pixels = (subset.read(subset.rows[start : start + options.batch_size]) for start in starts)
 
     def kept() -> Iterator[Probabilities]:
-        for batch in predict_batches(classifier, pixels, device):
+        for batch in of_batches(classifier, pixels, device):
             keep(batch)
             yield batch
 
@@ -129,22 +124,3 @@ def predict(
         card = classifier.card
         threshold = None if card.thresholds is None else card.threshold(COVERAGE)
         return Predictions.of(subset.dataset.classes, subset.rows, labels, kept(), card.temperature, threshold)
-
-
-@torch.inference_mode()
-def predict_batches(
-    classifier: Classifier, batches: Iterable[Pixels], device: torch.device
-) -> Iterator[Probabilities]:  # fmt: skip
-    """Yield probabilities, float64 [b,K], of batches of uint8 [b,C,H,W]; always in float32 arithmetic.
-
-    Raises:
-        ArtifactError: a probability is not a number.
-    """
-    classifier = classifier.to(device)
-    for (pixels,) in moved(((batch,) for batch in batches), device):
-        probabilities: Probabilities = classifier(pixels).cpu().double().softmax(dim=1).numpy()
-        if not np.isfinite(probabilities).all():
-            raise ArtifactError(
-                "the model's answers are not numbers; its training diverged, so lower the learning rate."
-            )
-        yield probabilities

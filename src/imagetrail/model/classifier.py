@@ -4,7 +4,6 @@ models/model.safetensors holds the weights, models/model.json the rest.
 """
 
 import errno
-import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -12,7 +11,6 @@ from typing import Self
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from imagetrail.errors import ArtifactError, TrainingError, quoted
@@ -194,20 +192,6 @@ def load(folder: Path) -> Classifier:
         return _restored(card, load_file(path))
     except SafetensorError as error:
         raise ArtifactError(f"{path} is not a safetensors file ({error}); restore it with `dvc checkout`.") from None
-
-
-def of_weights(card: Card, weights: dict[str, Tensor]) -> Classifier:
-    """Build a classifier for evaluation, on the CPU, from weights that `save` did not write.
-
-    Raises:
-        ArtifactError: the weights do not fit the card, or do not belong to it.
-    """
-    if (found := hashlib.sha256(to_bytes(weights)).hexdigest()) != card.sha256:
-        raise ArtifactError(
-            f"the weights of {card.name} have sha256 {found[:12]}… and its card names {card.sha256[:12]}…; log the "
-            "model again."
-        )
-    return _restored(card, weights)
 
 
 def _restored(card: Card, weights: dict[str, Tensor]) -> Classifier:

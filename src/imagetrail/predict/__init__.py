@@ -1,4 +1,8 @@
-"""`imagetrail predict`: classify image files, decoded as `preprocess` decodes them.
+"""Classify new images, decoded as `preprocess` decodes them: `imagetrail predict`, the server and the logged model.
 
-May import: errors, console, files, download, preprocess, model, evaluate.
+classify.py  images in, predictions out, in their order: threads decode while the network computes
+inputs.py    find the images that a command names: files, folders, patterns, tables, standard input
+outputs.py   write predictions: a table for people, JSON Lines, CSV or Parquet for programs
+
+May import: errors, console, files, params, download, preprocess, model, evaluate.
 """

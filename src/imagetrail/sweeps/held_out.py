@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from imagetrail.evaluate import answers, inference
-from imagetrail.evaluate.inference import Predictions, Probabilities
+from imagetrail.evaluate.inference import Predictions
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Indices, Subset
 from imagetrail.model import devices
 from imagetrail.model.classifier import Classifier
 from imagetrail.model.embedding import Features, embed
+from imagetrail.model.probabilities import Probabilities
 from imagetrail.params.evaluate import Evaluate
 
 HELD_OUT = "held_out"

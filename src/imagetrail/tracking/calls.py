@@ -133,18 +133,16 @@ class LogDataset(_Call):
 
 
 class LogModel(_Call):
-    """Log the model; `files` are the folder models/ and an example of its input, see logged_model.log."""
+    """Log the model; `files` are the folder models/ and an image file, see logged_model.log."""
 
     kind: Literal["model"] = "model"
-    device: str
-    """Type of the device it was trained on."""
 
     @override
     def make(self, client: "mlflow.MlflowClient", run_id: str) -> None:
         from imagetrail.tracking import logged_model
 
         folder, example = self.files
-        logged_model.log(client, run_id, folder, example, self.device)
+        logged_model.log(client, run_id, folder, example)
 
 
 class CopyModels(_Call):

@@ -1,93 +1,102 @@
-"""The model in MLflow: a torch.export program that loads without this package and without unpickling.
-
-`model` lives on the CPU. A training on CUDA also logs `model-cuda`, exported there, since an exported program cannot
-change its device.
-"""
+"""The model in MLflow: weights, card and the code that answers with them; and its weights back, without that code."""
 
 import dataclasses
-import json
 import tempfile
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
+import imagetrail
 from imagetrail.compare.runs import LoggedRun
 from imagetrail.console import warn
 from imagetrail.errors import ArtifactError
-from imagetrail.model import classifier, exported
-from imagetrail.model.classifier import Card, Classifier
+from imagetrail.files import artifacts
+from imagetrail.model import classifier
+from imagetrail.model.classifier import Classifier
 from imagetrail.tracking import registry
 
 if TYPE_CHECKING:
     import mlflow
 
-PORTABLE, ON_CUDA = "model", "model-cuda"
+MODEL = "model"
+FILES_OF_TRAIN = Path("artifacts") / artifacts.MODELS
+"""Folder of the model's files, as `train` wrote them, in its artifacts."""
+CARRIED = (
+    "__init__.py", "errors.py", "files", "model", "predict/__init__.py",
+    "predict/classify.py", "preprocess/__init__.py", "preprocess/decode.py", "preprocess/formats.py",
+    "tracking/__init__.py", "tracking/image_model.py",
+)  # fmt: skip
+"""Files and folders of this package that answer in a logged model."""
+REQUIRED = (
+    "mlflow", "numpy", "pandas", "pillow", "psutil", "pydantic", "safetensors", "simplejpeg", "torch", "torchvision",
+    "pillow-heif",
+)  # fmt: skip
+"""Distributions that the code imports; those that are not installed, extras, are left out."""
+LOADER = """from mlflow.models import set_model
+
+from imagetrail.tracking.image_model import ImageModel
+
+set_model(ImageModel())
+"""
+"""The code that MLflow runs to load the model."""
 
 
-class _ExportedOn:
-    """An MLflow flavor: writes a model's folder. MLflow exports on the CPU, this one on any device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def save_model(self, classifier: Classifier, path: str, input_example: Any, **kwargs: Any) -> None:
-        """Write MLflow's pt2 folder for the CPU, then the program for another device in its place."""
-        import mlflow.pytorch
-
-        module = exported.exportable(classifier).cpu()
-        mlflow.pytorch.save_model(module, path, input_example=input_example, serialization_format="pt2", **kwargs)
-        if self._device.type != "cpu":
-            (file,) = Path(path).rglob("*.pt2")
-            exported.write(classifier, file, input_example, self._device)
-
-
-def log(client: "mlflow.MlflowClient", run_id: str, folder: Path, example: Path, device: str) -> None:
-    """Log the classifier of a run with signature, input example and pinned requirements; once, even if called again.
+def log(client: "mlflow.MlflowClient", run_id: str, folder: Path, example: Path) -> None:
+    """Log the classifier of a run with its code, an input example and pinned requirements; once, even if called again.
 
     Args:
         client: of the store.
         run_id: the run.
         folder: models/, or a copy of it.
-        example: .npy file, uint8 [2,C,H,W]; with one image the number of images would be fixed in the program.
-        device: type of the device it was trained on; cuda adds `model-cuda`, if CUDA is available.
+        example: an image file.
     """
     held = client.get_run(run_id).outputs
     logged = [client.get_logged_model(output.model_id) for output in (held.model_outputs if held else ())]
-    names = {model.name for model in logged if model.status == "READY"}
-    targets = {PORTABLE: torch.device("cpu")}
-    if device == "cuda":
-        if torch.cuda.is_available():
-            targets[ON_CUDA] = torch.device("cuda")
-        else:
-            warn(f"run {run_id} gets no {ON_CUDA}: it was trained on CUDA and is sent by a machine without.")
-    for name, target in targets.items():
-        if name not in names:
-            _log(run_id, classifier.load(folder), np.load(example), name, target)
-
-
-def _log(run_id: str, model: Classifier, example: np.ndarray, name: str, device: torch.device) -> None:
+    if any(model.status == "READY" and model.name == MODEL for model in logged):
+        return
+    import mlflow.pyfunc
+    import pandas as pd
     from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
 
-    card = model.card
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, card.channels, *card.image_size))]),
-        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(card.classes)))]),
-    )
-    Model.log(
-        artifact_path=None,
-        name=name,
-        flavor=_ExportedOn(device),
-        run_id=run_id,
-        classifier=model,
-        signature=signature,
-        input_example=example,
-        pip_requirements=[f"{library}=={version(library).split('+')[0]}" for library in ("mlflow", "torch", "numpy")],
-        metadata=dataclasses.asdict(card),
-    )
+    from imagetrail.tracking.image_model import ANSWER, IMAGE_COLUMN
+
+    with tempfile.TemporaryDirectory() as name:
+        script, code = Path(name) / "image_classifier.py", Path(name) / "imagetrail"
+        script.write_text(LOADER, encoding="utf-8")
+        _copy_code(code)
+        Model.log(
+            artifact_path=None,
+            name=MODEL,
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            python_model=str(script),
+            artifacts={MODEL: str(folder.resolve())},
+            code_paths=[str(code)],
+            # Without a schema of the inputs, which would admit either files or arrays.
+            signature=ModelSignature(outputs=ANSWER),
+            input_example=pd.DataFrame({IMAGE_COLUMN: [example.read_bytes()]}),
+            pip_requirements=_requirements(),
+            metadata=dataclasses.asdict(classifier.read_card(folder)),
+        )
+
+
+def _copy_code(target: Path) -> None:
+    source = Path(imagetrail.__file__).parent
+    for name in CARRIED:
+        for file in sorted((source / name).rglob("*.py")) if (source / name).is_dir() else [source / name]:
+            copy = target / file.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+
+
+def _requirements() -> list[str]:
+    found = []
+    for library in REQUIRED:
+        try:
+            found.append(f"{library}=={version(library).partition('+')[0]}")
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def of_run(root: Path, run: LoggedRun) -> Classifier | None:
@@ -106,27 +115,21 @@ def load(root: Path, reference: str) -> Classifier:
 
     Args:
         root: the repository's root, for the default store.
-        reference: a run's id, or a URI that MLflow knows: `models:/NAME@champion`, `models:/m-…`, `runs:/ID/model`.
+        reference: a run's id, or a URI that MLflow knows: `models:/MODEL@champion`, `models:/m-…`, `runs:/ID/model`.
 
     Raises:
         ArtifactError: MLflow has no such model, imagetrail did not log it, or its weights do not match its card.
     """
-    uri = reference if ":/" in reference else f"runs:/{reference}/{PORTABLE}"
+    uri = reference if ":/" in reference else f"runs:/{reference}/{MODEL}"
     with registry.asked(root, f"MLflow has no model {uri!r}"), tempfile.TemporaryDirectory() as name:
         import mlflow
 
-        metadata = mlflow.models.get_model_info(uri).metadata or {}
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=name))
-        programs = sorted(folder.rglob("*.pt2"))
-        needed = {field.name for field in dataclasses.fields(Card) if field.default is dataclasses.MISSING}
-        fields = sorted(needed - metadata.keys())
-        if len(programs) != 1 or fields:
-            lacks = f"its metadata lacks {fields[0]!r}" if fields else f"it holds {len(programs)} .pt2 files"
-            raise ArtifactError(f"the model {uri!r} was not logged by this imagetrail ({lacks}); train it again.")
-        weights = exported.read_weights(programs[0])
-    try:
-        known = {field.name for field in dataclasses.fields(Card)}
-        card = Card.of(json.dumps({name: value for name, value in metadata.items() if name in known}))
-    except (ValueError, TypeError) as error:
-        raise ArtifactError(f"the model {uri!r} has a damaged card ({error}); train it again.") from None
-    return classifier.of_weights(card, {name.removeprefix("classifier."): tensor for name, tensor in weights.items()})
+        weights, card = (folder / FILES_OF_TRAIN / file for file in (classifier.WEIGHTS_FILE, classifier.CARD_FILE))
+        if not (weights.is_file() and card.is_file()):
+            raise ArtifactError(f"the model {uri!r} was not logged by this imagetrail; train it again.")
+        try:
+            return classifier.load(folder / FILES_OF_TRAIN)
+        except ArtifactError as error:
+            reason = str(error).replace(f"{folder}/", "").partition("; restore")[0]
+            raise ArtifactError(f"the model {uri!r} cannot be used: {reason}; train it again.") from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from torchinfo import summary
 
 from imagetrail.console import announce
@@ -67,7 +68,7 @@ class TrainingRun:
         run, card = self._run, trained.classifier.card
         device = next(trained.classifier.parameters()).device
         run.log(SetTags(tags={DEVICE: devices.describe(device)}))
-        _log_model_and_files(run, self._train, device.type)
+        _log_model_and_files(run, self._train)
         tested = _take_over_test_figures(run, self._params, card.sha256)
         contents.describe(run, self._params, self._train.dataset, tested=tested)
 
@@ -244,21 +245,21 @@ def _rebuild(
         contents.log_dataset(run, params, subset.dataset)
         contents.log_augmentation(run, params, subset)
         contents.log_history(run)
-        _log_model_and_files(run, subset, "cpu")
+        _log_model_and_files(run, subset)
         if tested:
             _log_test_figures(run, params, decision)
         contents.describe(run, params, subset.dataset, tested=tested)
 
 
-def _log_model_and_files(run: Run, subset: Subset, device: str) -> None:
+def _log_model_and_files(run: Run, subset: Subset) -> None:
     files = run.outputs
     model = classifier.load(files / artifacts.MODELS)
     card = model.card
     example = np.resize(subset.images[subset.rows[:2]], (2, card.channels, *card.image_size))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "example.npy"
-        np.save(path, example)
-        run.log(LogModel(device=device, files=(files / artifacts.MODELS, path)))
+        path = Path(folder) / "example.png"
+        Image.fromarray(example[0].transpose(1, 2, 0).squeeze()).save(path)
+        run.log(LogModel(files=(files / artifacts.MODELS, path)))
     text = str(summary(model, input_data=torch.from_numpy(example), verbose=0, depth=4, col_names=SUMMARY_COLUMNS))
     run.log(SetTags(tags={MODEL_SHA256: card.sha256}))
     run.log(LogText(path="model_summary.txt", text=text + "\n"))
