@@ -93,6 +93,11 @@ def printable(text: str) -> str:
     return "\n".join(lines)
 
 
+def one_line(name: str) -> str:
+    """Return a name as a terminal can show it on one line."""
+    return printable(name.replace("\n", "\\n"))
+
+
 def _reader_is_gone() -> bool:
     """Return whether nobody reads stdout any more, as in `imagetrail predict … | head -1`."""
     watched = select.poll()

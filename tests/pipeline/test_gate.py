@@ -81,7 +81,8 @@ def test_predict_uses_the_champion_by_default(history: Path, imagetrail: Callabl
     images = sorted(str(path) for path in (history / "data/raw/images").iterdir())[:8]
 
     def predict(*options: str) -> list[dict]:
-        return json.loads(imagetrail("predict", "--json", *options, *images))
+        lines = imagetrail("predict", "--json", *options, *images).splitlines()
+        return [json.loads(line) for line in lines]
 
     assert predict() == predict("--run", last.info.run_id)
     assert predict() != predict("--run", worse.info.run_id)

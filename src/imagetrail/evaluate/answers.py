@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imagetrail.errors import printable
+from imagetrail.errors import one_line
 from imagetrail.evaluate import metrics
 from imagetrail.evaluate.inference import Predictions
 from imagetrail.files import artifacts
@@ -139,7 +139,7 @@ def _lines(predictions: Predictions, names: Mapping[int, str]) -> Iterator[list[
 
 def safe(name: str) -> str:
     """Return a name that no spreadsheet, terminal or page takes for a formula, a command or markup."""
-    text = printable(name.replace("\n", "\\n")).translate(NOT_MARKUP)
+    text = one_line(name).translate(NOT_MARKUP)
     return f"'{text}" if text.startswith(FORMULA) else text
 
 

@@ -4,13 +4,18 @@ import glob
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from io import BufferedReader
+from itertools import repeat
 from pathlib import Path
+from typing import cast
 
 from imagetrail.download import kinds, names, table
 from imagetrail.errors import DataError, natural_key
 from imagetrail.params.download import Download
 
 STANDARD_INPUT = "-"
+BLOCK = 2**16
+"""Bytes of standard input that are read at once."""
 TABLE_SUFFIXES = (".csv", ".tsv")
 
 
@@ -46,14 +51,13 @@ def images(
 
 def _lines() -> Iterator[str]:
     """Yield the names on standard input; `find -print0` separates them by zero bytes."""
-    rest = b""
-    while block := sys.stdin.buffer.readline():
-        *found, rest = (rest + block).split(b"\0")
-        if found:
-            yield from map(os.fsdecode, found)
-        elif rest.endswith(b"\n"):
-            yield from (os.fsdecode(name) for name in [rest.strip(b"\r\n")] if name)
-            rest = b""
+    stream = cast(BufferedReader, sys.stdin.buffer)
+    block = stream.read1(BLOCK)
+    end, rest = b"\0" if b"\0" in block else b"\n", b""
+    while block:
+        *names, rest = (rest + block).split(end)
+        yield from (os.fsdecode(name) for name in map(bytes.rstrip, names, repeat(b"\r")) if name)
+        block = stream.read1(BLOCK)
     if rest:
         yield os.fsdecode(rest)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from imagetrail.errors import ParamsError, printable, quoted
+from imagetrail.errors import ParamsError, one_line, quoted
 from imagetrail.evaluate.answers import CLASS_NAMES, DIGITS, GROUP, safe
 from imagetrail.files import artifacts
 from imagetrail.predict.classify import Prediction
@@ -27,9 +27,9 @@ def table(stream: IO[str]) -> Write:
     def write(prediction: Prediction) -> None:
         if prediction.error is not None:
             return
-        cells = printable(prediction.image), " or ".join(map(printable, prediction.labels or [str(prediction.label)]))
+        cells = one_line(prediction.image), " or ".join(map(one_line, prediction.labels or [str(prediction.label)]))
         widths[:] = (max(width, len(cell)) for width, cell in zip(widths, cells, strict=True))
-        shares = "  ".join(f"{printable(name)} {share:.4f}" for name, share in prediction.ranked(PRINTED))
+        shares = "  ".join(f"{one_line(name)} {share:.4f}" for name, share in prediction.ranked(PRINTED))
         print(f"{cells[0]:<{widths[0]}}  {cells[1]:<{widths[1]}}  {shares}", file=stream)
 
     return write
@@ -77,7 +77,8 @@ def file(path: Path, classes: list[str]) -> Iterator[Write]:
 
 @contextmanager
 def _json_lines_file(path: Path, _: list[str]) -> Iterator[Write]:
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
+    # A name that is not UTF-8 gets an escape, which JSON reads back as that name.
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
         yield json_lines(stream)
 
 
@@ -87,7 +88,7 @@ def _csv_file(path: Path, classes: list[str]) -> Iterator[Write]:
     header = ["image", "label", "confidence"]
     for place in ("second", "third")[: len(classes) - 1]:
         header += [place, f"{place}_confidence"]
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         lines = csv.writer(stream, lineterminator="\n")
         lines.writerow([*header, "labels", "error"])
 
