@@ -43,14 +43,25 @@ def parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", help="label image files with a trained model")
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="a file, a folder, a pattern such as '*/cat*.jpg', "
                          "a .csv or .tsv with a column of names, or - for names on standard input")  # fmt: skip
-    predict.add_argument("--run", metavar="ID", help="a run's id, or a models:/ URI; default: the champion of "
-                         "evaluate.registry, or the model in models/ where that is null")  # fmt: skip
+    predict.add_argument("--run", metavar="RUN", help="id, its beginning, name, champion:NAME, or a models:/ URI; "
+                         "default: the champion of evaluate.registry, or the model in models/ where that is "
+                         "null")  # fmt: skip
     predict.add_argument("--column", metavar="NAME", help="of the tables; default: download.image_column")
     predict.add_argument("--coverage", type=float, metavar="SHARE", help="answer with the set of labels that holds the "
                          "truth that often, such as 0.95")  # fmt: skip
     predict.add_argument("--json", action="store_true", help="all probabilities, as JSON Lines")
     predict.add_argument("--output", type=Path, metavar="FILE", help="write a .jsonl, .csv or .parquet file instead")
     predict.set_defaults(command=_predict)
+    serve = commands.add_parser("serve", help="answer HTTP requests with a model's predictions; Ctrl-C ends it")
+    serve.add_argument("run", nargs="?", metavar="RUN", help="as for predict --run, or champion for that of "
+                       "evaluate.registry; default: as for predict")  # fmt: skip
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; default: reachable from this machine only"
+    )
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--allowed-hosts", nargs="*", default=[], metavar="NAME",
+                       help="names under which other machines reach it")  # fmt: skip
+    serve.set_defaults(command=_serve_model)
     recipe = commands.add_parser("recipe", help="classic systems: list, show, put into params.yaml")
     actions = recipe.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="every recipe with its data, parameters and figure")
@@ -202,6 +213,16 @@ def _model(reference: str | None) -> "Classifier":
     from imagetrail.tracking import logged_model
 
     return logged_model.load(Path(), reference)
+
+
+def _serve_model(arguments: argparse.Namespace) -> None:
+    from imagetrail.serving import listen
+
+    reference, champion = arguments.run, _champion(Path())
+    if reference == "champion" and champion is None:
+        raise ParamsError("evaluate.registry = null, so there is no champion; name a run, or set it.")
+    reference = champion if reference in (None, "champion") else reference
+    listen.listen(Path(), reference, arguments.host, arguments.port, arguments.allowed_hosts)
 
 
 def _sweep(arguments: argparse.Namespace) -> None:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import imagetrail
 from imagetrail.compare.runs import LoggedRun
@@ -55,8 +57,17 @@ def log(client: "mlflow.MlflowClient", run_id: str, folder: Path, example: Path)
     if any(model.status == "READY" and model.name == MODEL for model in logged):
         return
     import mlflow.pyfunc
+    from mlflow.models import Model
+
+    with parts(folder, example) as given:
+        Model.log(artifact_path=None, name=MODEL, flavor=mlflow.pyfunc, run_id=run_id, **given)
+
+
+@contextmanager
+def parts(folder: Path, example: Path) -> Iterator[dict[str, Any]]:
+    """Yield the arguments of mlflow.pyfunc.save_model for a classifier; arguments as for `log`."""
     import pandas as pd
-    from mlflow.models import Model, ModelSignature
+    from mlflow.models import ModelSignature
 
     from imagetrail.tracking.image_model import ANSWER, IMAGE_COLUMN
 
@@ -64,20 +75,16 @@ def log(client: "mlflow.MlflowClient", run_id: str, folder: Path, example: Path)
         script, code = Path(name) / "image_classifier.py", Path(name) / "imagetrail"
         script.write_text(LOADER, encoding="utf-8")
         _copy_code(code)
-        Model.log(
-            artifact_path=None,
-            name=MODEL,
-            flavor=mlflow.pyfunc,
-            run_id=run_id,
-            python_model=str(script),
-            artifacts={MODEL: str(folder.resolve())},
-            code_paths=[str(code)],
+        yield {
+            "python_model": str(script),
+            "artifacts": {MODEL: str(folder.resolve())},
+            "code_paths": [str(code)],
             # Without a schema of the inputs, which would admit either files or arrays.
-            signature=ModelSignature(outputs=ANSWER),
-            input_example=pd.DataFrame({IMAGE_COLUMN: [example.read_bytes()]}),
-            pip_requirements=_requirements(),
-            metadata=dataclasses.asdict(classifier.read_card(folder)),
-        )
+            "signature": ModelSignature(outputs=ANSWER),
+            "input_example": pd.DataFrame({IMAGE_COLUMN: [example.read_bytes()]}),
+            "pip_requirements": _requirements(),
+            "metadata": dataclasses.asdict(classifier.read_card(folder)),
+        }
 
 
 def _copy_code(target: Path) -> None:
@@ -115,21 +122,34 @@ def load(root: Path, reference: str) -> Classifier:
 
     Args:
         root: the repository's root, for the default store.
-        reference: a run's id, or a URI that MLflow knows: `models:/MODEL@champion`, `models:/m-…`, `runs:/ID/model`.
+        reference: a run as `registry.find` takes it, or a URI that MLflow knows: `models:/NAME@champion`,
+            `models:/m-…`, `runs:/ID/model`.
 
     Raises:
         ArtifactError: MLflow has no such model, imagetrail did not log it, or its weights do not match its card.
     """
-    uri = reference if ":/" in reference else f"runs:/{reference}/{MODEL}"
-    with registry.asked(root, f"MLflow has no model {uri!r}"), tempfile.TemporaryDirectory() as name:
-        import mlflow
+    with fetched(root, reference) as (folder, _):
+        return classifier.load(folder)
 
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=name))
-        weights, card = (folder / FILES_OF_TRAIN / file for file in (classifier.WEIGHTS_FILE, classifier.CARD_FILE))
-        if not (weights.is_file() and card.is_file()):
+
+@contextmanager
+def fetched(root: Path, reference: str) -> Iterator[tuple[Path, str]]:
+    """Download the model of a run, and check it; yield its folder, see classifier.load, and the run's id.
+
+    Arguments and errors are those of `load`.
+    """
+    uri = reference if ":/" in reference else f"runs:/{registry.find(root, reference).info.run_id}/{MODEL}"
+    with tempfile.TemporaryDirectory() as name:
+        with registry.asked(root, f"MLflow has no model {uri!r}"):
+            import mlflow
+
+            run_id = str(mlflow.models.get_model_info(uri).run_id)
+            folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=name)) / FILES_OF_TRAIN
+        if not all((folder / file).is_file() for file in (classifier.WEIGHTS_FILE, classifier.CARD_FILE)):
             raise ArtifactError(f"the model {uri!r} was not logged by this imagetrail; train it again.")
         try:
-            return classifier.load(folder / FILES_OF_TRAIN)
+            classifier.load(folder)
         except ArtifactError as error:
-            reason = str(error).replace(f"{folder}/", "").partition("; restore")[0]
+            reason = str(error).replace(f"{folder}/", "").partition("; restore")[0].rstrip(".")
             raise ArtifactError(f"the model {uri!r} cannot be used: {reason}; train it again.") from None
+        yield folder, run_id

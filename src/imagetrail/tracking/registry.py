@@ -134,6 +134,20 @@ def find(root: Path, reference: str) -> "mlflow.entities.Run":
         return found[0]
 
 
+def of_model(root: Path, sha256: str) -> str | None:
+    """Return the id of the newest run of a model, in all experiments; None if there is none.
+
+    Raises:
+        ArtifactError: the store does not answer.
+    """
+    with asked(root, f"the run of the model {sha256[:12]}… cannot be found") as client:
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        found = client.search_runs(
+            experiments, f"tags.`{MODEL_SHA256}` = '{sha256}'", order_by=["attributes.start_time DESC"], max_results=1
+        )
+        return str(found[0].info.run_id) if found else None
+
+
 def looks(client: "mlflow.MlflowClient", test_rows: str) -> int:
     """Count the models that were tested on some rows, in all experiments; `test_rows` is the tag TEST_ROWS."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
