@@ -42,7 +42,7 @@ LAYERS = (
     {"train", "evaluate"},
     {"predict", "compare"},
     {"tracking"},
-    {"sweeps", "reproduce", "server", "serving", "init"},
+    {"sweeps", "reproduce", "server", "serving", "export", "init"},
     {"doors"},
 )
 """Rooms from the lowest to the highest; a room imports lower ones, and itself, but none beside it."""
@@ -386,6 +386,7 @@ def test_a_new_command_is_a_decision() -> None:
         "init": ["path", "--dry-run", "--minutes", "--try"],
         "predict": ["images", "--run", "--column", "--coverage", "--json", "--output"],
         "serve": ["run", "--host", "--port", "--allowed-hosts"],
+        "export": ["run", "--to"],
         "recipe list": [],
         "recipe show": ["name"],
         "recipe apply": ["name"],

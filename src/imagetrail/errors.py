@@ -5,7 +5,7 @@ ImagetrailError           one sentence: the name, the value, the fix
 ├── DataError             the user's table, images or labels
 ├── ArtifactError         a file that a stage reads or writes
 ├── TrainingError         a training that cannot start or continue
-├── GateError             a model that does not pass evaluate.gate
+├── GateError             a model that does not pass evaluate.gate, or a file that differs from it
 ├── ReproductionError     a run that cannot be repeated
 └── ServerError           our own server cannot start
 """
@@ -43,7 +43,7 @@ class TrainingError(ImagetrailError):
 
 
 class GateError(ImagetrailError):
-    """The model does not pass evaluate.gate."""
+    """The model does not pass evaluate.gate, or a file answers otherwise than the model."""
 
 
 class ReproductionError(ImagetrailError):

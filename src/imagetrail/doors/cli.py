@@ -62,6 +62,10 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--allowed-hosts", nargs="*", default=[], metavar="NAME",
                        help="names under which other machines reach it")  # fmt: skip
     serve.set_defaults(command=_serve_model)
+    export = commands.add_parser("export", help="write a run's model as ONNX, proven on the test images, into the run")
+    export.add_argument("run", metavar="RUN", help="as for predict --run")
+    export.add_argument("--to", required=True, choices=["onnx", "onnx-int8"], help="int8 is calibrated on train rows")
+    export.set_defaults(command=_export)
     recipe = commands.add_parser("recipe", help="classic systems: list, show, put into params.yaml")
     actions = recipe.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="every recipe with its data, parameters and figure")
@@ -225,6 +229,14 @@ def _serve_model(arguments: argparse.Namespace) -> None:
     listen.listen(Path(), reference, arguments.host, arguments.port, arguments.allowed_hosts)
 
 
+def _export(arguments: argparse.Namespace) -> None:
+    from imagetrail.export import exporter
+
+    found = exporter.export(Path(), arguments.run, arguments.to)
+    _print_columns(found.agreement.table())
+    print(f"Run {found.run_id} holds them in {found.place}.")
+
+
 def _sweep(arguments: argparse.Namespace) -> None:
     from imagetrail.sweeps import study
 
@@ -307,6 +319,10 @@ def _list_recipes(_: argparse.Namespace) -> None:
     for name in recipes.names(Path()):
         about = recipes.read(Path(), name).about
         lines.append((name, about.data, about.parameters, about.reach))
+    _print_columns(lines)
+
+
+def _print_columns(lines: "Sequence[Sequence[str]]") -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -13,6 +13,7 @@ from imagetrail.errors import ParamsError
 from imagetrail.params import messages, portable, yaml_text
 from imagetrail.params.download import Download
 from imagetrail.params.evaluate import Evaluate
+from imagetrail.params.export import Export
 from imagetrail.params.machine import Machine
 from imagetrail.params.model import Model
 from imagetrail.params.preprocess import Preprocess
@@ -32,6 +33,7 @@ class Params(Section):
     model: Model
     train: Train
     evaluate: Evaluate
+    export: Export
     machine: Machine
 
     @model_validator(mode="after")
@@ -66,13 +68,10 @@ class Params(Section):
         return self
 
     def effective(self) -> dict[str, Leaf]:
-        """Return the parameters that have an effect, by dotted name: no nulls, and no options of other sources."""
+        """Return the parameters that affect a training, by dotted name: no nulls, and no options of other sources."""
         unused = self.download.unused | (set() if self.model.weights else {"weights"})
-        return {
-            name: leaf
-            for name, leaf in leaves(self.model_dump(mode="json", exclude={"machine": True, "download": unused}))
-            if leaf is not None
-        }
+        tree = self.model_dump(mode="json", exclude={"export": True, "machine": True, "download": unused})
+        return {name: leaf for name, leaf in leaves(tree) if leaf is not None}
 
 
 def load_params(root: Path) -> Params:

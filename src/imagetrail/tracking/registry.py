@@ -184,6 +184,26 @@ def champion(root: Path, name: str) -> str | None:
             raise
 
 
+def test_rows(root: Path, run_id: str) -> str | None:
+    """Return the tag TEST_ROWS of a run; None if its model was not tested.
+
+    Raises:
+        ArtifactError: the store does not answer.
+    """
+    with asked(root, f"the test rows of run {run_id!r} cannot be asked for") as client:
+        return client.get_run(run_id).data.tags.get(TEST_ROWS)
+
+
+def add_files(root: Path, run_id: str, folder: Path, place: str) -> None:
+    """Log the contents of a folder to a folder of a run's artifacts.
+
+    Raises:
+        ArtifactError: the store does not answer.
+    """
+    with asked(root, f"nothing could be added to run {run_id!r}") as client:
+        client.log_artifacts(run_id, str(folder), place)
+
+
 def tag(root: Path, run_id: str, name: str, value: str) -> None:
     """Tag a run.
 
