@@ -20,7 +20,7 @@ def measure() -> list[Row]:
 
 def _compare(channels: int, side: int) -> Row:
     images, labels = torch.rand(BATCH, channels, side, side), torch.zeros(BATCH, dtype=torch.int64)
-    whole = Augmentation([Augment.model_validate(AFFINE)], num_classes=2)
+    whole = Augmentation([Augment.model_validate(AFFINE)], num_classes=2, seen=(0, 0))
     single = v2.RandomAffine(10, translate=(0.1, 0.1), scale=(0.9, 1.1), interpolation=v2.InterpolationMode.BILINEAR)
     actions = {
         "batch": lambda: whole(images, labels),

@@ -138,7 +138,7 @@ def test_a_logged_model_carries_the_code_that_answers() -> None:
     owners = packages_distributions()
     modules = {name for path in needed for name in imported_modules(path)} - sys.stdlib_module_names - {"imagetrail"}
     libraries = {canonicalize_name(owners[name][0]) for name in modules if name in owners}
-    assert libraries <= {"mlflow-skinny", *logged_model.REQUIRED}, "logged_model.REQUIRED"
+    assert libraries <= {"mlflow-skinny", "timm", *logged_model.REQUIRED}, "logged_model.REQUIRED"
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -355,7 +355,7 @@ def test_a_new_parameter_is_a_decision() -> None:
             "limits.damaged",
         ],
         "split": ["by", "test", "val", "seed", "on_leak", "on_rare", "group_near_duplicates"],
-        "model": ["name", "weights", "widths", "dropout"],
+        "model": ["name", "weights", "input_size", "widths", "dropout"],
         "train": [
             "seed", "epochs", "batch_size", "shards", "optimizer.name", "optimizer.lr", "optimizer.weight_decay",
             "schedule.name", "warmup_epochs", "loss.name", "class_weights", "clip_grad_norm", "averaging", "augment",
@@ -366,6 +366,7 @@ def test_a_new_parameter_is_a_decision() -> None:
             "batch_size", "device", "threads", "calibration_bins", "mistakes", "intended_use", "licence", "gate",
             "registry",
         ],
+        "export": ["agreement"],
         "machine": ["jobs", "backend", "scheduler", "processes"],
     }  # fmt: skip
 

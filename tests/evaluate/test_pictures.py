@@ -44,7 +44,7 @@ def write_curves(path: Path) -> None:
         lambda path: pictures.confusion_matrix(path, PREDICTIONS),
         lambda path: pictures.samples(path, SUBSET),
         lambda path: draw_mistakes(path, PREDICTIONS, SUBSET, 24),
-        lambda path: preview.augmented(path, SUBSET, [Augment.model_validate(AFFINE)], seed=0),
+        lambda path: preview.augmented(path, SUBSET, [Augment.model_validate(AFFINE)], seed=0, seen=None),
     ],
     ids=["curves", "confusion", "samples", "mistakes", "augmented"],
 )

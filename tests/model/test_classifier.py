@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from samples import CARD, make_subset
+from torchvision.transforms.v2 import functional
 
 from imagetrail.errors import ArtifactError, TrainingError
 from imagetrail.model import classifier
@@ -106,3 +107,29 @@ def test_statistics_use_the_given_rows_only() -> None:
 def test_a_constant_channel_does_not_divide_by_zero() -> None:
     images = np.full((10, 1, 4, 4), 7, np.uint8)
     assert normalisation.channel_statistics(make_subset(images, [0] * 10, [1, 2], ["a"]))[1] == [1.0]
+
+
+@pytest.mark.parametrize("seen", [[6, 4], [9, 7], [5, 7]])
+def test_the_network_sees_the_centre_of_larger_images(seen: list[int]) -> None:
+    torch.manual_seed(0)
+    model = Classifier(replace(CARD, input_size=seen)).eval()
+    small = Classifier(replace(CARD, image_size=seen)).eval()
+    small.load_state_dict(model.state_dict())
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 9, 7), dtype=np.uint8))
+    top, left = (9 - seen[0]) // 2, (7 - seen[1]) // 2
+    cut = pixels[:, :, top : top + seen[0], left : left + seen[1]]
+    assert torch.equal(model(pixels), small(cut))
+    assert torch.equal(model(cut / 255), small(cut / 255)), "crops that an augmentation cut stay as they are"
+
+
+def test_smaller_images_are_enlarged_as_torchvision_enlarges_them() -> None:
+    card = replace(CARD, input_size=[18, 21])
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 9, 7), dtype=np.uint8))
+    plain = Classifier(CARD).normalise(pixels)
+    expected = functional.resize(plain, [18, 21], antialias=True)
+    assert torch.allclose(Classifier(card).normalise(pixels), expected, atol=1e-6)
+
+
+def test_a_size_that_crops_one_side_and_enlarges_the_other_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"model\.input_size = \[8, 12\] is larger than the images, \[9, 7\]"):
+        Classifier(replace(CARD, input_size=[8, 12]))

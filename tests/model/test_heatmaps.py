@@ -101,24 +101,36 @@ FAMILIES = (
 
 @pytest.mark.parametrize("name", [*OURS, *FAMILIES])
 def test_every_network_with_feature_maps_has_heatmaps(name: str) -> None:
-    backbone = {"freeze": True, "input_size": 224 if name == "maxvit_t" else 96}
+    torch.manual_seed(0)
     size = [16, 16] if name in OURS else [96, 96]
-    model = Classifier(replace(CARD, name=name, arguments=OURS.get(name, backbone), image_size=size)).eval()
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, *size), dtype=np.uint8)
-    found = heatmaps(model, pixels, np.array([0, 2]))
-    assert found.shape == (2, *size)
+    seen = [224, 224] if name == "maxvit_t" else None
+    arguments = OURS.get(name, {"freeze": True})
+    model = Classifier(replace(CARD, name=name, arguments=arguments, image_size=size, input_size=seen)).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, *size), dtype=np.uint8)
+    found = heatmaps(model, pixels, np.array([0, 1, 2, 0, 1, 2]))
+    assert found.shape == (6, *size)
     assert np.isfinite(found).all()
     assert all(one.max() in (0, 1) for one in found)
-    assert found.max() == 1, "something speaks for one of two classes"
+    assert found.max() == 1, "something speaks for one of the classes"
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"),
-    [("MLP", {"hidden": [5], "dropout": 0.0}), ("vit_b_16", {"freeze": False, "input_size": 224})],
+    ("name", "arguments", "seen"),
+    [("MLP", {"hidden": [5], "dropout": 0.0}, None), ("vit_b_16", {"freeze": False}, [224, 224])],
 )
-def test_a_network_without_feature_maps_says_so(name: str, arguments: dict) -> None:
-    model = Classifier(replace(CARD, name=name, arguments=arguments, image_size=[16, 16])).eval()
+def test_a_network_without_feature_maps_says_so(name: str, arguments: dict, seen: list[int] | None) -> None:
+    model = Classifier(replace(CARD, name=name, arguments=arguments, image_size=[16, 16], input_size=seen)).eval()
     reason = f"{name} has no feature maps, so its answers have no place in an image."
     with pytest.raises(DataError, match=f"^{reason}$"):
         heatmaps(model, np.zeros((1, 3, 16, 16), np.uint8), np.array([0]))
     assert page._heat(model, {"x.png": "a"}, {"x.png": np.zeros((1, 3, 16, 16), np.uint8)}) == reason
+
+
+def test_heat_lies_only_where_the_network_looks() -> None:
+    torch.manual_seed(0)
+    model = Classifier(replace(CARD, image_size=[16, 12], input_size=[8, 8])).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 16, 12), dtype=np.uint8)
+    (found,) = heatmaps(model, pixels, np.array([0])) + heatmaps(model, pixels, np.array([1]))
+    outside = found.copy()
+    outside[4:12, 2:10] = 0
+    assert found.max() > 0 and not outside.any()

@@ -98,8 +98,8 @@ def test_every_torchvision_classifier_takes_a_new_head(architecture: str) -> Non
     device = "cpu" if architecture.startswith("regnet") else "meta"  # RegNet reads weights to draw them
     side = 299 if architecture == "inception_v3" else 224
     with torch.device(device):
-        network = networks.build(architecture, 3, (64, 64), 7, {"freeze": True, "input_size": side}).train()
-        assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+        network = networks.build(architecture, 3, (side, side), 7, {"freeze": True}).train()
+        assert network(torch.zeros(2, 3, side, side)).shape == (2, 7)
     learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert learning == {"head.weight", "head.bias"}
     assert not network.backbone.training

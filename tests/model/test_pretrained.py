@@ -88,7 +88,7 @@ def test_a_file_changed_since_download_is_rejected(tmp_path: Path) -> None:
 
 
 def backbone(architecture: str = "mobilenet_v2", *, classes: int = 3) -> nn.Module:
-    return networks.build(architecture, 3, (32, 32), classes, {"freeze": True, "input_size": 64})
+    return networks.build(architecture, 3, (64, 64), classes, {"freeze": True})
 
 
 def test_torchvisions_weights_give_torchvisions_answers(folder: Path) -> None:

@@ -24,6 +24,7 @@ from imagetrail.evaluate.inference import Predictions  # noqa: E402
 from imagetrail.files.arrays import Subset  # noqa: E402
 from imagetrail.files.artifacts import Dataset  # noqa: E402
 from imagetrail.model import devices, networks  # noqa: E402
+from imagetrail.model.classifier import Card, Classifier  # noqa: E402
 from imagetrail.params import portable, recipes, signatures  # noqa: E402
 from imagetrail.params.train import Augment, Train  # noqa: E402
 from imagetrail.train import calibration, normalisation, optimisation  # noqa: E402
@@ -36,11 +37,9 @@ NETWORKS = {
     "ResidualCNN": {"stem": 4, "widths": [8], "blocks": [1], "dropout": 0.2},
     "SmallCNN": {"widths": [4, 8], "dropout": 0.2},
     "TinyCNN": {"stem": 4, "widths": [4, 8], "kernel_size": 3, "pool_before": [2]},
-    **{name: {"freeze": False, "input_size": None} for name in sorted(portable.BACKBONES)},
+    **{name: {"freeze": False} for name in sorted(portable.BACKBONES)},
 }
 """Every network that portable arithmetic admits, with small arguments."""
-RESIZED = {"freeze": False, "input_size": 24}
-"""A backbone that magnifies its images."""
 NEEDED = {
     "ColorJiggle": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1},
     "ColorJitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1},
@@ -95,6 +94,13 @@ def network(name: str, arguments: dict[str, object]) -> list[Tensor]:
     return [model.eval()(inputs), *model.state_dict().values()]
 
 
+def seen(side: int) -> list[Tensor]:
+    """What a network gets of 16 x 16 pixels, enlarged or cropped."""
+    card = Card("MLP", {"hidden": [4], "dropout": 0.0}, None, list("abcde"), 3, [16, 16], None, [0.4] * 3, [0.3] * 3, 0,
+                "", input_size=[side, side])  # fmt: skip
+    return [Classifier(card).normalise(torch.from_numpy(PIXELS))]
+
+
 def loss(given: Train, targets: Tensor) -> list[Tensor]:
     logits = (random(12, CLASSES) * 8 - 4).requires_grad_()
     value = optimisation.loss(given, SUBSET)(logits, targets)
@@ -123,7 +129,7 @@ def steps(given: Train) -> list[Tensor]:
 def augmentation(name: str) -> list[Tensor]:
     sure = {"p": 1.0} if "p" in inspect.signature(getattr(kornia.augmentation, name)).parameters else {}
     torch.manual_seed(3)
-    augment = Augmentation([Augment.model_validate({"name": name} | NEEDED.get(name, {}) | sure)], CLASSES)
+    augment = Augmentation([Augment.model_validate({"name": name} | NEEDED.get(name, {}) | sure)], CLASSES, (16, 16))
     return list(augment(IMAGES, LABELS))
 
 
@@ -167,7 +173,7 @@ def operations() -> dict[str, Callable[[], list[Tensor]]]:
         f"network {name}": lambda name=name, arguments=arguments: network(name, arguments)
         for name, arguments in NETWORKS.items()
     }
-    found["network resnet18, images magnified"] = lambda: network("resnet18", RESIZED)
+    found |= {f"pixels for a network that sees {side}": lambda side=side: seen(side) for side in (24, 10)}
     found |= {f"loss {n}": lambda n=n: loss(options(loss={"name": n}), LABELS) for n in signatures.LOSSES.names()}
     smooth = options(loss={"name": "CrossEntropyLoss", "label_smoothing": 0.1}, class_weights="balanced")
     found["loss CrossEntropyLoss smoothed and weighted, of mixed labels"] = lambda: loss(

@@ -30,7 +30,9 @@ pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.slow, pytest.mark.f
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_root(tmp_path_factory.mktemp("export"), train__epochs=6, model__widths=[64, 128], export__agreement=0.95)
+    root = make_root(
+        tmp_path_factory.mktemp("export"), train__epochs=6, model__widths=[64, 128], export__agreement=0.95
+    )
     for stage in (download, preprocess, split, train, evaluate):
         stage.main(root)
     return root
@@ -108,17 +110,19 @@ def test_other_test_rows_than_the_runs_are_refused(trained: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "arguments"),
+    ("name", "size", "seen", "arguments"),
     [
-        ("TinyCNN", 28, {}), ("MLP", 12, {"hidden": [8], "dropout": 0.1}),
-        ("resnet18", 32, {"freeze": False, "input_size": 48}),
-        ("mobilenet_v3_small", 32, {"freeze": False}), ("vit_b_16", 224, {"freeze": False}),
+        ("TinyCNN", 28, None, {}), ("MLP", 12, None, {"hidden": [8], "dropout": 0.1}),
+        ("resnet18", 32, [48, 48], {"freeze": False}), ("resnet18", 32, [24, 28], {"freeze": False}),
+        ("mobilenet_v3_small", 32, None, {"freeze": False}), ("vit_b_16", 224, None, {"freeze": False}),
     ],
 )  # fmt: skip
-def test_networks_become_onnx(tmp_path: Path, name: str, size: int, arguments: dict[str, object]) -> None:
+def test_networks_become_onnx(
+    tmp_path: Path, name: str, size: int, seen: list[int] | None, arguments: dict[str, object]
+) -> None:
     torch.manual_seed(0)
     arguments = arguments or recipes.params(REPOSITORY, "mnist-tiny").model.arguments
-    model = Classifier(replace(CARD, name=name, arguments=arguments, image_size=[size, size])).eval()
+    model = Classifier(replace(CARD, name=name, arguments=arguments, image_size=[size, size], input_size=seen)).eval()
     onnx_file.write(model, tmp_path / "model.onnx", {})
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, size, size), dtype=np.uint8)
     (expected,) = probabilities.of_batches(model, [pixels], torch.device("cpu"))

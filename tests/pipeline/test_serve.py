@@ -35,9 +35,9 @@ QUICK = """
 import sys
 from pathlib import Path
 from imagetrail.doors import cli
-from imagetrail.serving import connections, web, worker
+from imagetrail.serving import connections, inference_process, web
 connections.REQUEST_SECONDS = web.BODY_SECONDS = 2.0
-worker.SECONDS = float(sys.argv[1])
+inference_process.SECONDS = float(sys.argv[1])
 if __name__ == "__main__":
     cli.run(["serve", "--port", sys.argv[2]])
 """

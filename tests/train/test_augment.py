@@ -17,9 +17,9 @@ LABELS = torch.arange(16) % 4
 
 
 def augmented(
-    *transforms: dict, images: Tensor = IMAGES, labels: Tensor = LABELS, seed: int = 0
+    *transforms: dict, images: Tensor = IMAGES, labels: Tensor = LABELS, seed: int = 0, seen: tuple[int, int] = (12, 10)
 ) -> tuple[Tensor, Tensor]:
-    augment = Augmentation([Augment.model_validate(transform) for transform in transforms], num_classes=4)
+    augment = Augmentation([Augment.model_validate(transform) for transform in transforms], num_classes=4, seen=seen)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return augment(images, labels)
@@ -95,3 +95,17 @@ def test_labels_stay_whole_when_no_mixture_is_drawn() -> None:
 def test_impossible_augmentations_are_reported(transform: dict, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         augmented(transform)
+
+
+@pytest.mark.parametrize("name", ["RandomResizedCrop", "RandomCrop"])
+def test_crops_of_larger_images_have_the_size_that_the_network_sees(name: str) -> None:
+    """And each has its own place: detail that was there before, not magnified blur."""
+    coordinates = torch.arange(120.0).reshape(1, 1, 12, 10).expand(16, 3, 12, 10) / 120
+    images, _ = augmented({"name": name, "size": [6, 5], "p": 1.0}, images=coordinates, seen=(6, 5))
+    assert images.shape == (16, 3, 6, 5)
+    assert len({image.numpy().tobytes() for image in images}) > 8
+    if name == "RandomCrop":
+        steps = images[:, :, :, 1:] - images[:, :, :, :-1]
+        assert torch.allclose(steps, torch.tensor(1 / 120), atol=1e-5), "pixels are copied"
+    with pytest.raises(TrainingError, match=r"into \(6, 5\), and the network sees \(12, 10\); give it that size"):
+        augmented({"name": name, "size": [6, 5], "p": 1.0}, images=coordinates)

@@ -8,12 +8,16 @@ from imagetrail.console import warn
 from imagetrail.errors import DataError, nearest
 from imagetrail.files.artifacts import Weights, file_sha256
 
+HUB = "timm/"
+"""Start of the names of timm's repositories on its hub."""
+
 
 def find(name: str | None, local: Path, folder: Path) -> Weights | None:
     """Find the weights that params.yaml names; a local file is used in place.
 
     Args:
-        name: a file in `local`, torchvision's name (`ResNet50_Weights.IMAGENET1K_V2`), or None for no weights.
+        name: a file in `local`, torchvision's name (`ResNet50_Weights.IMAGENET1K_V2`), a repository of timm's hub
+            (`timm/convnext_tiny.fb_in22k`), or None for no weights.
         local: the folder download.weights, looked into before the network.
         folder: data/pretrained under its temporary name, for what is fetched.
 
@@ -22,6 +26,8 @@ def find(name: str | None, local: Path, folder: Path) -> Weights | None:
     """
     if name is None:
         return None
+    if name.startswith(HUB) and not (local / name).is_file():
+        return _of_hub(name, folder, local)
     if "_Weights." not in name:
         return _local(name, local / name, local)
     from torchvision import models  # importing torch takes seconds, but only torchvision knows the address
@@ -36,6 +42,28 @@ def find(name: str | None, local: Path, folder: Path) -> Weights | None:
     warn(f"{file} is not in download.weights = {local.as_posix()!r}; it is fetched from {address}")
     _fetch(name, address, folder / file, local)
     return Weights(name, file, fetched=True, sha256=_checked(folder / file))
+
+
+def _of_hub(name: str, folder: Path, local: Path) -> Weights:
+    """Fetch weights by timm's own code, which keeps what it fetched in the hub's cache."""
+    try:
+        from timm.models import load_state_dict_from_hf
+    except ImportError:
+        raise DataError(f"model.weights = {name!r} needs timm; run `pip install timm`.") from None
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from safetensors.torch import save_file
+
+    file = folder / f"{name.replace('/', '-')}.safetensors"
+    try:
+        weights = load_state_dict_from_hf(name, weights_only=True)
+        save_file({key: tensor.contiguous() for key, tensor in weights.items()}, file)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"model.weights = {name!r} could not be fetched ({reason}); get model.safetensors of that repository where "
+            f"there is a network, put it into {local.as_posix()}, and set model.weights to its name there."
+        ) from None
+    return Weights(name, file.name, fetched=True, sha256=file_sha256(file))
 
 
 def _local(name: str, path: Path, local: Path) -> Weights:

@@ -1,11 +1,10 @@
 """`imagetrail export`: write a run's model in another format, compare it with the model, and log both to the run."""
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from imagetrail.console import announce
 from imagetrail.errors import ArtifactError, GateError, ParamsError
@@ -17,7 +16,6 @@ from imagetrail.params.load import load_params
 from imagetrail.tracking import contents, logged_model, registry
 
 Format = Literal["onnx", "onnx-int8"]
-FORMATS: Sequence[str] = get_args(Format)
 
 
 class Exported(NamedTuple):

@@ -106,7 +106,7 @@ def propose(root: Path, path: str, reading: Reading, look: Look, minutes: float)
         odd.append(
             "pretrained weights would help with photographs such as these, and data/weights has none: put a file of "
             "torchvision there, such as mobilenet_v2-7ebf99e0.pth, and run init again; with a network, model: {name: "
-            "resnet50, weights: ResNet50_Weights.IMAGENET1K_V2, freeze: true, input_size: null} fetches it"
+            "resnet50, weights: ResNet50_Weights.IMAGENET1K_V2, freeze: true} fetches it"
         )
     return _scratch(root, choices, look, minutes, odd)
 

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from imagetrail.errors import ArtifactError, TrainingError, quoted
 from imagetrail.files import artifacts
@@ -37,7 +38,7 @@ class Card:
     classes: list[str]
     channels: int
     image_size: list[int]
-    """[height, width] in pixels."""
+    """[height, width] in pixels, of the images that a model gets."""
     short_side: int | None
     """Pixels to which the short side is resized before cropping the centre; None if both sides are stretched."""
     mean: list[float]
@@ -51,6 +52,9 @@ class Card:
     """Values that become 0 and 255 in images of more than 8 bits; None takes what their format can hold."""
     temperature: float = 1.0
     """What logits are divided by; see train/calibration.py."""
+    input_size: list[int] | None = None
+    """[height, width] in pixels of what the network sees: the centre of a larger image, or a smaller one enlarged; None
+    is image_size."""
     thresholds: list[float] | None = None
     """For a coverage of 50, 51 … 99 %: the least probability of the labels in a set that holds the truth that often;
     see train/calibration.py. None without validation rows."""
@@ -65,8 +69,9 @@ class Card:
         card = artifacts.parsed(cls, text)
         if card.channels not in (1, 3) or not len(card.mean) == len(card.std) == card.channels or min(card.std) <= 0:
             raise ValueError(f"channels = {card.channels}, mean = {card.mean} and std = {card.std} do not fit")
-        if len(card.image_size) != 2 or not all(0 < side <= MAX_SIDE for side in card.image_size):
-            raise ValueError(f"image_size = {quoted(card.image_size)} is not [height, width] in pixels")
+        for name, size in (("image_size", card.image_size), ("input_size", card.input_size or card.image_size)):
+            if len(size) != 2 or not all(0 < side <= MAX_SIDE for side in size):
+                raise ValueError(f"{name} = {quoted(size)} is not [height, width] in pixels")
         if card.short_side is not None and not max(card.image_size) <= card.short_side <= MAX_SIDE:
             raise ValueError(f"short_side = {card.short_side} is not from image_size to {MAX_SIDE}")
         if card.value_range is not None and (len(card.value_range) != 2 or card.value_range[0] >= card.value_range[1]):
@@ -96,6 +101,12 @@ class Card:
         return self.thresholds[known[0]]
 
     @property
+    def seen(self) -> tuple[int, int]:
+        """(height, width) of what the network sees."""
+        height, width = self.input_size or self.image_size
+        return height, width
+
+    @property
     def form(self) -> Form:
         """Return the form that images are converted to."""
         height, width = self.image_size
@@ -116,8 +127,8 @@ class Classifier(nn.Module):
             TrainingError: the network cannot be built for this image size.
         """
         super().__init__()
-        height, width = card.image_size
-        self.network = networks.build(card.name, card.channels, (height, width), len(card.classes), card.arguments)
+        self.network = networks.build(card.name, card.channels, card.seen, len(card.classes), card.arguments)
+        _check_sizes(card)
         shape = (1, card.channels, 1, 1)
         self.register_buffer("mean", torch.tensor(card.mean).reshape(shape), persistent=False)
         self.register_buffer("std", torch.tensor(card.std).reshape(shape), persistent=False)
@@ -137,14 +148,35 @@ class Classifier(nn.Module):
         return head
 
     def normalise(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,C,H,W]
-        """Scale and normalise pixels, as the network expects them."""
+        """Crop, scale, normalise and enlarge pixels, as the network expects them."""
+        pixels = centre(pixels, self.card.seen)
         scaled = (pixels / 255).sub_(self.mean) if pixels.dtype == torch.uint8 else pixels - self.mean
-        return scaled.div_(self.std).contiguous(memory_format=torch.channels_last)
+        images = scaled.div_(self.std).contiguous(memory_format=torch.channels_last)
+        if images.shape[2:] == self.card.seen:
+            return images
+        return functional.interpolate(images, self.card.seen, mode="bilinear", antialias=True)
 
     def forward(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,K]
         """Return logits of raw pixels, or of pixels that an augmentation has scaled."""
         logits: Tensor = self.network(self.normalise(pixels))
         return logits if self.card.temperature == 1 else logits / self.card.temperature
+
+
+def centre(pixels: Tensor, size: tuple[int, int]) -> Tensor:  # [N,C,H,W] -> [N,C,h,w]
+    """Cut the centre of (height, width) out of larger images; smaller ones stay as they are."""
+    top, left = (max(0, (whole - part) // 2) for whole, part in zip(pixels.shape[2:], size, strict=True))
+    return pixels[:, :, top : top + size[0], left : left + size[1]]
+
+
+def _check_sizes(card: Card) -> None:
+    """Raise TrainingError if images would be cropped along one side and enlarged along the other."""
+    larger = [whole > part for whole, part in zip(card.image_size, card.seen, strict=True)]
+    smaller = [whole < part for whole, part in zip(card.image_size, card.seen, strict=True)]
+    if any(larger) and any(smaller):
+        raise TrainingError(
+            f"model.input_size = {list(card.seen)} is larger than the images, {card.image_size}, along one side and "
+            "smaller along the other; make both sides larger or both smaller."
+        )
 
 
 class ProbabilityModel(nn.Module):

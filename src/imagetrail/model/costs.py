@@ -28,7 +28,7 @@ def multiply_adds(classifier: nn.Module, channels: int, image_size: tuple[int, i
         height, width = image_size
         raise TrainingError(
             f"the network cannot take images of {height} x {width} pixels ({error}); set preprocess.image_size, or "
-            "model.input_size of a torchvision network, to what it wants."
+            "model.input_size, to what it wants."
         ) from None
     finally:
         classifier.train(training)

@@ -22,6 +22,8 @@ Heatmaps = npt.NDArray[np.float32]
 FINE = 4
 """Least side of the maps, where a network has such: coarser ones show no place."""
 BATCH = 32
+TOKEN_MIXERS = ("Attention", "AttentionRope")
+"""Attention of timm over all places; that of a window, as in Swin, keeps them apart."""
 
 
 def heatmaps(classifier: Classifier, pixels: Pixels, codes: Indices) -> Heatmaps:
@@ -42,14 +44,21 @@ def heatmaps(classifier: Classifier, pixels: Pixels, codes: Indices) -> Heatmaps
     layer = feature_layer(classifier, torch.from_numpy(pixels[:1]))
     explained = LayerGradientXActivation(classifier, layer)
     found = np.zeros((len(pixels), *pixels.shape[2:]), np.float32)
+    seen = _seen_part(found[0], classifier.card.seen).shape if len(found) else ()
     for start in range(0, len(pixels), BATCH):
         part = slice(start, start + BATCH)
         inputs = (torch.from_numpy(pixels[part]) / 255).requires_grad_()
         target = torch.from_numpy(codes[part])
         maps = explained.attribute(inputs, target=target).detach().sum(dim=1).clamp(min=0).numpy()
         for place, coarse in enumerate(maps, start=start):
-            found[place] = _fitted(coarse, pixels.shape[2:])
+            _seen_part(found[place], classifier.card.seen)[:] = _fitted(coarse, seen)
     return found
+
+
+def _seen_part(image: Heatmaps, size: tuple[int, int]) -> Heatmaps:
+    """Return the part of an image, [H,W], that a network sees which takes (height, width) from its centre."""
+    top, left = (max(0, (whole - part) // 2) for whole, part in zip(image.shape, size, strict=True))
+    return image[top : top + size[0], left : left + size[1]]
 
 
 def _fitted(coarse: Heatmaps, size: tuple[int, ...]) -> Heatmaps:
@@ -73,7 +82,7 @@ def feature_layer(classifier: Classifier, pixels: Tensor) -> nn.Module:
     found: list[tuple[int, nn.Module]] = []
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(module, nn.MultiheadAttention):
+        if isinstance(module, nn.MultiheadAttention) or type(module).__name__ in TOKEN_MIXERS:
             found.clear()
         elif isinstance(output, Tensor) and output.dim() == 4 and min(output.shape[2:]) > 1:
             found.append((min(output.shape[2:]), module))

@@ -1,4 +1,4 @@
-"""Write signatures.json from the imported classes of torch, torchvision and kornia: `make lock` runs this.
+"""Write signatures.json from the imported classes of torch, torchvision, timm and kornia: `make lock` runs this.
 
 Run from the repository root: python -m imagetrail.params.libraries
 """
@@ -27,6 +27,7 @@ AUGMENTATION = re.compile(r"(?!.*3D$)(Random\w+|ColorJitter|ColorJiggle)")
 def collect() -> dict[str, Any]:
     """Return the contents of signatures.json: the annotations of each class's parameters, and which are required."""
     import kornia.augmentation
+    import timm
     import torch
     from torch.optim import lr_scheduler
     from torchvision import models
@@ -44,6 +45,7 @@ def collect() -> dict[str, Any]:
         "losses": _family(getattr(torch.nn, name) for name in LOSS_NAMES),
         "augmentations": _family(augmentations),
         "classifiers": {name: {} for name in sorted(classifiers)},
+        "timm": {name: {} for name in sorted(timm.list_models())},
         "weights": {name: {} for name in sorted(vars(models)) if name.endswith("_Weights")},
     }
 

@@ -7,24 +7,39 @@ from pydantic import model_validator
 from imagetrail.errors import nearest, quoted
 from imagetrail.params import signatures
 from imagetrail.params.named import Named
-from imagetrail.params.section import NonEmpty
+from imagetrail.params.section import ImageSize, NonEmpty, sides
+
+OF_TIMM = "timm/"
 
 
 class Model(Named):
-    """The network and its arguments: a class of src/imagetrail/model/networks/, or a classifier of torchvision."""
+    """The network and its arguments: a class of src/imagetrail/model/networks/, or a classifier of a library."""
 
     weights: NonEmpty | None
-    """The weights that training starts from: torchvision's name (ResNet50_Weights.IMAGENET1K_V2), or a file in
-    download.weights; null draws random weights."""
+    """The weights that training starts from: torchvision's name (ResNet50_Weights.IMAGENET1K_V2), a repository of
+    timm's hub (timm/convnext_tiny.fb_in22k), or a file in download.weights; null draws random weights."""
+    input_size: ImageSize | None = None
+    """What the network sees, in pixels: one number for a square, or [height, width]. Larger images are cropped to it,
+    the centre unless train.augment crops elsewhere; smaller ones are enlarged to it on the device. Null takes images as
+    they are, and for weights of timm the size that these were trained for."""
 
     @property
     def arguments(self) -> dict[str, object]:
-        """Return the keyword arguments of the network: all that are not null, except the weights."""
-        return {key: value for key, value in super().arguments.items() if key != "weights"}
+        """Return the keyword arguments of the network: all that are not null, except the weights and the input size."""
+        return {key: value for key, value in super().arguments.items() if key not in ("weights", "input_size")}
+
+    @property
+    def seen_size(self) -> tuple[int, int] | None:
+        """(height, width) of what the network sees, or None if it takes images as they are."""
+        return None if self.input_size is None else sides(self.input_size)
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.name not in (builders := signatures.CLASSIFIERS.names()):
+        if self.name.startswith(OF_TIMM):  # its tags are checked where timm is imported
+            architecture = self.name.removeprefix(OF_TIMM).partition(".")[0]
+            if architecture not in (names := signatures.TIMM_MODELS.names()):
+                raise ValueError(f"{quoted(self.name)} is not known to timm; {nearest(architecture, names)}")
+        elif self.name not in (builders := signatures.CLASSIFIERS.names()):
             names = signatures.NETWORKS_HERE.names() | (builders if self.name.islower() else set())
             if self.name not in names:
                 raise ValueError(f"{quoted(self.name)} is not known here; {nearest(self.name, names)}")

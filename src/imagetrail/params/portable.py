@@ -33,5 +33,5 @@ def problems(params: "Params") -> Iterator[str]:
             yield f"train.optimizer.{argument} = true is not portable; leave it out, or {NATIVE}"
     if train.optimizer.arguments.get("fused") is False:
         yield f"train.optimizer.fused = false is not portable; leave it out, or {NATIVE}"
-    if model.name in signatures.CLASSIFIERS.names() - BACKBONES:
+    if model.name not in BACKBONES | signatures.NETWORKS_HERE.names():
         yield f"model.name = {model.name!r} was not proven portable; {NATIVE}"

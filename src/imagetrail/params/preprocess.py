@@ -6,14 +6,7 @@ from pydantic import Field, PlainValidator, model_validator
 
 from imagetrail.errors import quoted
 from imagetrail.files.form import MAX_SIDE, Form
-from imagetrail.params.section import Section
-
-
-def _image_size(value: object) -> object:
-    sides = value if isinstance(value, list) and len(value) == 2 else [value]
-    if not all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides):
-        raise ValueError(f"{quoted(value)} must be one number of pixels, or [height, width], each from 1 to {MAX_SIDE}")
-    return value
+from imagetrail.params.section import ImageSize, Section, sides
 
 
 def _value_range(value: object) -> object:
@@ -23,7 +16,6 @@ def _value_range(value: object) -> object:
     return value
 
 
-ImageSize = Annotated[int | list[int], PlainValidator(_image_size)]
 Limit = Annotated[int, Field(ge=0)] | None
 
 
@@ -76,10 +68,7 @@ class Preprocess(Section):
     @property
     def size(self) -> tuple[int, int] | None:
         """(height, width) in pixels, or None if `divisor` determines it."""
-        if self.image_size is None:
-            return None
-        height, width = self.image_size if isinstance(self.image_size, list) else (self.image_size, self.image_size)
-        return height, width
+        return None if self.image_size is None else sides(self.image_size)
 
     def form(self, size: tuple[int, int]) -> Form:
         """Return the form of images of (height, width) pixels."""

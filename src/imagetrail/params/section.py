@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 
 from imagetrail.errors import quoted
+from imagetrail.files.form import MAX_SIDE
 
 Scalar = str | int | float | bool | None
 Leaf = Scalar | list[Scalar]
@@ -44,6 +45,13 @@ def _power_of_two(value: int) -> int:
     return value
 
 
+def _image_size(value: object) -> object:
+    given = value if isinstance(value, list) and len(value) == 2 else [value]
+    if not all(type(side) is int and 1 <= side <= MAX_SIDE for side in given):
+        raise ValueError(f"{quoted(value)} must be one number of pixels, or [height, width], each from 1 to {MAX_SIDE}")
+    return value
+
+
 NonEmpty = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_printable)]
 """Also a file's name, which most systems end at 255 bytes."""
 Prose = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_prose)]
@@ -56,7 +64,15 @@ Threads = Annotated[int, Field(ge=1, le=1024)]
 """CPU threads of torch."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Device = Literal["auto", "cpu", "cuda"]
+ImageSize = Annotated[int | list[int], PlainValidator(_image_size)]
+"""Pixels: one number for a square, or [height, width]."""
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def sides(size: int | list[int]) -> tuple[int, int]:
+    """Return (height, width) of an ImageSize."""
+    height, width = size if isinstance(size, list) else (size, size)
+    return height, width
 
 
 def leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Leaf]]:

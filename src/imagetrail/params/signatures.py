@@ -149,5 +149,6 @@ AUGMENTATIONS = Family(
 """kornia's classes, which draw random numbers for each image of a batch."""
 CLASSIFIERS = Family("classifiers", given=frozenset())
 """torchvision's classifiers; in params.yaml they take the arguments of Backbone."""
+TIMM_MODELS = Family("timm", given=frozenset())
 WEIGHT_ENUMS = Family("weights", given=frozenset())
 NETWORKS_HERE = Family("networks", given=frozenset({"in_channels", "image_size", "num_classes", "architecture"}))

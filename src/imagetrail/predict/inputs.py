@@ -14,7 +14,7 @@ from imagetrail.errors import DataError, natural_key
 from imagetrail.params.download import Download
 
 STANDARD_INPUT = "-"
-BLOCK = 2**16
+INPUT_BLOCK = 2**16
 """Bytes of standard input that are read at once."""
 TABLE_SUFFIXES = (".csv", ".tsv")
 
@@ -52,12 +52,12 @@ def images(
 def _lines() -> Iterator[str]:
     """Yield the names on standard input; `find -print0` separates them by zero bytes."""
     stream = cast(BufferedReader, sys.stdin.buffer)
-    block = stream.read1(BLOCK)
+    block = stream.read1(INPUT_BLOCK)
     end, rest = b"\0" if b"\0" in block else b"\n", b""
     while block:
         *names, rest = (rest + block).split(end)
         yield from (os.fsdecode(name) for name in map(bytes.rstrip, names, repeat(b"\r")) if name)
-        block = stream.read1(BLOCK)
+        block = stream.read1(INPUT_BLOCK)
     if rest:
         yield os.fsdecode(rest)
 

@@ -15,11 +15,11 @@ from imagetrail.files import artifacts
 from imagetrail.model import classifier
 from imagetrail.serving import web
 from imagetrail.serving.connections import Impatient
-from imagetrail.serving.worker import Worker
+from imagetrail.serving.inference_process import Worker
 from imagetrail.tracking import logged_model, registry
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
-LIBRARIES = ("imagetrail", "torch", "numpy", "pillow", "simplejpeg")
+NAMED_VERSIONS = ("imagetrail", "torch", "numpy", "pillow", "simplejpeg")
 GOODBYE_SECONDS = 30
 """For requests that are being answered when the server is told to end."""
 
@@ -71,8 +71,8 @@ def _serve(folder: Path, run_id: str | None, host: str, port: int, allowed_hosts
     except OSError as error:
         raise ServerError(f"--host {host} --port {port} cannot be listened on ({error.strerror}); change it.") from None
     card = classifier.read_card(folder)
-    about = web.About(
-        run_id, card.sha256, {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+    about = web.ServedModel(
+        run_id, card.sha256, {"python": platform.python_version()} | {name: version(name) for name in NAMED_VERSIONS}
     )
     page = {"title": f"{card.name}: {len(card.classes)} classes", "run_id": run_id, "sha256": card.sha256}
     worker = Worker(folder)

@@ -19,8 +19,8 @@ from starlette.types import Message, Receive
 
 from imagetrail.errors import ServerError
 from imagetrail.pages import render
-from imagetrail.serving.batches import Batches, Full
-from imagetrail.serving.worker import Task, Worker
+from imagetrail.serving.collector import Collector, Full
+from imagetrail.serving.inference_process import Question, Worker
 
 MOST_BYTES = 32 * 2**20
 """Of a request."""
@@ -36,7 +36,7 @@ POLICY = (
 
 
 @dataclass(frozen=True)
-class About:
+class ServedModel:
     """What every answer says of the model."""
 
     run_id: str | None
@@ -47,13 +47,13 @@ class About:
 
 
 @dataclass
-class Figures:
+class Gauges:
     """What /metrics says, in Prometheus's form."""
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def __post_init__(self) -> None:
-        """Create the figures."""
+        """Create the gauges."""
         self.images = Counter("imagetrail_images", "Images by outcome", ["outcome"], registry=self.registry)
         self.requests = Counter("imagetrail_requests", "Requests by status", ["path", "status"], registry=self.registry)
         self.seconds = Histogram("imagetrail_request_seconds", "Time of a request", ["path"], registry=self.registry)
@@ -63,7 +63,7 @@ class Figures:
         self.restarts = Gauge("imagetrail_worker_restarts", "Deaths of the worker", registry=self.registry)
 
 
-def application(worker: Worker, about: About, hosts: Sequence[str], page: Mapping[str, object]) -> Starlette:
+def application(worker: Worker, about: ServedModel, hosts: Sequence[str], page: Mapping[str, object]) -> Starlette:
     """Build the application.
 
     Args:
@@ -72,14 +72,14 @@ def application(worker: Worker, about: About, hosts: Sequence[str], page: Mappin
         hosts: Host headers, without ports, that are answered.
         page: values of pages/predict.html.
     """
-    figures = Figures()
-    batches = Batches(worker, figures.batch.observe)
-    figures.waiting.set_function(lambda: batches.waiting)
-    figures.restarts.set_function(lambda: worker.restarts)
+    gauges = Gauges()
+    collector = Collector(worker, gauges.batch.observe)
+    gauges.waiting.set_function(lambda: collector.waiting)
+    gauges.restarts.set_function(lambda: worker.restarts)
 
-    async def results(task: Task, images: Sequence[bytes]) -> list[Any]:
+    async def results(question: Question, images: Sequence[bytes]) -> list[Any]:
         try:
-            waiting = [asyncio.wrap_future(batches.add(task, image)) for image in images]
+            waiting = [asyncio.wrap_future(collector.add(question, image)) for image in images]
         except Full:
             raise HTTPException(503, "too many images wait; try again later", {"Retry-After": "1"}) from None
         return await asyncio.gather(*waiting)
@@ -89,7 +89,7 @@ def application(worker: Worker, about: About, hosts: Sequence[str], page: Mappin
         found = await results("classify", [content for _, content in files])
         answers = [answer | {"image": name} for (name, _), answer in zip(files, found, strict=True)]
         for answer in answers:
-            figures.images.labels("rejected" if "error" in answer else "answered").inc()
+            gauges.images.labels("rejected" if "error" in answer else "answered").inc()
         status = 422 if all("error" in answer for answer in answers) else 200
         return JSONResponse({"predictions": answers, "model": about.__dict__}, status)
 
@@ -101,11 +101,11 @@ def application(worker: Worker, about: About, hosts: Sequence[str], page: Mappin
         return JSONResponse(found, 422) if isinstance(found, dict) else Response(found, media_type="image/png")
 
     async def health(request: Request) -> Response:
-        is_well = batches.failure is None
+        is_well = collector.failure is None
         return JSONResponse({"status": "ok" if is_well else "failed", "model": about.__dict__}, 200 if is_well else 503)
 
     async def metrics(request: Request) -> Response:
-        return Response(generate_latest(figures.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(generate_latest(gauges.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def people(request: Request) -> Response:
         text = render.filled("predict.html", {**page, "most_bytes": MOST_BYTES})
@@ -114,7 +114,7 @@ def application(worker: Worker, about: About, hosts: Sequence[str], page: Mappin
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(batches.close)
+        await asyncio.to_thread(collector.close)
 
     def counted(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -127,8 +127,8 @@ def application(worker: Worker, about: About, hosts: Sequence[str], page: Mappin
                 status = error.status_code
                 raise
             finally:
-                figures.requests.labels(path, str(status)).inc()
-                figures.seconds.labels(path).observe(time.perf_counter() - begin)
+                gauges.requests.labels(path, str(status)).inc()
+                gauges.seconds.labels(path).observe(time.perf_counter() - begin)
             response.headers["X-Content-Type-Options"] = "nosniff"
             return response
 

@@ -185,7 +185,7 @@ def log_augmentation(run: Run, params: Params, train: Subset) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "augmented.png"
-        preview.augmented(path, train, params.train.augment, params.train.seed)
+        preview.augmented(path, train, params.train.augment, params.train.seed, params.model.seen_size)
         run.log_files("training", [path])
 
 

@@ -14,7 +14,8 @@ from imagetrail.console import warn
 from imagetrail.errors import ArtifactError
 from imagetrail.files import artifacts
 from imagetrail.model import classifier
-from imagetrail.model.classifier import Classifier
+from imagetrail.model.classifier import Card, Classifier
+from imagetrail.model.networks import timm_models
 from imagetrail.tracking import registry
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def parts(folder: Path, example: Path) -> Iterator[dict[str, Any]]:
             # Without a schema of the inputs, which would admit either files or arrays.
             "signature": ModelSignature(outputs=ANSWER),
             "input_example": pd.DataFrame({IMAGE_COLUMN: [example.read_bytes()]}),
-            "pip_requirements": _requirements(),
+            "pip_requirements": _requirements(classifier.read_card(folder)),
             "metadata": dataclasses.asdict(classifier.read_card(folder)),
         }
 
@@ -96,9 +97,9 @@ def _copy_code(target: Path) -> None:
             copy.write_bytes(file.read_bytes())
 
 
-def _requirements() -> list[str]:
+def _requirements(card: Card) -> list[str]:
     found = []
-    for library in REQUIRED:
+    for library in (*REQUIRED, "timm") if card.name.startswith(timm_models.PREFIX) else REQUIRED:
         try:
             found.append(f"{library}=={version(library).partition('+')[0]}")
         except PackageNotFoundError:

@@ -17,17 +17,18 @@ REFUSALS = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError)
 class Augmentation:
     """kornia's augmentations one after another; random numbers come from torch's current random state."""
 
-    def __init__(self, transforms: Sequence[Augment], num_classes: int) -> None:
+    def __init__(self, transforms: Sequence[Augment], num_classes: int, seen: tuple[int, int]) -> None:
         """Build the transforms.
 
         Args:
             transforms: train.augment of params.yaml.
             num_classes: of the labels, for those that mix two images.
+            seen: (height, width) of what the network sees, which a transform may crop larger images to.
 
         Raises:
             TrainingError: kornia rejects an argument.
         """
-        self._num_classes = num_classes
+        self._num_classes, self._seen = num_classes, seen
         self._transforms = [_build(transform.name, transform.arguments) for transform in transforms]
 
     @torch.no_grad()
@@ -39,10 +40,11 @@ class Augmentation:
             labels: int64 [N].
 
         Returns:
-            (images as before, labels as before or float32 [N,K] shares where images are mixed).
+            (images as before, or of the size that the network sees; labels as before, or float32 [N,K] shares where
+            images are mixed).
 
         Raises:
-            TrainingError: a transform changes the size of the images.
+            TrainingError: a transform changes the size of the images to another.
         """
         targets = labels
         for transform in self._transforms:
@@ -52,10 +54,10 @@ class Augmentation:
                 targets = self._shares(pairs.reshape(-1, 3), is_cut=type(transform).__name__ == "RandomCutMixV2")
             else:
                 images = _applied(transform, images)
-            if images.shape != before:
+            if images.shape != before and images.shape[2:] != self._seen:
                 raise TrainingError(
                     f"train.augment.{type(transform).__name__} turns images of {tuple(before[2:])} pixels into "
-                    f"{tuple(images.shape[2:])}; give it the size of the images."
+                    f"{tuple(images.shape[2:])}, and the network sees {self._seen}; give it that size."
                 )
         return images, targets
 

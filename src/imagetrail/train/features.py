@@ -7,6 +7,7 @@ The head is not part of that, so another head, schedule or split reuses the feat
 import hashlib
 import json
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from imagetrail.files.arrays import Subset
 from imagetrail.model import devices
 from imagetrail.model.classifier import Card, Classifier
 from imagetrail.model.feeds import moved
-from imagetrail.model.networks import backbone
+from imagetrail.model.networks import backbone, timm_models
 from imagetrail.model.networks.backbone import Backbone
 
 FEATURES = Path(".imagetrail/features")
@@ -75,10 +76,14 @@ def _open(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap
     return np.lib.format.open_memmap(path, "r+")
 
 
+def _timm_version(card: Card) -> str:
+    return version("timm") if card.name.startswith(timm_models.PREFIX) else ""
+
+
 def _key(card: Card, subset: Subset, device: torch.device) -> str:
-    architecture = {"name": card.name, "input_size": card.arguments.get("input_size"), "weights": card.weights}
+    architecture = {"name": card.name, "input_size": card.seen, "weights": card.weights}
     pixels = [subset.dataset.sha256, card.mean, card.std]
-    machine = [torch.__version__, devices.describe(device), torch.get_num_threads()]
+    machine = [torch.__version__, _timm_version(card), devices.describe(device), torch.get_num_threads()]
     source = [artifacts.file_sha256(Path(file)) for file in (__file__, backbone.__file__)]
     key = json.dumps([architecture, pixels, machine, source], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:32]

@@ -124,7 +124,7 @@ def fit(
         torch.manual_seed(seed_of(options.seed, 0))  # draws the first weights
         classifier = _build(task, options, device)
         multiply_adds = costs.multiply_adds(classifier, task.card.channels, task.train.dataset.image_size)
-        training = _Training(*_learning_part(classifier, task, options), options, device, group)
+        training = _Training(*_learning_part(classifier, task, options), options, device, group, task.card.seen)
         found = checkpoints.load()
         found = group.newest(found, 0 if found is None else len(found["history"]))
         if found is not None:
@@ -176,7 +176,8 @@ class _Training:
     """A training in progress: everything that changes from epoch to epoch."""
 
     def __init__(
-        self, model: nn.Module, train: Subset, val: Subset, options: Train, device: torch.device, group: Group
+        self, model: nn.Module, train: Subset, val: Subset, options: Train, device: torch.device, group: Group,
+        seen: tuple[int, int],
     ) -> None:  # fmt: skip
         self.model = model
         self.history: list[Epoch] = []
@@ -187,7 +188,7 @@ class _Training:
         self._shards = Shards(model, options.shards, group)
         self._optimisation = Optimisation(options, model, train)
         self._loss = optimisation.loss(options, train).to(device)
-        self._augment = Augmentation(options.augment, len(train.dataset.classes)) if options.augment else None
+        self._augment = Augmentation(options.augment, len(train.dataset.classes), seen) if options.augment else None
 
     @property
     def kept(self) -> Epoch:

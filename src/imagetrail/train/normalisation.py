@@ -9,6 +9,7 @@ from imagetrail.files.arrays import Subset
 from imagetrail.files.artifacts import Weights
 from imagetrail.model import networks
 from imagetrail.model.classifier import Card
+from imagetrail.model.networks import backbone
 from imagetrail.params.model import Model
 from imagetrail.params.train import Normalisation
 
@@ -37,18 +38,19 @@ def new_card(model: Model, weights: Weights | None, normalisation: Normalisation
     Args:
         model: section `model` of params.yaml.
         weights: what `download` found for model.weights.
-        normalisation: train.normalisation of params.yaml; None takes the values that torchvision's weights expect, or
-            the statistics of the rows.
+        normalisation: train.normalisation of params.yaml; None takes the values that pretrained weights expect, or the
+            statistics of the rows.
         train: the train rows.
     """
     if normalisation is not None:
         mean, std = normalisation.mean, normalisation.std
     elif weights is not None and model.name not in networks.NETWORKS:
-        from imagetrail.model.networks.backbone import expected_normalisation
-
-        mean, std = expected_normalisation(model.name)
+        mean, std = backbone.expected_normalisation(model.name)
     else:
         mean, std = channel_statistics(train)
+    seen = None if model.seen_size is None else list(model.seen_size)
+    if seen is None and weights is not None and model.name not in networks.NETWORKS:
+        seen = backbone.expected_size(model.name)
     return Card(
         name=model.name,
         arguments=model.arguments,
@@ -56,6 +58,7 @@ def new_card(model: Model, weights: Weights | None, normalisation: Normalisation
         classes=train.dataset.classes,
         channels=train.dataset.channels,
         image_size=list(train.dataset.image_size),
+        input_size=seen,
         short_side=train.dataset.short_side,
         mean=mean,
         std=std,

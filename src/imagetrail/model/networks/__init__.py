@@ -1,4 +1,4 @@
-"""The networks: one file each, one row each in the table below; and every classifier of torchvision by its own name.
+"""The networks: one file each, one row each in the table below; and the classifiers of torchvision and timm.
 
 A network takes normalised images, float32 [N,C,H,W], and returns logits, float32 [N,K]. Its constructor takes
 `in_channels`, `image_size` and `num_classes`, which the data set decides, and then keyword arguments of its own without
@@ -31,7 +31,7 @@ def build(
     """Build a network with random weights.
 
     Args:
-        name: a row of NETWORKS, or a classifier of torchvision by its own name, such as `resnet50`.
+        name: a row of NETWORKS, or a classifier of torchvision, such as `resnet50`, or of timm: `timm/convnext_tiny`.
         in_channels: channels of an image.
         image_size: (height, width) in pixels.
         num_classes: number of logits.
@@ -43,7 +43,7 @@ def build(
     try:
         if name in NETWORKS:
             return NETWORKS[name](in_channels, image_size, num_classes, **arguments)
-        from imagetrail.model.networks.backbone import Backbone  # importing torchvision's models takes a second
+        from imagetrail.model.networks.backbone import Backbone
 
         return Backbone(in_channels, image_size, num_classes, architecture=name, **arguments)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, MemoryError) as error:

@@ -1,11 +1,9 @@
-"""Any classifier of torchvision by its own name, with a new head, its backbone frozen or not."""
+"""Any classifier of torchvision or timm by its own name, with a new head, its backbone frozen or not."""
 
 from torch import Tensor, nn
-from torch.nn import functional
-from torchvision import models
 
 from imagetrail.errors import TrainingError
-from imagetrail.model.networks.layers import Count
+from imagetrail.model.networks import timm_models
 
 WITHOUT_AUXILIARY_HEADS = {
     "googlenet": {"aux_logits": False, "transform_input": True, "init_weights": True},
@@ -15,7 +13,7 @@ WITHOUT_AUXILIARY_HEADS = {
 
 
 class Backbone(nn.Module):
-    """A torchvision network up to its last layer, which computes features, and a new linear layer on them."""
+    """A network up to its last layer, which computes features, and a new linear layer on them."""
 
     def __init__(
         self,
@@ -25,21 +23,18 @@ class Backbone(nn.Module):
         *,
         architecture: str,
         freeze: bool,
-        input_size: Count | None = None,
     ) -> None:
         """Build with random weights.
 
         Args:
-            in_channels: channels of an image; must be 3, as torchvision's networks have it.
+            in_channels: channels of an image; must be 3, as pretrained networks have it.
             image_size: (height, width) in pixels.
             num_classes: number of logits.
-            architecture: torchvision's name, such as `resnet50`.
+            architecture: torchvision's name, such as `resnet50`, or timm's, such as `timm/convnext_tiny.fb_in22k`.
             freeze: whether only the new layer learns; the backbone then stays in evaluation mode.
-            input_size: side of the square that images are resized to on the device before the first layer (bilinear,
-                antialiased); None takes them as they are.
 
         Raises:
-            TrainingError: the images have one channel.
+            TrainingError: the images have one channel, or timm does not have the network.
         """
         super().__init__()
         if in_channels != 3:
@@ -47,18 +42,11 @@ class Backbone(nn.Module):
                 f"{architecture} takes three channels and preprocess.channels = {in_channels}; set it to 3, which "
                 "turns grey images into RGB with three equal channels."
             )
-        self.backbone = models.get_model(  # type: ignore[attr-defined]
-            architecture, weights=None, **WITHOUT_AUXILIARY_HEADS.get(architecture, {})
-        )
-        self.replaced, last = _last_layer(self.backbone)
-        if isinstance(last, nn.Linear):
-            self.backbone.set_submodule(self.replaced, nn.Identity())
-            width = last.in_features
-        else:  # SqueezeNet ends in a convolution and pooling
-            self.replaced, width = "classifier", last.in_channels
-            self.backbone.classifier = nn.AdaptiveAvgPool2d(1)
+        if architecture.startswith(timm_models.PREFIX):
+            self.backbone, self.replaced, width = timm_models.build(architecture, image_size)
+        else:
+            self.backbone, self.replaced, width = _of_torchvision(architecture)
         self.head = nn.Linear(width, num_classes)
-        self.input_size = image_size if input_size is None else (input_size, input_size)
         self.frozen = freeze
         self.backbone.requires_grad_(not freeze)
 
@@ -70,8 +58,6 @@ class Backbone(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:  # float32 [N,3,H,W] -> float32 [N,D]
         """Return the features of normalised images, which the head gets."""
-        if images.shape[2:] != self.input_size:
-            images = functional.interpolate(images, self.input_size, mode="bilinear", antialias=True)
         features: Tensor = self.backbone(images)
         return features
 
@@ -81,6 +67,21 @@ class Backbone(nn.Module):
         return logits
 
 
+def _of_torchvision(architecture: str) -> tuple[nn.Module, str, int]:
+    """Return (network that returns features, name of the layer that is left out, number of features)."""
+    from torchvision import models  # takes a second to import
+
+    network = models.get_model(  # type: ignore[attr-defined]
+        architecture, weights=None, **WITHOUT_AUXILIARY_HEADS.get(architecture, {})
+    )
+    name, last = _last_layer(network)
+    if isinstance(last, nn.Linear):
+        network.set_submodule(name, nn.Identity())
+        return network, name, last.in_features
+    network.classifier = nn.AdaptiveAvgPool2d(1)  # SqueezeNet ends in a convolution and pooling
+    return network, "classifier", last.in_channels
+
+
 def _last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     """Return name and module of the layer that computes the classes."""
     name, layer = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
@@ -88,6 +89,17 @@ def _last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
 
 
 def expected_normalisation(architecture: str) -> tuple[list[float], list[float]]:
-    """Return the (mean, std) of each channel, for pixels in [0, 1], that torchvision's weights expect."""
+    """Return the (mean, std) of each channel, for pixels in [0, 1], that pretrained weights expect."""
+    if architecture.startswith(timm_models.PREFIX):
+        return timm_models.normalisation(architecture)
+    from torchvision import models
+
     transforms = models.get_model_weights(architecture).DEFAULT.transforms()  # type: ignore[attr-defined]
     return list(transforms.mean), list(transforms.std)
+
+
+def expected_size(architecture: str) -> list[int] | None:
+    """Return [height, width] in pixels that pretrained weights expect; None where torchvision's take any."""
+    if architecture.startswith(timm_models.PREFIX):
+        return timm_models.size(architecture)
+    return None

@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from imagetrail.errors import ServerError
-from imagetrail.serving.worker import Died, Task, Worker
+from imagetrail.serving.inference_process import Died, Question, Worker
 
-LARGEST = 64
+LARGEST_BATCH = 64
 """Images of a batch."""
 WAITING_BYTES = 2**28
 """Of all images that wait; more are refused."""
@@ -21,12 +21,12 @@ class Full(Exception):  # noqa: N818  # no mistake of the user
 
 
 class _Waiting(NamedTuple):
-    task: Task
+    question: Question
     image: bytes
     result: Future[Any]
 
 
-class Batches:
+class Collector:
     """A queue of images, and the thread that empties it."""
 
     def __init__(self, worker: Worker, tell: Callable[[int], object]) -> None:
@@ -43,7 +43,7 @@ class Batches:
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def add(self, task: Task, image: bytes) -> Future[Any]:
+    def add(self, question: Question, image: bytes) -> Future[Any]:
         """Return the result to come of an image.
 
         Raises:
@@ -58,7 +58,7 @@ class Batches:
             self._bytes += len(image)
         result: Future[Any] = Future()
         result.add_done_callback(lambda _: self._forget(len(image)))
-        self._queue.put(_Waiting(task, image, result))
+        self._queue.put(_Waiting(question, image, result))
         return result
 
     def _forget(self, size: int) -> None:
@@ -79,9 +79,9 @@ class Batches:
         held: _Waiting | None = None
         while (first := held or self._queue.get()) is not None:
             batch, held = [first], None
-            while len(batch) < LARGEST and not self._queue.empty():
+            while len(batch) < LARGEST_BATCH and not self._queue.empty():
                 one = self._queue.get()
-                if one is None or one.task != first.task:
+                if one is None or one.question != first.question:
                     held = one
                     if one is None:
                         self._queue.put(None)
@@ -106,7 +106,7 @@ class Batches:
 
     def _results(self, batch: list[_Waiting]) -> list[Any]:
         try:
-            return self._worker.run(batch[0].task, [one.image for one in batch])
+            return self._worker.run(batch[0].question, [one.image for one in batch])
         except Died:
             if len(batch) == 1:
                 return [{"error": KILLER}]

@@ -19,7 +19,7 @@ START_SECONDS = 300.0
 """For a process to load the model."""
 STARTS = 3
 """Processes that may die, one after the other, while they load the model."""
-Task = Literal["classify", "heatmap"]
+Question = Literal["classify", "heatmap"]
 """classify: bytes of image files -> {label, confidence, probabilities} or {error} each. heatmap: -> PNG bytes each."""
 
 
@@ -57,14 +57,14 @@ class Worker:
             return
         raise ServerError(f"the process that loads the model died {STARTS} times; is there memory for it?")
 
-    def run(self, task: Task, images: Sequence[bytes]) -> list[Any]:
+    def run(self, question: Question, images: Sequence[bytes]) -> list[Any]:
         """Give the process a batch, and wait for its results.
 
         Raises:
             Died: it gives none.
         """
         try:
-            self._connection.send((task, images))
+            self._connection.send((question, images))
             if self._connection.poll(SECONDS):
                 results: list[Any] = self._connection.recv()
                 return results
@@ -107,11 +107,11 @@ def _run(connection: Connection, folder: Path) -> None:
     connection.send(None)
     while True:
         try:
-            task, images = connection.recv()
+            question, images = connection.recv()
         except EOFError:
             return
         results: list[Any]
-        if task == "heatmap":
+        if question == "heatmap":
             results = [_heatmap(model, image) for image in images]
         else:
             found = classify(model, ((str(number), image) for number, image in enumerate(images)), device)
