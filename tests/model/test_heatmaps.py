@@ -126,7 +126,7 @@ def test_a_network_without_feature_maps_says_so(name: str, arguments: dict, seen
     assert page._heat(model, {"x.png": "a"}, {"x.png": np.zeros((1, 3, 16, 16), np.uint8)}) == reason
 
 
-def test_heat_lies_only_where_the_network_looks() -> None:
+def test_heat_is_only_where_the_network_looks() -> None:
     torch.manual_seed(0)
     model = Classifier(replace(CARD, image_size=[16, 12], input_size=[8, 8])).eval()
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 16, 12), dtype=np.uint8)

@@ -120,9 +120,7 @@ def test_weights_come_through_timms_hub(file: Path, tmp_path: Path, monkeypatch:
 
 
 def test_unknown_names_are_reported() -> None:
-    with pytest.raises(
-        ValueError, match=r"tinny\.fb_in22k' is not known to timm; did you mean 'convnext_"
-    ):
+    with pytest.raises(ValueError, match=r"tinny\.fb_in22k' is not known to timm; did you mean 'convnext_"):
         Model.model_validate({"name": "timm/convnext_tinny.fb_in22k", "weights": None, "freeze": False})
     with pytest.raises(TrainingError, match=r"'timm/convnext_tiny\.nothing' is not known to timm"):
         networks.build("timm/convnext_tiny.nothing", 3, (32, 32), 2, {"freeze": False})

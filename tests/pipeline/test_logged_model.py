@@ -4,6 +4,7 @@ import base64
 import filecmp
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from clones import BIN, free_port, wait_for_server
-from support import PATIENCE, make_root, need
+from support import PATIENCE, REPOSITORY, make_root, need
 
 from imagetrail.evaluate import answers
 from imagetrail.files import arrays, artifacts
@@ -30,6 +31,7 @@ pytestmark = [
 
 PYSPARK = "pyspark==4.0.1"
 BAD = "bad.png"
+README = (REPOSITORY / "README.md").read_text()
 CLOSE = 1e-5
 
 
@@ -62,7 +64,7 @@ def python(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def images(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of the test rows, and one that is no image."""
+    """The files of the test rows, and one that is not an image."""
     place = tmp_path_factory.mktemp("images")
     rows = list(artifacts.read_tensor_rows(trained))
     for row in arrays.open_subset(trained, "test").rows:
@@ -168,6 +170,10 @@ def test_models_serve_answers_json(trained: Path, folder: Path, python: Path, im
             ):
                 lines = post(port, body)
                 check({file.name: line for file, line in zip(files, lines, strict=True)}, trained)
+            (command,) = re.findall(r"^ +(curl .*/invocations .*)$", README, re.M)
+            command = command.replace(":5001/", f":{port}/").replace("photo.jpg", str(files[0]))
+            shown = subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=PATIENCE)
+            assert json.loads(shown.stdout)["predictions"] == post(port, {"inputs": texts[:1]})
             (line,) = post(port, {"inputs": ["%%%"]})
             assert line["error"] == "the text is not base64"
         finally:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -147,6 +148,10 @@ def test_answers_are_those_that_evaluate_measured(
 
 def test_a_form_holds_several_files_and_bad_ones_are_errors_of_their_own(server: Server, trained: Path) -> None:
     good = trained / "data/raw/images/digit-0000.png"
+    (command,) = re.findall(r"^ +(curl -F .*/predict)$", (REPOSITORY / "README.md").read_text(), re.M)
+    command = command.replace(":8000/", f":{server.port}/").replace("photo.jpg", str(good))
+    shown = json.loads(subprocess.run(["bash", "-c", command], capture_output=True, check=True).stdout)
+    assert [answer["image"] for answer in shown["predictions"]] == [good.name]
     done = subprocess.run(
         ["curl", "-s", "-w", "\n%{http_code}", "-F", f"a=@{good}", "-F", f"b=@{trained / 'params.yaml'}",
          f"http://127.0.0.1:{server.port}/predict"], capture_output=True, text=True, check=True,
@@ -378,9 +383,9 @@ def test_ctrl_c_and_a_killed_server_leave_no_process(trained: Path) -> None:
         wait_for_server(process, port)
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
-        _, said = process.communicate(timeout=PATIENCE)
+        _, printed = process.communicate(timeout=PATIENCE)
         assert process.returncode == (0 if number == signal.SIGINT else -9)
-        assert "Traceback" not in said
+        assert "Traceback" not in printed
         _, alive = psutil.wait_procs(children, timeout=60)
         assert not alive
 
