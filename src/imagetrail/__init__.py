@@ -18,6 +18,8 @@ A guided tour. An image walks through these rooms in order; each room's docstrin
     sweeps/      train many times
     reproduce/   repeat a logged run
     server/      MLflow on PostgreSQL
+    serving/     answer HTTP requests with predictions
+    export/      a model in another format, proven on the test images
     doors/       the entry points: `imagetrail`, `make repro`, `mlflow run`
 
 The files beside them serve every room: errors, console, programs, git, addresses, drawing, parquet_file. A room imports
