@@ -77,9 +77,11 @@ def bar(description: str, *, total: int | None, unit: str, done: int = 0, hidden
     )
 
 
-def progress(items: Iterable[T], *, total: int | None, description: str, unit: str) -> Iterator[T]:
-    """Show a progress bar while `items` are consumed."""
-    with bar(description, total=total, unit=unit) as moving:
+def progress(
+    items: Iterable[T], *, total: int | None, description: str, unit: str, hidden: bool = False
+) -> Iterator[T]:  # fmt: skip
+    """Show a progress bar while `items` are consumed; arguments as for `bar`."""
+    with bar(description, total=total, unit=unit, hidden=hidden) as moving:
         for item in items:
             yield item
             moving.update()

@@ -396,7 +396,8 @@ def interruptible() -> None:
 
 def test_a_taken_port_is_one_sentence(server: Server, trained: Path) -> None:
     done = run(trained, "imagetrail", "serve", "--port", str(server.port), code=2)
-    assert "cannot be listened on" in done.stderr and "Traceback" not in done.stderr
+    assert "cannot be listened on (Address already in use)" in done.stderr and "Traceback" not in done.stderr
+    assert "must be 0-65535" in run(trained, "imagetrail", "serve", "--port", "99999", code=2).stderr
 
 
 @pytest.mark.parametrize("size", [(1400, 900), (390, 844)])

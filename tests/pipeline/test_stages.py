@@ -327,7 +327,7 @@ def test_predict_names_unreadable_images(first_repro: tuple[Path, str]) -> None:
     assert "README.md: not an image" in done.stderr
     assert "no.png: missing" in done.stderr
     assert "2 of 3 images were not answered" in done.stderr
-    assert "MLflow has no model" in run(clone, "imagetrail", "predict", "--run", "0" * 32, "x.png", code=2).stderr
+    assert "is not a run" in run(clone, "imagetrail", "predict", "--run", "0" * 32, "x.png", code=2).stderr
 
 
 def test_predict_prints_names_that_are_not_utf_8(first_repro: tuple[Path, str], tmp_path: Path) -> None:

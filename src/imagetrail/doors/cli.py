@@ -55,12 +55,7 @@ def parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="answer HTTP requests with a model's predictions; Ctrl-C ends it")
     serve.add_argument("run", nargs="?", metavar="RUN", help="as for predict --run, or champion for that of "
                        "evaluate.registry; default: as for predict")  # fmt: skip
-    serve.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; default: reachable from this machine only"
-    )
-    serve.add_argument("--port", type=int, default=8000)
-    serve.add_argument("--allowed-hosts", nargs="*", default=[], metavar="NAME",
-                       help="names under which other machines reach it")  # fmt: skip
+    _add_address(serve, 8000, "NAME")
     serve.set_defaults(command=_serve_model)
     export = commands.add_parser("export", help="write a run's model as ONNX, proven on the test images, into the run")
     export.add_argument("run", metavar="RUN", help="as for predict --run")
@@ -106,18 +101,23 @@ def parser() -> argparse.ArgumentParser:
     reproduce.add_argument("run", metavar="RUN", help="id, its beginning, name, or champion:NAME")
     reproduce.set_defaults(command=_reproduce)
     server = commands.add_parser("server", help="MLflow on PostgreSQL, on this machine; Ctrl-C ends it")
-    server.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; default: reachable from this machine only"
-    )
-    server.add_argument("--port", type=int, default=5000)
-    server.add_argument("--allowed-hosts", nargs="*", default=[], metavar="NAME:PORT",
-                        help="names under which other machines reach it")  # fmt: skip
+    _add_address(server, 5000, "NAME:PORT")
     server.set_defaults(command=_serve)
     moving = commands.add_parser("move-store", help="copy mlflow.db and mlruns/ into the server's store, ids kept")
     moving.add_argument("database", nargs="?", metavar="DATABASE", help="postgresql+psycopg://… of another server; "
                         "default: that of `imagetrail server`")  # fmt: skip
     moving.set_defaults(command=_move_store)
     return parser
+
+
+def _add_address(command: argparse.ArgumentParser, port: int, name: str) -> None:
+    """Add the options of a command that listens; `name` is the form of a name under which others reach it."""
+    command.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; default: reachable from this machine only"
+    )
+    command.add_argument("--port", type=int, default=port)
+    command.add_argument("--allowed-hosts", nargs="*", default=[], metavar=name,
+                         help="names under which other machines reach it")  # fmt: skip
 
 
 def sweep_arguments(given: Mapping[str, str]) -> list[str]:
@@ -194,9 +194,10 @@ def _predict(arguments: argparse.Namespace) -> None:
     writer = (
         outputs.file(arguments.output, model.card.classes) if arguments.output else nullcontext(write_line(sys.stdout))
     )
+    is_shown = arguments.output is None and sys.stdout.isatty()  # where a bar would run through the lines
     answered = failed = 0
     with writer as write:
-        for prediction in progress(found, total=total, description="predict", unit="image"):
+        for prediction in progress(found, total=total, description="predict", unit="image", hidden=is_shown):
             write(prediction)
             answered += prediction.error is None
             if prediction.error is not None:

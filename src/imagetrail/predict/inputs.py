@@ -43,7 +43,7 @@ def images(
             yield from _below(path, tell)
         elif glob.has_magic(text) and not path.exists():
             yield from images(_fitting(text), options, column, tell)
-        elif path.suffix.lower() in TABLE_SUFFIXES:
+        elif path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
             yield from _listed(path, options, column)
         else:
             yield path

@@ -68,8 +68,9 @@ def _serve(folder: Path, run_id: str | None, host: str, port: int, allowed_hosts
     try:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         place.bind((host, port))
-    except OSError as error:
-        raise ServerError(f"--host {host} --port {port} cannot be listened on ({error.strerror}); change it.") from None
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ServerError(f"--host {host} --port {port} cannot be listened on ({why}); change it.") from None
     card = classifier.read_card(folder)
     about = web.ServedModel(
         run_id, card.sha256, {"python": platform.python_version()} | {name: version(name) for name in NAMED_VERSIONS}
@@ -82,7 +83,8 @@ def _serve(folder: Path, run_id: str | None, host: str, port: int, allowed_hosts
             application, http=Impatient, log_level="warning", access_log=False, server_header=False,
             timeout_graceful_shutdown=GOODBYE_SECONDS, ws="none",
         )  # fmt: skip
-        announce(f"{card.name} answers at http://{host}:{port}; Ctrl-C ends it.")
+        shown = f"[{host}]" if ":" in host else host
+        announce(f"{card.name} answers at http://{shown}:{port}; Ctrl-C ends it.")
         with suppress(KeyboardInterrupt):
             uvicorn.Server(settings).run([place])
     finally:

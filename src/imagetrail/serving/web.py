@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -28,6 +28,7 @@ MOST_IMAGES = 256
 """Of a request."""
 BODY_SECONDS = 30.0
 """For a client to send a request's body."""
+Endpoint = Callable[[Request], Awaitable[Response]]
 POLICY = (
     "default-src 'none'; img-src 'self' blob: data:; connect-src 'self'; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -63,6 +64,85 @@ class Gauges:
         self.restarts = Gauge("imagetrail_worker_restarts", "Deaths of the worker", registry=self.registry)
 
 
+class Service:
+    """The answers to requests."""
+
+    def __init__(self, worker: Worker, about: ServedModel, page: Mapping[str, object]) -> None:
+        """Start to collect images for the worker; arguments as for `application`."""
+        self._about, self._page, self._gauges = asdict(about), page, Gauges()
+        self._collector = Collector(worker, self._gauges.batch.observe)
+        self._gauges.waiting.set_function(lambda: self._collector.waiting)
+        self._gauges.restarts.set_function(lambda: worker.restarts)
+
+    async def predict(self, request: Request) -> Response:
+        """Classify the images of a request."""
+        files = await _files(request)
+        found = await self._results("classify", [content for _, content in files])
+        answers = [answer | {"image": name} for (name, _), answer in zip(files, found, strict=True)]
+        for answer in answers:
+            self._gauges.images.labels("rejected" if "error" in answer else "answered").inc()
+        status = 422 if all("error" in answer for answer in answers) else 200
+        return JSONResponse({"predictions": answers, "model": self._about}, status)
+
+    async def heatmap(self, request: Request) -> Response:
+        """Draw what the answer for an image comes from."""
+        files = await _files(request)
+        if len(files) != 1:
+            raise HTTPException(400, f"a heatmap is of one image, and the request has {len(files)}")
+        (found,) = await self._results("heatmap", [files[0][1]])
+        return JSONResponse(found, 422) if isinstance(found, dict) else Response(found, media_type="image/png")
+
+    async def _results(self, question: Question, images: Sequence[bytes]) -> list[Any]:
+        waiting: list[asyncio.Future[Any]] = []
+        try:
+            for image in images:  # those that were added before an error are cancelled
+                waiting.append(asyncio.wrap_future(self._collector.add(question, image)))  # noqa: PERF401
+        except Full:
+            for result in waiting:
+                result.cancel()
+            raise HTTPException(503, "too many images wait; try again later", {"Retry-After": "1"}) from None
+        return await asyncio.gather(*waiting)
+
+    async def health(self, _: Request) -> Response:
+        """Tell whether there is a model."""
+        is_well = self._collector.failure is None
+        return JSONResponse({"status": "ok" if is_well else "failed", "model": self._about}, 200 if is_well else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        """Return the figures."""
+        return Response(generate_latest(self._gauges.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def people(self, _: Request) -> Response:
+        """Return the page."""
+        text = render.filled("predict.html", {**self._page, "most_bytes": MOST_BYTES})
+        return HTMLResponse(text, headers={"Content-Security-Policy": POLICY})
+
+    def counted(self, endpoint: Endpoint) -> Endpoint:
+        """Count and time the requests of a route."""
+
+        async def answer(request: Request) -> Response:
+            begin, path, status = time.perf_counter(), request.scope["path"], 500
+            try:
+                response = await endpoint(request)
+                status = response.status_code
+            except HTTPException as error:
+                status = error.status_code
+                raise
+            finally:
+                self._gauges.requests.labels(path, str(status)).inc()
+                self._gauges.seconds.labels(path).observe(time.perf_counter() - begin)
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            return response
+
+        return answer
+
+    @contextlib.asynccontextmanager
+    async def running(self, _: Starlette) -> AsyncIterator[None]:
+        """End, once what waits is answered, with the application."""
+        yield
+        await asyncio.to_thread(self._collector.close)
+
+
 def application(worker: Worker, about: ServedModel, hosts: Sequence[str], page: Mapping[str, object]) -> Starlette:
     """Build the application.
 
@@ -72,77 +152,19 @@ def application(worker: Worker, about: ServedModel, hosts: Sequence[str], page: 
         hosts: Host headers, without ports, that are answered.
         page: values of pages/predict.html.
     """
-    gauges = Gauges()
-    collector = Collector(worker, gauges.batch.observe)
-    gauges.waiting.set_function(lambda: collector.waiting)
-    gauges.restarts.set_function(lambda: worker.restarts)
-
-    async def results(question: Question, images: Sequence[bytes]) -> list[Any]:
-        try:
-            waiting = [asyncio.wrap_future(collector.add(question, image)) for image in images]
-        except Full:
-            raise HTTPException(503, "too many images wait; try again later", {"Retry-After": "1"}) from None
-        return await asyncio.gather(*waiting)
-
-    async def predict(request: Request) -> Response:
-        files = await _files(request)
-        found = await results("classify", [content for _, content in files])
-        answers = [answer | {"image": name} for (name, _), answer in zip(files, found, strict=True)]
-        for answer in answers:
-            gauges.images.labels("rejected" if "error" in answer else "answered").inc()
-        status = 422 if all("error" in answer for answer in answers) else 200
-        return JSONResponse({"predictions": answers, "model": about.__dict__}, status)
-
-    async def heatmap(request: Request) -> Response:
-        files = await _files(request)
-        if len(files) != 1:
-            raise HTTPException(400, f"a heatmap is of one image, and the request has {len(files)}")
-        (found,) = await results("heatmap", [files[0][1]])
-        return JSONResponse(found, 422) if isinstance(found, dict) else Response(found, media_type="image/png")
-
-    async def health(request: Request) -> Response:
-        is_well = collector.failure is None
-        return JSONResponse({"status": "ok" if is_well else "failed", "model": about.__dict__}, 200 if is_well else 503)
-
-    async def metrics(request: Request) -> Response:
-        return Response(generate_latest(gauges.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    async def people(request: Request) -> Response:
-        text = render.filled("predict.html", {**page, "most_bytes": MOST_BYTES})
-        return HTMLResponse(text, headers={"Content-Security-Policy": POLICY})
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        await asyncio.to_thread(collector.close)
-
-    def counted(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            begin, path = time.perf_counter(), request.scope["path"]
-            status = 500
-            try:
-                response = await endpoint(request)
-                status = response.status_code
-            except HTTPException as error:
-                status = error.status_code
-                raise
-            finally:
-                gauges.requests.labels(path, str(status)).inc()
-                gauges.seconds.labels(path).observe(time.perf_counter() - begin)
-            response.headers["X-Content-Type-Options"] = "nosniff"
-            return response
-
-        return answer
-
+    service = Service(worker, about, page)
     routes = [
-        Route("/", counted(people)), Route("/predict", counted(predict), methods=["POST"]),
-        Route("/heatmap", counted(heatmap), methods=["POST"]), Route("/health", health), Route("/metrics", metrics),
-    ]  # fmt: skip
+        Route("/", service.counted(service.people)),
+        Route("/predict", service.counted(service.predict), methods=["POST"]),
+        Route("/heatmap", service.counted(service.heatmap), methods=["POST"]),
+        Route("/health", service.health),
+        Route("/metrics", service.metrics),
+    ]
     return Starlette(
         routes=routes,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)],
         exception_handlers={HTTPException: _explained, ServerError: _explained, Exception: _explained},
-        lifespan=lifespan,
+        lifespan=service.running,
     )
 
 
