@@ -22,7 +22,7 @@ from imagetrail.tracking import outcome, store
 from imagetrail.tracking.run import GENERATED_NAME
 
 PACKAGE = REPOSITORY / "src/imagetrail"
-quiet = pytest.mark.filterwarnings("ignore")  # MLflow and torch.export warn of their own insides
+quiet = pytest.mark.filterwarnings("ignore")  # MLflow warns of its own insides
 
 PRIVATE = {
     "SqlAlchemyStore": "tracking/store.py",

@@ -1,11 +1,12 @@
 """The gate, the champion and the comparison on real runs in a real store."""
 
 import json
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clones import browser, mlflow_runs, run, wait_for
+from clones import BIN, browser, free_port, mlflow_runs, run, server, wait_for
 from support import make_root, set_params
 
 from imagetrail.doors import cli
@@ -16,7 +17,7 @@ from stages import download, evaluate, preprocess, split, train
 pytestmark = [
     pytest.mark.xdist_group("gate"),  # one process builds the fixtures of the module
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore"),  # MLflow and torch.export warn of their own insides
+    pytest.mark.filterwarnings("ignore"),  # MLflow warns of its own insides
 ]
 NOTHING = {"accuracy": None, "recall": None, "slice": None, "ece": None, "baseline": None}
 
@@ -86,6 +87,17 @@ def test_predict_uses_the_champion_by_default(history: Path, imagetrail: Callabl
 
     assert predict() == predict("--run", last.info.run_id)
     assert predict() != predict("--run", worse.info.run_id)
+
+
+def test_serve_and_export_take_the_champion(history: Path, imagetrail: Callable[..., str]) -> None:
+    port, last = free_port(), mlflow_runs(history)[-1]
+    command = (BIN / "imagetrail", "serve", "champion", "--port", str(port))
+    health = f"http://127.0.0.1:{port}/health"
+    with server(history, *command, port=port, url=health), urllib.request.urlopen(health, timeout=60) as response:
+        about = json.load(response)["model"]
+    assert (about["run_id"], about["model_sha256"]) == (last.info.run_id, last.data.tags["imagetrail.model_sha256"])
+    set_params(history, export__agreement=0.5)
+    assert f"Run {last.info.run_id} holds them" in imagetrail("export", "champion:digits", "--to", "onnx")
 
 
 def test_an_unknown_baseline_fails_the_stage(history: Path) -> None:

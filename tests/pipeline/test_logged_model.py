@@ -5,12 +5,15 @@ import filecmp
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
+import warnings
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -196,6 +199,20 @@ def test_models_predict_reads_the_input_example(folder: Path, python: Path, tmp_
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=PATIENCE)
     ((line,)) = json.loads((tmp_path / "out.json").read_text())["predictions"]
     assert line["label"] in list("0123456789") and line["error"] == ""
+
+
+def test_a_process_with_other_code_is_warned(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook of a checkout that has moved on: Python keeps the package that it imported first."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", module="mlflow")
+        mlflow.pyfunc.load_model(str(folder))
+    shutil.copytree(folder, tmp_path / "model")
+    decode = tmp_path / "model/code/imagetrail/preprocess/decode.py"
+    decode.write_text(decode.read_text() + "# changed\n")
+    with pytest.warns(UserWarning, match=r"whose preprocess/decode\.py differs from the model's"):
+        mlflow.pyfunc.load_model(str(tmp_path / "model"))
 
 
 def test_the_dockerfile_holds_the_model(folder: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from stages import download, evaluate, preprocess, split, train
 pytestmark = [
     pytest.mark.xdist_group("outbox"),  # one process builds the fixtures of the module
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore"),  # MLflow and torch.export warn of their own insides
+    pytest.mark.filterwarnings("ignore"),  # MLflow warns of its own insides
 ]
 EPOCHS = 6
 

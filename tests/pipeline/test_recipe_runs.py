@@ -20,7 +20,7 @@ from stages import download, evaluate, preprocess, split, train
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),
-]  # MLflow and torch.export warn of their own insides
+]  # MLflow warns of its own insides
 
 RESNET50 = {"model__name": "resnet50", "model__weights": "resnet50-imagenet-fp16.pth"}
 SMALL = {"model__weights": None, "model__freeze": False, "model__input_size": 48}

@@ -26,7 +26,7 @@ from stages import download, evaluate, preprocess, split, train
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore"),  # MLflow and torch.export warn of their own insides
+    pytest.mark.filterwarnings("ignore"),  # MLflow warns of its own insides
 ]
 
 

@@ -6,6 +6,7 @@ with preprocess's own code, and computes on a GPU where there is one.
 
 import base64
 import binascii
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.types import Schema
 from mlflow.types.schema import ColSpec, DataType, Map
 
+import imagetrail
 from imagetrail.errors import DataError, quoted
 from imagetrail.files.arrays import Pixels
 from imagetrail.model import classifier, devices
@@ -34,8 +36,10 @@ class ImageModel(PythonModel):
     """A classifier as MLflow's Python function."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the classifier; MLflow calls this once."""
-        self.classifier = classifier.load(Path(context.artifacts["model"]))
+        """Load the classifier; MLflow calls this once. Warn if this process runs other code than the model carries."""
+        folder = Path(context.artifacts["model"])
+        _compare_code(folder.parents[1] / "code" / "imagetrail")
+        self.classifier = classifier.load(folder)
 
     def predict(self, context: object, model_input: pd.DataFrame, params: object = None) -> pd.DataFrame:
         """Classify images.
@@ -70,6 +74,20 @@ class ImageModel(PythonModel):
         given = {int(prediction.image): prediction for prediction in found}
         lines = (_line(given.get(number), problems.get(number)) for number in range(len(images)))
         return pd.DataFrame(lines, columns=ANSWER.input_names(), dtype=object)  # None stays None
+
+
+def _compare_code(carried: Path) -> None:
+    """Warn if this process imported another imagetrail before the model, as a notebook of a checkout may have."""
+    running = Path(imagetrail.__file__).parent
+    for file in sorted(carried.rglob("*.py")):
+        other = running / file.relative_to(carried)
+        if not other.is_file() or other.read_bytes() != file.read_bytes():
+            warnings.warn(
+                f"this process already runs another imagetrail, whose {file.relative_to(carried)} differs from the "
+                "model's, so its answers may too; load the model in a process of its own.",
+                stacklevel=2,
+            )
+            return
 
 
 def _line(prediction: Prediction | None, problem: str | None) -> tuple[object, ...]:
