@@ -88,12 +88,13 @@ def with_run(text: str, values: Mapping[str, object]) -> str:
 def _card(card: Card, options: Evaluate) -> list[list[str]]:
     start = "random weights" if card.weights is None else f"the weights {card.weights}"
     size = f"{card.channels} x {card.image_size[0]} x {card.image_size[1]}"
+    seen = "" if card.input_size is None else f"; the network sees {card.seen[0]} x {card.seen[1]}"
     return [
         ["intended use", options.intended_use or UNSTATED.format("intended_use")],
         ["licence", options.licence or UNSTATED.format("licence")],
         ["network", f"{card.name}, {card.parameters:,} parameters, from {start}"],
         ["arguments", ", ".join(f"{name} = {value}" for name, value in card.arguments.items())],
-        ["input", f"uint8 pixels of {size} (channels, height, width), in values from 0 to 255"],
+        ["input", f"uint8 pixels of {size} (channels, height, width), in values from 0 to 255{seen}"],
         ["answer", f"a probability for each of {len(card.classes):,} classes"],
         ["weights", f"sha256 {card.sha256}"],
     ]
