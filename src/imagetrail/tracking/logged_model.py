@@ -78,7 +78,7 @@ def parts(folder: Path, example: Path) -> Iterator[dict[str, Any]]:
         _copy_code(code)
         yield {
             "python_model": str(script),
-            "artifacts": {MODEL: str(folder.resolve())},
+            "artifacts": {MODEL: folder.resolve().as_uri()},  # a path may hold what means something in a URI
             "code_paths": [str(code)],
             # Without a schema of the inputs, which would admit either files or arrays.
             "signature": ModelSignature(outputs=ANSWER),
