@@ -207,7 +207,9 @@ def test_a_process_with_other_code_is_warned(folder: Path, tmp_path: Path, monke
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", module="mlflow")
+        before = list(sys.path)
         mlflow.pyfunc.load_model(str(folder))
+        assert sys.path == before, "processes that this one starts import the whole package"
     shutil.copytree(folder, tmp_path / "model")
     decode = tmp_path / "model/code/imagetrail/preprocess/decode.py"
     decode.write_text(decode.read_text() + "# changed\n")

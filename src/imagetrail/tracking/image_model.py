@@ -6,6 +6,7 @@ with preprocess's own code, and computes on a GPU where there is one.
 
 import base64
 import binascii
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ class ImageModel(PythonModel):
     """A classifier as MLflow's Python function."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the classifier; MLflow calls this once. Warn if this process runs other code than the model carries."""
+        """Load the classifier; MLflow calls this once."""
         folder = Path(context.artifacts["model"])
         _compare_code(folder.parents[1] / "code" / "imagetrail")
         self.classifier = classifier.load(folder)
@@ -77,8 +78,15 @@ class ImageModel(PythonModel):
 
 
 def _compare_code(carried: Path) -> None:
-    """Warn if this process imported another imagetrail before the model, as a notebook of a checkout may have."""
+    """Warn if this process runs other code than the model carries, as a notebook of a checkout may.
+
+    Python keeps the package that it imported first, but MLflow has put the model's code first on the path, where
+    processes that this one starts would find a part of a package. So it is taken off again.
+    """
     running = Path(imagetrail.__file__).parent
+    if running.resolve() == carried.resolve():
+        return
+    sys.path[:] = [path for path in sys.path if Path(path).resolve() != carried.parent.resolve()]
     for file in sorted(carried.rglob("*.py")):
         other = running / file.relative_to(carried)
         if not other.is_file() or other.read_bytes() != file.read_bytes():
