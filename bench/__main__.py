@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT / "src"))  # of a bare checkout, into which nothing 
 from bench.table import Row, show  # noqa: E402
 
 ALL = ("repro", "startup", "memory", "listing", "augment", "preprocess", "fuzz")
-LONG = ("own-data", "peers", "shards", "overhead", "cuda", "million", "label-errors", "first-figure")
+LONG = ("own-data", "peers", "shards", "overhead", "cuda", "million", "label-errors", "first-figure", "serving")
 """Run by name only."""
 
 

@@ -1,10 +1,12 @@
 """A recipe's training on made-up images."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from imagetrail.files.arrays import Subset
 from imagetrail.files.artifacts import Dataset
@@ -27,6 +29,14 @@ def images(count: int, channels: int, side: int) -> tuple[npt.NDArray[np.uint8],
     for number in range(CLASSES):  # in place, since a GPU's set is large
         pixels[labels == number] += patterns[number]
     return pixels, labels
+
+
+def file(number: int, channels: int, size: tuple[int, int]) -> bytes:
+    """Make a JPEG, or a PNG of one channel, of (width, height): a few random colours, enlarged."""
+    rng, buffer = np.random.default_rng(number), io.BytesIO()
+    few = rng.integers(0, 256, (12, 16, 3) if channels == 3 else (7, 7), dtype=np.uint8)
+    Image.fromarray(few).resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG" if channels == 3 else "PNG")
+    return buffer.getvalue()
 
 
 def training(

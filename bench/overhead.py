@@ -1,6 +1,5 @@
 """What imagetrail adds to the computation itself: features, evaluation, prediction of files, and tracking."""
 
-import io
 import statistics
 import sys
 import tempfile
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from bench import made_up
 from bench.clone import fresh, run
@@ -31,6 +29,11 @@ from imagetrail.train.checkpoints import Checkpoints
 
 ROUNDS, THREADS, CPU = 3, 2, torch.device("cpu")
 FROZEN, PHOTOGRAPHS, DIGITS, EPOCHS = "cats-dogs-resnet50", 96, 6_144, 10
+PREDICTED = {
+    "cats-dogs-resnet50": (3, 224, 96, (224, 224)), "cifar10-cnn": (3, 32, 600, (640, 480)),
+    "mnist-cnn": (1, 28, 6_000, (28, 28)), "mnist-tiny": (1, 28, 6_000, (28, 28)),
+}  # fmt: skip
+"""By recipe: channels and side of what the network sees, number of files, their width and height."""
 BARE, CACHED, TRACKED = 0.9, 10.0, 1.02
 
 
@@ -94,27 +97,29 @@ def _answers() -> Iterator[Row]:
     forward = partial(_forward, small, pixels, options.batch_size)
     yield _against_bare("evaluation of mnist-cnn", interleaved({"ours": evaluated, "bare": forward}, ROUNDS))
 
-    photographs, labels = made_up.images(PHOTOGRAPHS, 3, 224)
-    large = Classifier(made_up.training(FROZEN, photographs, labels)[0].card).eval()
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{number}.jpg" for number in range(PHOTOGRAPHS)]
-        for path, image in zip(paths, photographs, strict=True):
-            buffer = io.BytesIO()
-            Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "JPEG")
-            path.write_bytes(buffer.getvalue())
-        files = [(path.name, path) for path in paths]
-        with devices.repeatable(CPU, THREADS):
+    for recipe, (channels, side, number_of_files, size) in PREDICTED.items():
+        model = Classifier(made_up.training(recipe, *made_up.images(8, channels, side))[0].card).eval()
+        with tempfile.TemporaryDirectory() as folder, devices.repeatable(CPU, THREADS):
+            paths = [Path(folder) / str(number) for number in range(number_of_files)]
+            for number, path in enumerate(paths):
+                path.write_bytes(made_up.file(number, channels, size))
+            files = [(path.name, path) for path in paths]
             seconds = interleaved(
                 {
-                    "ours": lambda: list(classify.classify(large, files, CPU)),
-                    "bare": partial(_decode_and_forward, large, paths),
+                    "ours": partial(_classify, model, files),
+                    "bare": partial(decode_and_forward, model, paths),
                 },
                 ROUNDS,
             )
-        yield _against_bare("prediction of JPEG files by ResNet-50", seconds)
+        yield _against_bare(f"prediction of {number_of_files} files of {size[0]} x {size[1]} by {recipe}", seconds)
 
 
-def _decode_and_forward(model: Classifier, paths: list[Path]) -> None:
+def _classify(model: Classifier, files: list[tuple[str, classify.Image]]) -> None:
+    for _ in classify.classify(model, files, CPU):
+        pass
+
+
+def decode_and_forward(model: Classifier, paths: list[Path]) -> None:
     """Decode on every core, and then run the bare forward pass."""
     with ThreadPoolExecutor(THREADS) as pool:
         pixels = list(pool.map(lambda path: decode.decode(path.read_bytes(), model.card.form).pixels, paths))

@@ -2,7 +2,6 @@
 
 import base64
 import http.client
-import io
 import json
 import os
 import statistics
@@ -17,10 +16,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from bench import made_up
-from bench.overhead import _decode_and_forward
+from bench.overhead import decode_and_forward
 from bench.table import Row
 from imagetrail.model import classifier
 from imagetrail.model.classifier import Classifier
@@ -30,8 +28,8 @@ CLIENTS, ROUNDS, SHARE = 32, 3, 0.7
 CASES = {"cats-dogs-resnet50": (3, 224, 256, (500, 375)), "mnist-cnn": (1, 28, 6_000, (28, 28))}
 """By recipe: channels and side of what the network sees, images of a round, width and height of a file."""
 PORTS = {"imagetrail serve": 8461, "mlflow models serve": 8462}
-SERVE = "from imagetrail.serving.listen import _serve; from pathlib import Path; import sys; " \
-        "_serve(Path(sys.argv[1]), None, '127.0.0.1', int(sys.argv[2]), ())"  # fmt: skip
+SERVE = "from imagetrail.serving.listen import serve; from pathlib import Path; import sys; " \
+        "serve(Path(sys.argv[1]), None, '127.0.0.1', int(sys.argv[2]), ())"  # fmt: skip
 
 
 def measure() -> list[Row]:
@@ -43,7 +41,7 @@ def _case(name: str) -> Iterator[Row]:
     channels, side, count, size = CASES[name]
     pixels, labels = made_up.images(8, channels, side)
     model = Classifier(made_up.training(name, pixels, labels)[0].card).eval()
-    files = [_file(number, channels, size) for number in range(count)]
+    files = [made_up.file(number, channels, size) for number in range(count)]
     seconds: dict[str, list[float]] = {"bare batched inference": []}
     delays: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as place:
@@ -64,7 +62,7 @@ def _case(name: str) -> Iterator[Row]:
         }  # fmt: skip
         for _ in range(ROUNDS):
             begin = time.perf_counter()
-            _decode_and_forward(model, paths)
+            decode_and_forward(model, paths)
             seconds["bare batched inference"].append(time.perf_counter() - begin)
             for server, command in commands.items():
                 with _running(command, PORTS[server]):
@@ -83,14 +81,6 @@ def _case(name: str) -> Iterator[Row]:
             f"within {p50:,.0f} ms, 99 % within {p99:,.0f} ms"
         )
         yield Row(f"{server}, {name}, {CLIENTS} clients", measured, f"{SHARE:g}", rate / bare >= SHARE)
-
-
-def _file(number: int, channels: int, size: tuple[int, int]) -> bytes:
-    """Return a JPEG or PNG with the frequencies of a photograph: a few random colours, enlarged."""
-    rng, buffer = np.random.default_rng(number), io.BytesIO()
-    few = rng.integers(0, 256, (12, 16, 3) if channels == 3 else (7, 7), dtype=np.uint8)
-    Image.fromarray(few).resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG" if channels == 3 else "PNG")
-    return buffer.getvalue()
 
 
 def _load(ask: "Callable[[http.client.HTTPConnection | None, bytes], http.client.HTTPConnection]", files: list[bytes]

@@ -94,6 +94,16 @@ def make_root(root: Path, **values: object) -> Path:
     return root
 
 
+def make_trained(root: Path, **values: object) -> Path:
+    """Make such a folder, and run all stages in it."""
+    from stages import download, evaluate, preprocess, split, train
+
+    make_root(root, **values)
+    for stage in (download, preprocess, split, train, evaluate):
+        stage.main(root)
+    return root
+
+
 def set_params(root: Path, **values: object) -> None:
     """Set parameters by name, with `__` for the dot: set_params(root, train__epochs=2)."""
     yaml = YAML()

@@ -87,6 +87,16 @@ def test_transformers_take_the_size_that_they_see(name: str) -> None:
         heatmaps(model, np.zeros((1, 3, 64, 64), np.uint8), np.array([0]))
 
 
+def test_distilled_transformers_take_their_weights_by_file(tmp_path: Path) -> None:
+    """Which hold two heads that a new one replaces."""
+    name = "deit_tiny_distilled_patch16_224"
+    save_file(timm.create_model(name).state_dict(), tmp_path / "both.safetensors")
+    network = networks.build(f"timm/{name}", 3, (224, 224), 2, {"freeze": True})
+    pretrained.load(network, tmp_path / "both.safetensors")
+    found = load_file(tmp_path / "both.safetensors")["cls_token"]
+    assert torch.equal(network.state_dict()["backbone.cls_token"], found)
+
+
 def test_convolutional_networks_have_heatmaps() -> None:
     torch.manual_seed(1)
     card = replace(CARD, name="timm/convnext_atto", arguments={"freeze": False}, image_size=[64, 64])

@@ -14,7 +14,7 @@ import pytest
 import torch
 from clones import mlflow_runs, run
 from samples import CARD
-from support import REPOSITORY, make_root, set_params
+from support import REPOSITORY, make_trained, set_params
 
 from imagetrail.errors import ArtifactError, GateError
 from imagetrail.evaluate import answers
@@ -23,19 +23,16 @@ from imagetrail.files import arrays
 from imagetrail.model import probabilities
 from imagetrail.model.classifier import Classifier
 from imagetrail.params import recipes
-from stages import download, evaluate, preprocess, split, train
+from stages import split
 
 pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_root(
+    return make_trained(
         tmp_path_factory.mktemp("export"), train__epochs=6, model__widths=[64, 128], export__agreement=0.95
     )
-    for stage in (download, preprocess, split, train, evaluate):
-        stage.main(root)
-    return root
 
 
 @pytest.mark.parametrize(("form", "close", "smaller"), [("onnx", 1e-5, 0.8), ("onnx-int8", 0.2, 2)])

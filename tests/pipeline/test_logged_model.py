@@ -19,12 +19,11 @@ import pandas as pd
 import pytest
 import yaml
 from clones import BIN, free_port, wait_for_server
-from support import PATIENCE, REPOSITORY, make_root, need
+from support import PATIENCE, REPOSITORY, make_trained, need
 
 from imagetrail.evaluate import answers
 from imagetrail.files import arrays, artifacts
 from imagetrail.tracking import logged_model
-from stages import download, evaluate, preprocess, split, train
 
 pytestmark = [
     pytest.mark.xdist_group("logged model"),  # one process builds the fixtures of the module
@@ -40,10 +39,7 @@ CLOSE = 1e-5
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_root(tmp_path_factory.mktemp("logged"), train__epochs=4, model__widths=[8, 16])
-    for stage in (download, preprocess, split, train, evaluate):
-        stage.main(root)
-    return root
+    return make_trained(tmp_path_factory.mktemp("logged"), train__epochs=4, model__widths=[8, 16])
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,11 @@ import psutil
 import pytest
 from clones import BIN, browser, free_port, run, wait_for, wait_for_server
 from PIL import Image
-from support import PATIENCE, REPOSITORY, make_root
+from support import PATIENCE, REPOSITORY, make_trained
 
 from imagetrail.evaluate import answers
 from imagetrail.files import artifacts
 from imagetrail.model import classifier
-from stages import download, evaluate, preprocess, split, train
 
 pytestmark = [pytest.mark.xdist_group("serve"), pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -47,10 +46,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_root(tmp_path_factory.mktemp("serve"), train__epochs=4, model__widths=[8, 16])
-    for stage in (download, preprocess, split, train, evaluate):
-        stage.main(root)
-    return root
+    return make_trained(tmp_path_factory.mktemp("serve"), train__epochs=4, model__widths=[8, 16])
 
 
 class Server:

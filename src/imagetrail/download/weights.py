@@ -6,10 +6,7 @@ from urllib.error import URLError
 
 from imagetrail.console import warn
 from imagetrail.errors import DataError, nearest
-from imagetrail.files.artifacts import Weights, file_sha256
-
-HUB = "timm/"
-"""Start of the names of timm's repositories on its hub."""
+from imagetrail.files.artifacts import TIMM, Weights, file_sha256
 
 
 def find(name: str | None, local: Path, folder: Path) -> Weights | None:
@@ -26,7 +23,7 @@ def find(name: str | None, local: Path, folder: Path) -> Weights | None:
     """
     if name is None:
         return None
-    if name.startswith(HUB) and not (local / name).is_file():
+    if name.startswith(TIMM) and not (local / name).is_file():
         return _of_hub(name, folder, local)
     if "_Weights." not in name:
         return _local(name, local / name, local)

@@ -36,6 +36,8 @@ DATA_PICTURES = ("data.png", "findings.png")
 """The pictures of preprocess, in PLOTS."""
 COLUMNS = "columns.csv"
 """In RAW and TENSORS, if download.columns asks for it: the values of each image, in the order of the images."""
+TIMM = "timm/"
+"""Start of the names of timm's networks in params.yaml, and of the repositories of its hub."""
 CHECKPOINTS = Path(".imagetrail/checkpoints")
 """In the workspace, outside DVC's outputs."""
 REJECTED = Path("data/rejected.csv")

@@ -28,7 +28,7 @@ def load(network: nn.Module, path: Path) -> None:
     given = {_own_name(network, name): value for name, value in _read(path).items() if not AUXILIARY.match(name)}
     wrong = [name for name in given.keys() & own.keys() if given[name].shape != own[name].shape]
     unused = [name for name in wrong if name.startswith(head)]  # a head of other classes
-    if replaced := getattr(network, "replaced", None):
+    for replaced in getattr(network, "replaced", ()):
         unused += [name for name in given if name.startswith(f"backbone.{replaced}.")]
     fitting = {name: value for name, value in given.items() if name not in unused}
     strange = sorted(fitting.keys() - own.keys())

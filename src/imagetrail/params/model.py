@@ -5,11 +5,10 @@ from typing import Self
 from pydantic import model_validator
 
 from imagetrail.errors import nearest, quoted
+from imagetrail.files.artifacts import TIMM
 from imagetrail.params import signatures
 from imagetrail.params.named import Named
 from imagetrail.params.section import ImageSize, NonEmpty, sides
-
-OF_TIMM = "timm/"
 
 
 class Model(Named):
@@ -35,8 +34,8 @@ class Model(Named):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.name.startswith(OF_TIMM):  # its tags are checked where timm is imported
-            architecture = self.name.removeprefix(OF_TIMM).partition(".")[0]
+        if self.name.startswith(TIMM):  # its tags are checked where timm is imported
+            architecture = self.name.removeprefix(TIMM).partition(".")[0]
             if architecture not in (names := signatures.TIMM_MODELS.names()):
                 raise ValueError(f"{quoted(self.name)} is not known to timm; {nearest(architecture, names)}")
         elif self.name not in (builders := signatures.CLASSIFIERS.names()):

@@ -49,7 +49,10 @@ class Worker:
             self._process.start()
             theirs.close()
             try:
-                if ours.poll(START_SECONDS) and (problem := ours.recv()) is not None:
+                if not ours.poll(START_SECONDS):
+                    self.close()
+                    raise ServerError(f"the model was not loaded within {START_SECONDS:g} s; is the machine busy?")
+                if (problem := ours.recv()) is not None:
                     raise ServerError(str(problem))
             except EOFError:
                 self.close()
@@ -73,11 +76,6 @@ class Worker:
         self.close()
         self._start()
         raise Died
-
-    @property
-    def pid(self) -> int | None:
-        """The process's id."""
-        return self._process.pid
 
     def close(self) -> None:
         """End the process."""

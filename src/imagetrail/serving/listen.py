@@ -21,7 +21,7 @@ from imagetrail.tracking import logged_model, registry
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 NAMED_VERSIONS = ("imagetrail", "torch", "numpy", "pillow", "simplejpeg")
 GOODBYE_SECONDS = 30
-"""For requests that are being answered when the server is told to end."""
+"""For requests in flight at shutdown."""
 
 
 def listen(root: Path, reference: str | None, host: str, port: int, allowed_hosts: Sequence[str]) -> None:
@@ -45,10 +45,10 @@ def listen(root: Path, reference: str | None, host: str, port: int, allowed_host
         )
     if reference is None:
         folder = root / artifacts.MODELS
-        _serve(folder, _run_of(root, folder), host, port, allowed_hosts)
+        serve(folder, _run_of(root, folder), host, port, allowed_hosts)
         return
     with logged_model.fetched(root, reference) as (folder, run_id):
-        _serve(folder, run_id, host, port, allowed_hosts)
+        serve(folder, run_id, host, port, allowed_hosts)
 
 
 def _run_of(root: Path, folder: Path) -> str | None:
@@ -63,7 +63,8 @@ def _run_of(root: Path, folder: Path) -> str | None:
         return None
 
 
-def _serve(folder: Path, run_id: str | None, host: str, port: int, allowed_hosts: Sequence[str]) -> None:
+def serve(folder: Path, run_id: str | None, host: str, port: int, allowed_hosts: Sequence[str]) -> None:
+    """Serve the model in a folder, see classifier.save; the other arguments and errors are those of `listen`."""
     place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -15,7 +15,6 @@ from imagetrail.errors import ArtifactError
 from imagetrail.files import artifacts
 from imagetrail.model import classifier
 from imagetrail.model.classifier import Card, Classifier
-from imagetrail.model.networks import timm_models
 from imagetrail.tracking import registry
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def _copy_code(target: Path) -> None:
 
 def _requirements(card: Card) -> list[str]:
     found = []
-    for library in (*REQUIRED, "timm") if card.name.startswith(timm_models.PREFIX) else REQUIRED:
+    for library in (*REQUIRED, "timm") if card.name.startswith(artifacts.TIMM) else REQUIRED:
         try:
             found.append(f"{library}=={version(library).partition('+')[0]}")
         except PackageNotFoundError:
@@ -135,9 +134,9 @@ def load(root: Path, reference: str) -> Classifier:
 
 @contextmanager
 def fetched(root: Path, reference: str) -> Iterator[tuple[Path, str]]:
-    """Download the model of a run, and check it; yield its folder, see classifier.load, and the run's id.
+    """Download the model of a run; yield its folder, see classifier.load, and the run's id.
 
-    Arguments and errors are those of `load`.
+    Arguments and errors are those of `load`, and errors in the block about the folder's files name the model.
     """
     uri = reference if ":/" in reference else f"runs:/{registry.find(root, reference).info.run_id}/{MODEL}"
     with tempfile.TemporaryDirectory() as name:
@@ -149,8 +148,9 @@ def fetched(root: Path, reference: str) -> Iterator[tuple[Path, str]]:
         if not all((folder / file).is_file() for file in (classifier.WEIGHTS_FILE, classifier.CARD_FILE)):
             raise ArtifactError(f"the model {uri!r} was not logged by this imagetrail; train it again.")
         try:
-            classifier.load(folder)
+            yield folder, run_id
         except ArtifactError as error:
+            if str(folder) not in str(error):
+                raise
             reason = str(error).replace(f"{folder}/", "").partition("; restore")[0].rstrip(".")
             raise ArtifactError(f"the model {uri!r} cannot be used: {reason}; train it again.") from None
-        yield folder, run_id

@@ -22,7 +22,7 @@ from imagetrail.files.arrays import Subset
 from imagetrail.model import devices
 from imagetrail.model.classifier import Card, Classifier
 from imagetrail.model.feeds import moved
-from imagetrail.model.networks import backbone, timm_models
+from imagetrail.model.networks import backbone
 from imagetrail.model.networks.backbone import Backbone
 
 FEATURES = Path(".imagetrail/features")
@@ -77,7 +77,7 @@ def _open(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap
 
 
 def _timm_version(card: Card) -> str:
-    return version("timm") if card.name.startswith(timm_models.PREFIX) else ""
+    return version("timm") if card.name.startswith(artifacts.TIMM) else ""
 
 
 def _key(card: Card, subset: Subset, device: torch.device) -> str:

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from imagetrail.errors import TrainingError
+from imagetrail.files import artifacts
 from imagetrail.model.networks import timm_models
 
 WITHOUT_AUXILIARY_HEADS = {
@@ -42,7 +43,7 @@ class Backbone(nn.Module):
                 f"{architecture} takes three channels and preprocess.channels = {in_channels}; set it to 3, which "
                 "turns grey images into RGB with three equal channels."
             )
-        if architecture.startswith(timm_models.PREFIX):
+        if architecture.startswith(artifacts.TIMM):
             self.backbone, self.replaced, width = timm_models.build(architecture, image_size)
         else:
             self.backbone, self.replaced, width = _of_torchvision(architecture)
@@ -67,8 +68,8 @@ class Backbone(nn.Module):
         return logits
 
 
-def _of_torchvision(architecture: str) -> tuple[nn.Module, str, int]:
-    """Return (network that returns features, name of the layer that is left out, number of features)."""
+def _of_torchvision(architecture: str) -> tuple[nn.Module, tuple[str, ...], int]:
+    """Return (network that returns features, names of the layers that are left out, number of features)."""
     from torchvision import models  # takes a second to import
 
     network = models.get_model(  # type: ignore[attr-defined]
@@ -77,9 +78,9 @@ def _of_torchvision(architecture: str) -> tuple[nn.Module, str, int]:
     name, last = _last_layer(network)
     if isinstance(last, nn.Linear):
         network.set_submodule(name, nn.Identity())
-        return network, name, last.in_features
+        return network, (name,), last.in_features
     network.classifier = nn.AdaptiveAvgPool2d(1)  # SqueezeNet ends in a convolution and pooling
-    return network, "classifier", last.in_channels
+    return network, ("classifier",), last.in_channels
 
 
 def _last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
@@ -90,7 +91,7 @@ def _last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
 
 def expected_normalisation(architecture: str) -> tuple[list[float], list[float]]:
     """Return the (mean, std) of each channel, for pixels in [0, 1], that pretrained weights expect."""
-    if architecture.startswith(timm_models.PREFIX):
+    if architecture.startswith(artifacts.TIMM):
         return timm_models.normalisation(architecture)
     from torchvision import models
 
@@ -100,6 +101,6 @@ def expected_normalisation(architecture: str) -> tuple[list[float], list[float]]
 
 def expected_size(architecture: str) -> list[int] | None:
     """Return [height, width] in pixels that pretrained weights expect; None where torchvision's take any."""
-    if architecture.startswith(timm_models.PREFIX):
+    if architecture.startswith(artifacts.TIMM):
         return timm_models.size(architecture)
     return None

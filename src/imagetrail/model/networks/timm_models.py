@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from imagetrail.errors import TrainingError
+from imagetrail.files.artifacts import TIMM
 
 if TYPE_CHECKING:
     import types
 
-PREFIX = "timm/"
-"""Of names in params.yaml, and of timm's repositories on its hub."""
 
-
-def build(architecture: str, image_size: tuple[int, int]) -> tuple[nn.Module, str, int]:
+def build(architecture: str, image_size: tuple[int, int]) -> tuple[nn.Module, tuple[str, ...], int]:
     """Build a network without its last layer, with random weights.
 
     Args:
@@ -22,17 +20,17 @@ def build(architecture: str, image_size: tuple[int, int]) -> tuple[nn.Module, st
         image_size: (height, width) in pixels of what the network sees.
 
     Returns:
-        (network that returns features float32 [N,D], name of the layer that is left out, D).
+        (network that returns features float32 [N,D], names of the layers that are left out, D).
 
     Raises:
         TrainingError: timm is not installed, or does not know the name.
     """
     config = _configuration(architecture)
     sized: Mapping[str, Any] = {"img_size": image_size} if config.fixed_input_size else {}
-    network = _timm(architecture).create_model(architecture.removeprefix(PREFIX), num_classes=0, **sized)
+    network = _timm(architecture).create_model(architecture.removeprefix(TIMM), num_classes=0, **sized)
     width = getattr(network, "head_hidden_size", None) or network.num_features
-    name = config.classifier
-    return network, name if isinstance(name, str) else name[0], int(width)
+    left_out = config.classifier  # two in distilled transformers
+    return network, (left_out,) if isinstance(left_out, str) else tuple(left_out), int(width)
 
 
 def normalisation(architecture: str) -> tuple[list[float], list[float]]:
@@ -49,7 +47,7 @@ def size(architecture: str) -> list[int]:
 def _configuration(architecture: str) -> Any:
     timm = _timm(architecture)
     try:
-        config = timm.get_pretrained_cfg(architecture.removeprefix(PREFIX), allow_unregistered=False)
+        config = timm.get_pretrained_cfg(architecture.removeprefix(TIMM), allow_unregistered=False)
     except RuntimeError as error:
         raise TrainingError(f"model.name = {architecture!r} is not known to timm ({error}); correct it.") from None
     return config
