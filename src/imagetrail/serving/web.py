@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive
@@ -163,7 +163,12 @@ def application(worker: Worker, about: ServedModel, hosts: Sequence[str], page: 
     return Starlette(
         routes=routes,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)],
-        exception_handlers={HTTPException: _explained, ServerError: _explained, Exception: _explained},
+        exception_handlers={
+            HTTPException: _explained,
+            ServerError: _explained,
+            ClientDisconnect: _unread,
+            Exception: _explained,
+        },  # fmt: skip
         lifespan=service.running,
     )
 
@@ -175,6 +180,11 @@ async def _explained(_: Request, error: Exception) -> Response:
         return JSONResponse({"error": error.detail}, error.status_code, dict(error.headers or {}) | closing)
     words = str(error) if isinstance(error, ServerError) else "the server failed; its own log says why"
     return JSONResponse({"error": words}, 503 if isinstance(error, ServerError) else 500)
+
+
+async def _unread(_: Request, __: Exception) -> Response:
+    """Answer a client that left before its request was complete, which is not an error of the server."""
+    return Response(status_code=400)
 
 
 async def _files(request: Request) -> list[tuple[str, bytes]]:
