@@ -168,7 +168,7 @@ def application(worker: Worker, about: ServedModel, hosts: Sequence[str], page: 
             ServerError: _explained,
             ClientDisconnect: _unread,
             Exception: _explained,
-        },  # fmt: skip
+        },
         lifespan=service.running,
     )
 
