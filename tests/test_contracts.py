@@ -356,7 +356,7 @@ def test_a_new_parameter_is_a_decision() -> None:
             "limits.damaged",
         ],
         "split": ["by", "test", "val", "seed", "on_leak", "on_rare", "group_near_duplicates"],
-        "model": ["name", "weights", "input_size", "widths", "dropout"],
+        "model": ["name", "weights", "input_size", "views", "widths", "dropout"],
         "train": [
             "seed", "epochs", "batch_size", "shards", "optimizer.name", "optimizer.lr", "optimizer.weight_decay",
             "schedule.name", "warmup_epochs", "loss.name", "class_weights", "clip_grad_norm", "averaging", "augment",

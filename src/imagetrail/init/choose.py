@@ -172,7 +172,7 @@ def _frozen(
 ) -> Proposal:
     """Propose a frozen backbone; a network from scratch if its features would take too long."""
     name, file = found
-    model = {"name": name, "weights": file, "freeze": True, "input_size": None}
+    model = {"name": name, "weights": file, "freeze": True, "input_size": None, "views": None}
     pixels, remarks = _pixels(look, PHOTO_SIDE)
     choices = [
         *data,

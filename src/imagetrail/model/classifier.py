@@ -4,9 +4,10 @@ models/model.safetensors holds the weights, models/model.json the rest.
 """
 
 import errno
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from safetensors import SafetensorError
@@ -55,6 +56,8 @@ class Card:
     input_size: list[int] | None = None
     """[height, width] in pixels of what the network sees: the centre of a larger image, or a smaller one enlarged; None
     is image_size."""
+    views: Literal["mirror"] | None = None
+    """Versions of an image whose logits are averaged: with its mirror image; None takes the image only."""
     thresholds: list[float] | None = None
     """For a coverage of 50, 51 … 99 %: the least probability of the labels in a set that holds the truth that often;
     see train/calibration.py. None without validation rows."""
@@ -156,9 +159,20 @@ class Classifier(nn.Module):
             return images
         return functional.interpolate(images, self.card.seen, mode="bilinear", antialias=True)
 
+    def over_views(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Average what a network returns for the card's views of normalised images; in training, take the images only.
+
+        Args:
+            network: takes float32 [N,C,H,W] and returns float32 [N,D], logits or features.
+            images: float32 [N,C,H,W].
+        """
+        if self.training or self.card.views is None:
+            return network(images)
+        return (network(images) + network(images.flip(3))) / 2
+
     def forward(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,K]
         """Return logits of raw pixels, or of pixels that an augmentation has scaled."""
-        logits: Tensor = self.network(self.normalise(pixels))
+        logits = self.over_views(self.network, self.normalise(pixels))
         return logits if self.card.temperature == 1 else logits / self.card.temperature
 
 

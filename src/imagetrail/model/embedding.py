@@ -1,4 +1,4 @@
-"""The features of images: what a network's last linear layer gets."""
+"""The features of images: what a network's last linear layer gets, averaged over the views of an image."""
 
 from collections.abc import Iterable, Iterator
 
@@ -24,6 +24,7 @@ def embed(classifier: Classifier, batches: Iterable[Pixels], device: torch.devic
     try:
         for (pixels,) in moved(((batch,) for batch in batches), device):
             classifier(pixels)
-            yield caught.pop().flatten(1).float().cpu().numpy()
+            yield torch.stack(caught).mean(dim=0).flatten(1).float().cpu().numpy()  # one for each view
+            caught.clear()
     finally:
         hook.remove()

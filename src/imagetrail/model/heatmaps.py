@@ -27,7 +27,7 @@ TOKEN_MIXERS = ("Attention", "AttentionRope")
 
 
 def heatmaps(classifier: Classifier, pixels: Pixels, codes: Indices) -> Heatmaps:
-    """Show where the logit of a class comes from, on the CPU.
+    """Show where the logit of a class comes from, on the CPU; of several views, in the image itself.
 
     Args:
         classifier: in evaluation mode.
@@ -42,7 +42,7 @@ def heatmaps(classifier: Classifier, pixels: Pixels, codes: Indices) -> Heatmaps
     """
     classifier = classifier.cpu()
     layer = feature_layer(classifier, torch.from_numpy(pixels[:1]))
-    explained = LayerGradientXActivation(classifier, layer)
+    explained = LayerGradientXActivation(lambda inputs: classifier.network(classifier.normalise(inputs)), layer)
     found = np.zeros((len(pixels), *pixels.shape[2:]), np.float32)
     seen = _seen_part(found[0], classifier.card.seen).shape if len(found) else ()
     for start in range(0, len(pixels), BATCH):

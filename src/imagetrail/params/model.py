@@ -1,6 +1,6 @@
 """Section `model`: the network."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -9,6 +9,8 @@ from imagetrail.files.artifacts import TIMM
 from imagetrail.params import signatures
 from imagetrail.params.named import Named
 from imagetrail.params.section import ImageSize, NonEmpty, sides
+
+OF_ANY_NETWORK = ("weights", "input_size", "views")
 
 
 class Model(Named):
@@ -22,10 +24,14 @@ class Model(Named):
     the centre unless train.augment crops elsewhere; smaller ones are enlarged to it on the device. Null takes images as
     they are, and for weights of timm the size that these were trained for."""
 
+    views: Literal["mirror"] | None = None
+    """mirror averages the answers for an image and its mirror image, in validation and wherever the model is used, at
+    twice the cost; null takes the image only."""
+
     @property
     def arguments(self) -> dict[str, object]:
-        """Return the keyword arguments of the network: all that are not null, except the weights and the input size."""
-        return {key: value for key, value in super().arguments.items() if key not in ("weights", "input_size")}
+        """Return the keyword arguments of the network: all that are not null, except those of any network."""
+        return {key: value for key, value in super().arguments.items() if key not in OF_ANY_NETWORK}
 
     @property
     def seen_size(self) -> tuple[int, int] | None:

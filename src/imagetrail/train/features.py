@@ -65,7 +65,8 @@ def of_backbone(root: Path, classifier: Classifier, subsets: list[Subset]) -> li
 def _compute(classifier: Classifier, network: Backbone, pixels: Tensor) -> npt.NDArray[np.float32]:
     """Compute in float32 whatever the training's precision, as evaluation does."""
     classifier.eval()
-    values: npt.NDArray[np.float32] = network.features(classifier.normalise(pixels)).float().cpu().numpy()
+    features = classifier.over_views(network.features, classifier.normalise(pixels))
+    values: npt.NDArray[np.float32] = features.float().cpu().numpy()
     return values
 
 
@@ -81,7 +82,7 @@ def _timm_version(card: Card) -> str:
 
 
 def _key(card: Card, subset: Subset, device: torch.device) -> str:
-    architecture = {"name": card.name, "input_size": card.seen, "weights": card.weights}
+    architecture = {"name": card.name, "input_size": card.seen, "views": card.views, "weights": card.weights}
     pixels = [subset.dataset.sha256, card.mean, card.std]
     machine = [torch.__version__, _timm_version(card), devices.describe(device), torch.get_num_threads()]
     source = [artifacts.file_sha256(Path(file)) for file in (__file__, backbone.__file__)]

@@ -15,7 +15,7 @@ from imagetrail import console
 from imagetrail.errors import TrainingError
 from imagetrail.files import artifacts
 from imagetrail.files.arrays import Subset
-from imagetrail.model import arithmetic, costs, devices, pretrained
+from imagetrail.model import arithmetic, costs, devices, networks, pretrained
 from imagetrail.model import classifier as classifiers
 from imagetrail.model.classifier import Card, Classifier
 from imagetrail.model.feeds import Feed
@@ -27,6 +27,9 @@ from imagetrail.train.checkpoints import Checkpoints
 from imagetrail.train.optimisation import Optimisation
 from imagetrail.train.processes import ALONE, Group
 from imagetrail.train.shards import Shards, seed_of
+
+PREPARING_ROWS = 4096
+"""At most so many train rows, evenly spread, that a network's first layer is made from."""
 
 
 class Epoch(NamedTuple):
@@ -159,6 +162,10 @@ def _build(task: Task, options: Train, device: torch.device) -> Classifier:
         )
     if task.weights is not None:
         pretrained.load(classifier.network, task.weights)
+    elif isinstance(classifier.network, networks.Prepared):
+        rows = task.train.rows[:: -(-len(task.train) // PREPARING_ROWS)]
+        batches = (task.train.read(rows[start : start + 64]) for start in range(0, len(rows), 64))
+        classifier.network.prepare(classifier.normalise(torch.from_numpy(pixels)) for pixels in batches)
     return classifier.to(device)
 
 

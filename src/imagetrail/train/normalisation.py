@@ -59,6 +59,7 @@ def new_card(model: Model, weights: Weights | None, normalisation: Normalisation
         channels=train.dataset.channels,
         image_size=list(train.dataset.image_size),
         input_size=seen,
+        views=model.views,
         short_side=train.dataset.short_side,
         mean=mean,
         std=std,

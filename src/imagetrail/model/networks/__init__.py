@@ -5,9 +5,10 @@ A network takes normalised images, float32 [N,C,H,W], and returns logits, float3
 defaults, which params.yaml gives. A new network is a file here and a row below.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from imagetrail.errors import TrainingError
 from imagetrail.model.networks.mlp import MLP
@@ -15,6 +16,7 @@ from imagetrail.model.networks.plain_cnn import PlainCNN
 from imagetrail.model.networks.residual_cnn import ResidualCNN
 from imagetrail.model.networks.small_cnn import SmallCNN
 from imagetrail.model.networks.tiny_cnn import TinyCNN
+from imagetrail.model.networks.whitened_cnn import WhitenedCNN
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "MLP": MLP,
@@ -22,7 +24,16 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = {
     "ResidualCNN": ResidualCNN,
     "SmallCNN": SmallCNN,
     "TinyCNN": TinyCNN,
+    "WhitenedCNN": WhitenedCNN,
 }
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A network that makes a layer from train images before it is trained."""
+
+    def prepare(self, batches: Iterable[Tensor]) -> None:
+        """Set the layer from normalised images, float32 [N,C,H,W] each."""
 
 
 def build(
