@@ -54,9 +54,9 @@ test-fast: setup
 bench: setup
 	$(BIN)/python -m bench
 
-# Train for every figure of docs/experiments.md that is still missing; takes hours on two cores.
+# Train for every figure of docs/results.md that is still missing; takes hours on two cores. RECIPES="mnist-mlp …" takes some.
 figures: setup
-	$(BIN)/python -m bench.figures
+	$(BIN)/python -m bench.figures $(RECIPES)
 
 # Run the tour from top to bottom and save it with its pictures.
 notebook: setup

@@ -1,26 +1,36 @@
-"""The figures of docs/experiments.md: every recipe, with the seeds that it is stated for.
+"""The trainings behind docs/results.md: every recipe, with the seeds that it is stated for.
 
 Run by `make figures`; IMAGETRAIL_TEST_DATA names the folder of images and weights. Each figure is one `mlflow run` with
-the parameters below. Finished figures are in bench/results/figures.json and are not repeated while the recipe is the
-same; an interrupted training resumes after its last epoch.
+the parameters below, from a clean checkout, so that its commit restores it. A figure is not repeated while the recipe is
+the same; an interrupted training resumes after its last epoch.
 """
 
 import hashlib
 import json
 import os
-import statistics
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "bench/results/figures.json"
-RESNET50 = {"model.name": "resnet50", "model.weights": "resnet50-imagenet-fp16.pth"}
+sys.path.insert(0, str(ROOT / "src"))
+
+from bench import results  # noqa: E402
+from bench.energy import Meter  # noqa: E402
+from bench.results import DATA, Result  # noqa: E402
+from imagetrail import git  # noqa: E402
+from imagetrail.params import recipes  # noqa: E402
+from imagetrail.tracking import store, tags  # noqa: E402
+
+RESNET50 = {
+    "model.name": "resnet50",
+    "model.weights": "resnet50-imagenet-fp16.pth",
+    "download.weights": f"{DATA}/weights",
+}
 """Weights that are available without a network; the recipes name torchvision's."""
 SUBSET = {"download.source": "csv", "download.images": "images", "download.split_column": "split"}
-ON_CPU = {"model.stem": "32", "model.widths": "[64, 128, 256]", "train.batch_size": "128"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,18 @@ class Figure:
     """Folder of IMAGETRAIL_TEST_DATA."""
     seeds: int = 1
     parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """Parameters beside the recipe's."""
+        return {"download.path": f"{DATA}/{self.data}", **self.parameters}
+
+    @property
+    def settings(self) -> str:
+        """Digest of the recipe and the overrides; a parameter that is null is as good as absent."""
+        values = recipes.params(ROOT, self.recipe).model_dump(mode="json")
+        decisive = json.dumps([_without_nulls(values), self.overrides], sort_keys=True)
+        return hashlib.sha256(decisive.encode()).hexdigest()[:12]
 
 
 FIGURES = [
@@ -54,7 +76,7 @@ FIGURES = [
     Figure("mnist-mlp", "mnist"),
     Figure("fashion-mlp", "fashion-mnist"),
     Figure("cifar10-resnet152", "cifar10-subset", parameters=SUBSET | RESNET50),
-    Figure("cifar10-cnn", "cifar10-subset", parameters=SUBSET | ON_CPU),
+    Figure("cifar10-cnn", "cifar10", seeds=3, parameters={"download.source": "parquet"}),
     Figure("fashion-cnn", "fashion-mnist"),
     Figure("mnist-tiny", "mnist", seeds=5),
     Figure("mnist-cnn", "mnist", seeds=3),
@@ -63,82 +85,71 @@ FIGURES = [
 
 
 def main() -> None:
-    """Train for every missing figure, then print the table."""
+    """Train for every missing figure, or for those of the recipes that are named, and write the page after each."""
     folder = os.environ.get("IMAGETRAIL_TEST_DATA")
     if not folder:
         raise SystemExit(
             "make figures: set IMAGETRAIL_TEST_DATA to the folder that holds mnist/, cats-dogs/, weights/ …"
         )
-    data = Path(folder).resolve()
-    done = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for figure in (f for f in FIGURES if not sys.argv[1:] or f.recipe in sys.argv[1:]):
+        if not (Path(folder) / figure.data).is_dir():
+            print(f"--- {figure.recipe}: {folder} has no {figure.data}, so this figure is left out.", flush=True)
+            continue
         for seed in range(figure.seeds):
-            key = f"{prefix(figure)}{seed}"
-            if key not in done:
-                print(f"--- {key}", flush=True)
-                done[key] = reach(figure, data, seed)
-                RESULTS.parent.mkdir(exist_ok=True)
-                RESULTS.write_text(json.dumps(done, indent=1))
-    print(table(done))
+            done = [r for r in results.read() if (r.recipe, r.data) == (figure.recipe, figure.data)]
+            if any((r.settings, r.seed) == (figure.settings, seed) for r in done):
+                continue
+            print(f"--- {figure.recipe} on {figure.data}, seed {seed}", flush=True)
+            reached = reach(figure, Path(folder).resolve(), seed)
+            others = [r for r in results.read() if r.row[:2] != reached.row[:2] or r.settings == reached.settings]
+            results.write([*others, reached])
+    results.write(results.read())
 
 
-def prefix(figure: Figure) -> str:
-    """Return the key of a figure's results; a changed recipe has a new key."""
-    from imagetrail.params import recipes
-
-    decisive = [recipes.params(ROOT, figure.recipe).model_dump(mode="json"), dict(figure.parameters)]
-    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-    return f"{figure.recipe} {figure.data} {digest[:8]} "
-
-
-def reach(figure: Figure, data: Path, seed: int) -> dict[str, float | str]:
-    """Run a recipe with `mlflow run` and read its run."""
-    import mlflow
+def reach(figure: Figure, data: Path, seed: int) -> Result:
+    """Run a recipe with `mlflow run`, and read its run."""
     from mlflow.projects import run
 
-    from imagetrail.tracking import store
-
+    state = git.read_state(ROOT)
+    ours = {path.relative_to(ROOT).as_posix() for path in (results.RECORDS, results.PAGE, results.PICTURE)}
+    if state is None or state.changed.keys() - ours:
+        raise SystemExit("make figures: commit your changes first, so that the figure's commit restores them.")
     store.prepare(ROOT)
-    parameters = {
-        "recipe": figure.recipe,
-        "train.seed": str(seed),
-        "download.path": str(data / figure.data),
-        "download.weights": str(data / "weights"),
-        **figure.parameters,
-    }
-    begin = time.monotonic()
-    submitted = run(str(ROOT), parameters=parameters, env_manager="local")
-    metrics = mlflow.get_run(submitted.run_id).data.metrics
-    return {
-        "run": submitted.run_id,
-        "accuracy": metrics["test/accuracy"],
-        "parameters": metrics["model/parameters"],
-        "multiply_adds": metrics["model/multiply_adds"],
-        "seconds": time.monotonic() - begin,
-    }
+    given = {name: value.replace(DATA, str(data)) for name, value in figure.overrides.items()}
+    with Meter() as meter:
+        submitted = run(
+            str(ROOT), parameters={"recipe": figure.recipe, "train.seed": str(seed), **given}, env_manager="local"
+        )
+    return of_run(figure, seed, submitted.run_id, meter.joules)
 
 
-def table(done: Mapping[str, Mapping[str, float]]) -> str:
-    """Format one row per recipe and data set: accuracy as mean and spread over the seeds."""
-    lines = ["| recipe | data | parameters | test accuracy | seeds | minutes each |", "|---|---|---|---|---|---|"]
-    for figure in FIGURES:
-        runs = [values for key, values in done.items() if key.startswith(prefix(figure))]
-        if not runs:
-            continue
-        accuracies = [100 * values["accuracy"] for values in runs]
-        mean = f"{statistics.mean(accuracies):.2f} %"
-        spread = f" ± {statistics.stdev(accuracies):.2f}" if len(runs) > 1 else ""
-        minutes = statistics.mean(values["seconds"] for values in runs) / 60
-        cells = [
-            figure.recipe,
-            figure.data,
-            f"{runs[0]['parameters']:,.0f}",
-            mean + spread,
-            len(runs),
-            f"{minutes:.1f}",
-        ]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+def of_run(figure: Figure, seed: int, run_id: str, joules: float | None) -> Result:
+    """Read the result of a run from the store."""
+    import mlflow
+
+    run = mlflow.get_run(run_id)
+    metrics = run.data.metrics
+    return Result(
+        recipe=figure.recipe,
+        data=figure.data,
+        seed=seed,
+        overrides=figure.overrides,
+        settings=figure.settings,
+        accuracy=metrics["test/accuracy"],
+        parameters=int(metrics["model/parameters"]),
+        multiply_adds=int(metrics["model/multiply_adds"]),
+        seconds=round((run.info.end_time - run.info.start_time) / 1000, 1),
+        joules=joules,
+        machine=f"{run.data.tags[tags.DEVICE]}, {os.cpu_count()} cores",
+        commit=run.data.tags[tags.COMMIT],
+        date=datetime.fromtimestamp(run.info.start_time / 1000, UTC).date().isoformat(),
+    )
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return value
 
 
 if __name__ == "__main__":

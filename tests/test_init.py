@@ -112,7 +112,8 @@ def test_pretrained_weights_at_hand_are_proposed_for_photographs(root: Path) -> 
     (weights / "notes.pth").write_bytes(b"")
     proposal = propose(root)
     assert value(proposal, "model") == {
-        "name": "mobilenet_v2", "weights": "mobilenet_v2-b0353104.pth", "freeze": True, "input_size": None, "views": None
+        "name": "mobilenet_v2", "weights": "mobilenet_v2-b0353104.pth", "freeze": True, "input_size": None,
+        "views": None,
     }  # fmt: skip
     assert value(proposal, "preprocess.image_size") == 224
     slow = propose(root, minutes=0.001)

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional
 from imagetrail.errors import ArtifactError, TrainingError
 from imagetrail.model import classifier
 from imagetrail.model.classifier import Classifier
+from imagetrail.model.embedding import embed
 from imagetrail.train import normalisation
 
 
@@ -128,6 +129,34 @@ def test_smaller_images_are_enlarged_as_torchvision_enlarges_them() -> None:
     plain = Classifier(CARD).normalise(pixels)
     expected = functional.resize(plain, [18, 21], antialias=True)
     assert torch.allclose(Classifier(card).normalise(pixels), expected, atol=1e-6)
+
+
+def test_answers_are_averaged_with_the_mirror_image() -> None:
+    torch.manual_seed(0)
+    model = Classifier(replace(CARD, views="mirror")).eval()
+    plain = Classifier(CARD).eval()
+    plain.load_state_dict(model.state_dict())
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 9, 7), dtype=np.uint8))
+    mirrored = pixels.flip(3)
+    assert torch.equal(model(pixels), (plain(pixels) + plain(mirrored)) / 2)
+    assert torch.equal(model(pixels), model(mirrored))
+    assert not torch.equal(plain(pixels), plain(mirrored))
+    model.train()
+    plain.train()
+    torch.manual_seed(1)
+    learning = model(pixels)
+    torch.manual_seed(1)
+    assert torch.equal(learning, plain(pixels)), "training takes the image only"
+
+
+def test_features_are_averaged_over_the_views() -> None:
+    torch.manual_seed(0)
+    model = Classifier(replace(CARD, views="mirror")).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 9, 7), dtype=np.uint8)
+    (found,) = embed(model, [pixels], torch.device("cpu"))
+    with torch.no_grad():
+        answers = model.head(torch.from_numpy(found))
+        assert torch.allclose(answers, model(torch.from_numpy(pixels)), atol=1e-6)
 
 
 def test_a_size_that_crops_one_side_and_enlarges_the_other_is_refused() -> None:

@@ -88,6 +88,7 @@ OURS = {
     "SmallCNN": {"widths": [4, 8], "dropout": 0.1},
     "TinyCNN": {"stem": 4, "widths": [4, 4], "kernel_size": 3, "pool_before": [1]},
     "ResidualCNN": {"stem": 4, "widths": [4, 8], "blocks": [0, 1], "dropout": 0.0},
+    "WhitenedCNN": {"widths": [4, 8], "convolutions": 3},
     "PlainCNN": {
         "widths": [4, 8], "padding": 1, "pool_after": [1], "batch_norm": False, "hidden": [5], "dropout": 0.0,
     },
@@ -124,6 +125,13 @@ def test_a_network_without_feature_maps_says_so(name: str, arguments: dict, seen
     with pytest.raises(DataError, match=f"^{reason}$"):
         heatmaps(model, np.zeros((1, 3, 16, 16), np.uint8), np.array([0]))
     assert page._heat(model, {"x.png": "a"}, {"x.png": np.zeros((1, 3, 16, 16), np.uint8)}) == reason
+
+
+def test_heatmaps_explain_the_image_and_not_its_mirror_image(corners: Classifier) -> None:
+    pixels = np.full((1, 3, SIDE, SIDE), 200, np.uint8)
+    alone = heatmaps(corners, pixels, np.array([0]))
+    corners.card = replace(corners.card, views="mirror")
+    assert np.array_equal(heatmaps(corners, pixels, np.array([0])), alone)
 
 
 def test_heat_is_only_where_the_network_looks() -> None:

@@ -15,6 +15,7 @@ PLAIN = {
     "dropout": 0.0,
 }  # fmt: skip
 TINY = {"stem": 11, "widths": [11, 22, 22, 22, 22], "kernel_size": 3, "pool_before": [2, 4]}
+WHITENED = {"widths": [64, 256, 256], "convolutions": 2}
 RESIDUAL = {"stem": 64, "widths": [128, 256, 512], "blocks": [1, 0, 1], "dropout": 0.0}
 
 
@@ -32,6 +33,14 @@ def count(network: nn.Module) -> int:
         # stem, five separable layers with their normalisation, 7 + 7 weights for each channel, the head
         ("TinyCNN", TINY, 1, 28, 121 + (20 * 11 + 22) + (31 * 11 + 44) + 3 * (31 * 22 + 44) + 14 * 22 + 230),
         ("ResidualCNN", RESIDUAL, 3, 32, 6_573_130),
+        # 24 filters with biases, six convolutions, a shift for each of their outputs, a head without biases
+        (
+            "WhitenedCNN",
+            WHITENED,
+            3,
+            32,
+            13 * 24 + 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256) + 2 * (64 + 256 + 256) + 2560,
+        ),
     ],
 )
 def test_parameter_counts_match_a_calculation_by_hand(
@@ -47,7 +56,10 @@ def test_mnist_cnn_has_593200_parameters() -> None:
 
 
 def test_images_need_not_be_square() -> None:
-    for name, arguments in (("PlainCNN", PLAIN), ("TinyCNN", TINY), ("ResidualCNN", RESIDUAL)):
+    deeper = WHITENED | {"convolutions": 3}
+    for name, arguments in (
+        ("PlainCNN", PLAIN), ("TinyCNN", TINY), ("ResidualCNN", RESIDUAL), ("WhitenedCNN", deeper),
+    ):  # fmt: skip
         assert networks.build(name, 3, (40, 24), 3, arguments).eval()(torch.zeros(2, 3, 40, 24)).shape == (2, 3)
 
 
@@ -59,12 +71,49 @@ def test_images_need_not_be_square() -> None:
         ("TinyCNN", TINY | {"kernel_size": 4}, r"model\.kernel_size = 4 must be odd"),
         ("ResidualCNN", RESIDUAL | {"widths": [8] * 4, "blocks": [0] * 4}, "use at least 16, or fewer stages"),
         ("ResidualCNN", RESIDUAL | {"blocks": [1]}, r"model\.blocks = \[1\] must have a number for each"),
+        ("WhitenedCNN", WHITENED, "image_size = 8 is too small for the 3 groups .* use at least 9, or fewer groups"),
         ("resnet18", {"freeze": False}, r"takes three channels and preprocess\.channels = 1; set it to 3"),
     ],
 )
 def test_unbuildable_models_are_reported(name: str, arguments: dict, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         networks.build(name, 1, (8, 8), 10, arguments)
+
+
+def test_the_first_layer_whitens_the_patches_of_train_images() -> None:
+    torch.manual_seed(0)
+    network = networks.build("WhitenedCNN", 3, (32, 32), 10, WHITENED)
+    smooth = nn.functional.interpolate(torch.randn(200, 3, 9, 7), scale_factor=3, mode="bilinear")  # [200,3,27,21]
+    network.prepare(smooth.split(64))
+    with torch.no_grad():
+        found = network.whitening(smooth).transpose(0, 1).flatten(1)  # [24,patches]
+    moments = found[:12] @ found[:12].T / found.shape[1]
+    variances = moments.diagonal()
+    assert torch.allclose(moments, torch.diag(variances), atol=1e-4), "components do not depend on each other"
+    assert variances.max() < 1.001
+    assert variances.median() > 0.5, "but for those below the added variance, all are as large"
+    assert torch.equal(network.whitening.weight[12:], -network.whitening.weight[:12])
+    assert not network.whitening.weight.requires_grad
+
+
+def test_shifts_learn_64_times_as_fast() -> None:
+    network = networks.build("WhitenedCNN", 3, (32, 32), 10, WHITENED)
+    layer = network.groups[0].first[2]
+    images = torch.randn(8, 64, 5, 5)
+    weights = torch.randn(8, 64, 5, 5)
+    (layer(images) * weights).sum().backward()
+    before, by_hand = layer(images), weights.sum(dim=(0, 2, 3))  # the gradient of a shift
+    with torch.no_grad():
+        layer.shift -= 0.01 * layer.shift.grad
+    moved = (layer(images) - before).mean(dim=(0, 2, 3))
+    assert torch.allclose(moved, -64 * 0.01 * by_hand, rtol=1e-3, atol=1e-3)
+
+
+def test_convolutions_start_as_copies() -> None:
+    network = networks.build("WhitenedCNN", 3, (32, 32), 10, WHITENED)
+    images = torch.randn(2, 24, 9, 9)
+    copies = network.groups[0].first[0](images)[:, :24]
+    assert torch.allclose(copies, images, atol=1e-6)
 
 
 def test_params_accept_exactly_the_networks() -> None:

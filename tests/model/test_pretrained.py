@@ -182,8 +182,11 @@ def test_pretrained_weights_bring_their_normalisation(folder: Path, tmp_path: Pa
     assert normalisation.new_card(model, weights.find(MOBILE, folder, tmp_path), own, subsets[0]).mean == [0.5] * 3
 
 
-def test_cached_features_give_the_logits_of_the_whole_network(folder: Path, tmp_path: Path, subsets) -> None:
-    trained = fit(task(tmp_path, folder, subsets))
+@pytest.mark.parametrize("views", [None, "mirror"])
+def test_cached_features_give_the_logits_of_the_whole_network(
+    folder: Path, tmp_path: Path, subsets, views: str | None
+) -> None:
+    trained = fit(task(tmp_path, folder, subsets, views=views))
     model, val = trained.classifier, subsets[1]
     by_features = features.of_backbone(tmp_path, model, [val])[0].images[val.rows]
     with torch.inference_mode():

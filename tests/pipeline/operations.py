@@ -37,6 +37,7 @@ NETWORKS = {
     "ResidualCNN": {"stem": 4, "widths": [8], "blocks": [1], "dropout": 0.2},
     "SmallCNN": {"widths": [4, 8], "dropout": 0.2},
     "TinyCNN": {"stem": 4, "widths": [4, 8], "kernel_size": 3, "pool_before": [2]},
+    "WhitenedCNN": {"widths": [4, 8], "convolutions": 3},
     **{name: {"freeze": False} for name in sorted(portable.BACKBONES)},
 }
 """Every network that portable arithmetic admits, with small arguments."""
@@ -92,6 +93,13 @@ def network(name: str, arguments: dict[str, object]) -> list[Tensor]:
             for parameter in model.parameters():
                 parameter -= 0.1 * parameter.grad
     return [model.eval()(inputs), *model.state_dict().values()]
+
+
+def whitened() -> list[Tensor]:
+    """The first layer of a network, made from images."""
+    model = networks.build("WhitenedCNN", 3, (16, 16), CLASSES, NETWORKS["WhitenedCNN"])
+    model.prepare(IMAGES.split(5))
+    return [model.whitening.weight]
 
 
 def seen(side: int) -> list[Tensor]:
@@ -196,6 +204,7 @@ def operations() -> dict[str, Callable[[], list[Tensor]]]:
     found["averaging, exponential"] = lambda: steps(options(averaging={"start_epoch": 2, "decay": 0.9}))
     found["averaging, of epochs"] = lambda: steps(options(averaging={"start_epoch": 2, "decay": None}))
     found |= {f"augmentation {n}": lambda n=n: augmentation(n) for n in signatures.AUGMENTATIONS.names()}
+    found["whitening"] = whitened
     found["normalisation"] = lambda: [torch.tensor(normalisation.channel_statistics(SUBSET), dtype=torch.float64)]
     found["calibration"] = calibrated
     found["evaluation"] = evaluation

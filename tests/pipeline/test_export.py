@@ -111,6 +111,7 @@ def test_other_test_rows_than_the_runs_are_refused(trained: Path, tmp_path: Path
     [
         ("TinyCNN", 28, None, {}), ("MLP", 12, None, {"hidden": [8], "dropout": 0.1}),
         ("resnet18", 32, [48, 48], {"freeze": False}), ("resnet18", 32, [24, 28], {"freeze": False}),
+        ("WhitenedCNN", 32, None, {"widths": [4, 8], "convolutions": 3}),
         ("mobilenet_v3_small", 32, None, {"freeze": False}), ("vit_b_16", 224, None, {"freeze": False}),
     ],
 )  # fmt: skip
@@ -119,7 +120,10 @@ def test_networks_become_onnx(
 ) -> None:
     torch.manual_seed(0)
     arguments = arguments or recipes.params(REPOSITORY, "mnist-tiny").model.arguments
-    model = Classifier(replace(CARD, name=name, arguments=arguments, image_size=[size, size], input_size=seen)).eval()
+    card = replace(
+        CARD, name=name, arguments=arguments, image_size=[size, size], input_size=seen, views="mirror"
+    )  # fmt: skip
+    model = Classifier(card).eval()
     onnx_file.write(model, tmp_path / "model.onnx", {})
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, size, size), dtype=np.uint8)
     (expected,) = probabilities.of_batches(model, [pixels], torch.device("cpu"))

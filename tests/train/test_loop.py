@@ -244,6 +244,21 @@ def test_the_learning_rate_is_constant_without_a_schedule(subsets, tmp_path: Pat
     assert {epoch.lr for epoch in fit(subsets, tmp_path, schedule=None).history} == {0.003}
 
 
+def test_a_first_layer_is_made_from_train_rows_only(subsets, tmp_path: Path) -> None:
+    train, val = subsets
+    model = {"name": "WhitenedCNN", "widths": [4, 8], "convolutions": 2, "dropout": None}
+
+    def filters(folder: str, train: Subset) -> torch.Tensor:
+        task = Task(small(train, **model), None, train, val, tmp_path)
+        trained = loop.fit(task, options(epochs=1), Checkpoints(tmp_path / folder), lambda epoch, speed: None)
+        return trained.classifier.network.whitening.weight
+
+    darker = np.where(np.isin(np.arange(len(train.images)), train.rows)[:, None, None, None], train.images, 0)
+    found = filters("all", train)
+    assert torch.equal(found, filters("darker", replace(train, images=darker))), "val rows have no part in it"
+    assert not torch.equal(found, filters("fewer", replace(train, rows=train.rows[:80]))), "and train rows have"
+
+
 def test_bfloat16_trains(subsets, tmp_path: Path) -> None:
     trained = fit(subsets, tmp_path, precision="bfloat16", epochs=5)
     assert trained.kept.val_accuracy > 0.9
