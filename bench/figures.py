@@ -1,8 +1,8 @@
 """The trainings behind docs/results.md: every recipe, with the seeds that it is stated for.
 
-Run by `make figures`; IMAGETRAIL_TEST_DATA names the folder of images and weights. Each figure is one `mlflow run` with
-the parameters below, from a clean checkout, so that its commit restores it. A figure is not repeated while the recipe is
-the same; an interrupted training resumes after its last epoch.
+Run by `make figures`; IMAGETRAIL_TEST_DATA names the folder of images and weights. Each figure is one `mlflow run`
+with the parameters below, from a clean checkout, so that its commit restores it. A figure is not repeated while the
+recipe is the same; an interrupted training resumes after its last epoch.
 """
 
 import hashlib

@@ -14,11 +14,11 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 RECORDS, PAGE, PICTURE = DOCS / "results.json", DOCS / "results.md", DOCS / "images" / "results.png"
 HEADER = """# Results
 
-Every recipe on the test images of its data set, which chose nothing but where [experiments.md](experiments.md)
-says so. `make figures` trains for what is missing here and rewrites this page from
-[results.json](results.json), which has the figure of each seed. Several seeds give mean ± standard deviation. Parameters
-include frozen ones, multiply-adds are those of one answer, and seconds those of a whole run with all stages, on a machine
-that other work may share. Joules are the processor's, where the machine has counters for them.
+Every recipe on the test images of its data set, which chose nothing but where [experiments.md](experiments.md) says
+so. `make figures` trains for what is missing here and rewrites this page from [results.json](results.json), which has
+the figure of each seed. Several seeds give mean ± standard deviation. Parameters include frozen ones, multiply-adds
+are those of one answer, and seconds those of a whole run with all stages, on a machine that other work may share.
+Joules are the processor's, where the machine has counters for them.
 
 ![Test accuracy of every recipe against its parameters and the seconds of its run](images/results.png)
 
