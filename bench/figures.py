@@ -30,6 +30,8 @@ RESNET50 = {
     "download.weights": f"{DATA}/weights",
 }
 """Weights that are available without a network; the recipes name torchvision's."""
+BUNDLED = "digits"
+"""The data set that needs no folder."""
 SUBSET = {"download.source": "csv", "download.images": "images", "download.split_column": "split"}
 
 
@@ -39,14 +41,15 @@ class Figure:
 
     recipe: str
     data: str
-    """Folder of IMAGETRAIL_TEST_DATA."""
+    """Folder of IMAGETRAIL_TEST_DATA, or BUNDLED."""
     seeds: int = 1
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def overrides(self) -> dict[str, str]:
         """Parameters beside the recipe's."""
-        return {"download.path": f"{DATA}/{self.data}", **self.parameters}
+        path = {} if self.data == BUNDLED else {"download.path": f"{DATA}/{self.data}"}
+        return {**path, **self.parameters}
 
     @property
     def settings(self) -> str:
@@ -57,6 +60,7 @@ class Figure:
 
 
 FIGURES = [
+    Figure("default", BUNDLED, seeds=5),
     Figure("cats-dogs-resnet50", "cats-dogs", parameters=RESNET50),
     Figure("flowers-resnet152", "flower-photos", parameters=RESNET50),
     Figure("folder-cnn", "flower-photos"),
@@ -92,7 +96,7 @@ def main() -> None:
             "make figures: set IMAGETRAIL_TEST_DATA to the folder that holds mnist/, cats-dogs/, weights/ …"
         )
     for figure in (f for f in FIGURES if not sys.argv[1:] or f.recipe in sys.argv[1:]):
-        if not (Path(folder) / figure.data).is_dir():
+        if figure.data != BUNDLED and not (Path(folder) / figure.data).is_dir():
             print(f"--- {figure.recipe}: {folder} has no {figure.data}, so this figure is left out.", flush=True)
             continue
         for seed in range(figure.seeds):
