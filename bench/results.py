@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure as Picture
+from matplotlib.ticker import EngFormatter
 
 from imagetrail import drawing
 
@@ -124,7 +125,7 @@ def _commands(seeds: Sequence[Result]) -> list[str]:
 
 def draw(results: Sequence[Result], path: Path) -> None:
     """Draw accuracy, on a scale of odds, against parameters and against seconds, a colour for each data set."""
-    figure = Picture(figsize=(11, 5.5), layout="constrained")
+    figure = Picture(figsize=(12, 7), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     sets = sorted({result.data for result in results})
     for axes, name, label in ((left, "parameters", "parameters"), (right, "seconds", "seconds of a run, all stages")):
@@ -134,12 +135,16 @@ def draw(results: Sequence[Result], path: Path) -> None:
             y, colour = statistics.mean(accuracies), f"C{sets.index(seeds[0].data)}"
             axes.plot([x, x], [min(accuracies), max(accuracies)], color=colour, linewidth=1)
             axes.plot(x, y, "o", color=colour, markersize=5)
-            axes.annotate(seeds[0].recipe, (x, y), (4, 3), textcoords="offset points", fontsize=7)
+            axes.annotate(
+                seeds[0].recipe, (x, y), (0, 5), textcoords="offset points", ha="center", fontsize=7, color=colour
+            )
         axes.set_xscale("log")
-        axes.set_yscale("logit", one_half="0.5")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
         axes.set_xlabel(label)
-        axes.margins(x=0.2)
+        axes.margins(x=0.15)
         drawing.plain(axes)
+    left.set_yscale("logit")
+    left.set_ylim(0.2, 0.9985)
     ticks = [0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998]
     left.set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
     left.set_yticks([], minor=True)
