@@ -51,8 +51,8 @@ CASES = {
         transforms.RandomApply([transforms.CenterCrop(22), transforms.Resize(28)], p=0.1),
         transforms.RandomRotation(15),
     ]),
-    "cifar10-cnn": Case(50_000, 3, 32, 512, [
-        transforms.RandomHorizontalFlip(), transforms.RandomCrop(32, 4, padding_mode="reflect"),
+    "cifar10-cnn": Case(50_000, 3, 32, 1024, [
+        transforms.RandomHorizontalFlip(), transforms.RandomCrop(32, 2, padding_mode="reflect"),
     ]),
     "cats-dogs-resnet50": Case(4_096, 3, 224, 64, []),
 }  # fmt: skip

@@ -111,7 +111,7 @@ RUNS = [
         "cifar10-cnn",
         few_of_table,
         "cifar10-subset",
-        {"model__stem": 8, "model__widths": [16, 16, 16], "train__batch_size": 8},
+        {"model__widths": [16, 16, 16], "train__batch_size": 8},
     ),
 ]
 

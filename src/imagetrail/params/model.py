@@ -11,6 +11,7 @@ from imagetrail.params.named import Named
 from imagetrail.params.section import ImageSize, NonEmpty, sides
 
 OF_ANY_NETWORK = ("weights", "input_size", "views")
+"""Parameters that are not arguments of the network."""
 
 
 class Model(Named):

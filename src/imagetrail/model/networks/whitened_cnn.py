@@ -73,7 +73,7 @@ class WhitenedCNN(nn.Module):
             batches: normalised images, float32 [N,C,H,W] each.
         """
         components = self.whitening.in_channels * PATCH**2
-        moments = torch.zeros(components, components, dtype=torch.float64)  # float64 has no MPS and little GPU
+        moments = torch.zeros(components, components, dtype=torch.float64)  # on the CPU: the same on every device
         count = 0
         for images in batches:
             patches = functional.unfold(images.cpu(), PATCH).transpose(0, 1).flatten(1).double()  # [C*4,patches]
