@@ -8,7 +8,6 @@ import pytest
 
 from bench import cuda, figures, results
 from bench.energy import Meter
-from imagetrail.params import recipes
 
 slow = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -38,10 +37,6 @@ def test_the_gpu_benchmark_runs_with_the_cpu_in_its_place(tmp_path: Path, monkey
 
 def test_the_page_of_results_shows_the_records() -> None:
     assert results.PAGE.read_text(encoding="utf-8") == results.page(results.read()), "run make figures"
-
-
-def test_every_recipe_has_a_figure() -> None:
-    assert {figure.recipe for figure in figures.FIGURES} == set(recipes.names(ROOT))
 
 
 def made_up(seed: int, accuracy: float) -> results.Result:

@@ -177,7 +177,7 @@ def test_every_figure_has_valid_parameters(root: Path, figure: Figure) -> None:
 
 
 def test_every_recipe_has_its_figure() -> None:
-    assert {figure.recipe for figure in FIGURES} == set(NAMES) - {"default"}
+    assert {figure.recipe for figure in FIGURES} == set(NAMES)
 
 
 def test_rendering_does_not_affect_other_yaml_files() -> None:
