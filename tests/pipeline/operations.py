@@ -90,7 +90,7 @@ def network(name: str, arguments: dict[str, object]) -> list[Tensor]:
         model.zero_grad()
         nn.functional.cross_entropy(model.train()(inputs), LABELS).backward()
         with torch.no_grad():
-            for parameter in model.parameters():
+            for parameter in (p for p in model.parameters() if p.requires_grad):
                 parameter -= 0.1 * parameter.grad
     return [model.eval()(inputs), *model.state_dict().values()]
 
