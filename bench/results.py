@@ -144,8 +144,8 @@ def draw(results: Sequence[Result], path: Path) -> None:
         axes.margins(x=0.15)
         drawing.plain(axes)
     left.set_yscale("logit")
-    left.set_ylim(0.2, 0.9985)
-    ticks = [0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998]
+    left.set_ylim(0.1, 0.9985)
+    ticks = [0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998]
     left.set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
     left.set_yticks([], minor=True)
     left.set_ylabel("test accuracy")
