@@ -58,6 +58,11 @@ class Figure:
         decisive = json.dumps([_without_nulls(values), self.overrides], sort_keys=True)
         return hashlib.sha256(decisive.encode()).hexdigest()[:12]
 
+    @property
+    def row(self) -> tuple[str, str, str]:
+        """The row of its results."""
+        return self.recipe, self.data, self.settings
+
 
 FIGURES = [
     Figure("default", BUNDLED, seeds=5),
@@ -95,18 +100,18 @@ def main() -> None:
         raise SystemExit(
             "make figures: set IMAGETRAIL_TEST_DATA to the folder that holds mnist/, cats-dogs/, weights/ …"
         )
-    for figure in (f for f in FIGURES if not sys.argv[1:] or f.recipe in sys.argv[1:]):
+    asked = sys.argv[1:] or [figure.recipe for figure in FIGURES]
+    if unknown := set(asked) - {figure.recipe for figure in FIGURES}:
+        raise SystemExit(f"make figures: {sorted(unknown)[0]!r} is not a recipe; `imagetrail recipe list` names them.")
+    for figure in (f for f in FIGURES if f.recipe in asked):
         if figure.data != BUNDLED and not (Path(folder) / figure.data).is_dir():
             print(f"--- {figure.recipe}: {folder} has no {figure.data}, so this figure is left out.", flush=True)
             continue
         for seed in range(figure.seeds):
-            done = [r for r in results.read() if (r.recipe, r.data) == (figure.recipe, figure.data)]
-            if any((r.settings, r.seed) == (figure.settings, seed) for r in done):
-                continue
-            print(f"--- {figure.recipe} on {figure.data}, seed {seed}", flush=True)
-            reached = reach(figure, Path(folder).resolve(), seed)
-            others = [r for r in results.read() if r.row[:2] != reached.row[:2] or r.settings == reached.settings]
-            results.write([*others, reached])
+            current = [r for r in results.read() if r.row[:2] != figure.row[:2] or r.settings == figure.settings]
+            if (figure.row, seed) not in [(r.row, r.seed) for r in current]:
+                print(f"--- {figure.recipe} on {figure.data}, seed {seed}", flush=True)
+                results.write([*current, reach(figure, Path(folder).resolve(), seed)])
     results.write(results.read())
 
 

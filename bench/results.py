@@ -15,7 +15,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 RECORDS, PAGE, PICTURE = DOCS / "results.json", DOCS / "results.md", DOCS / "images" / "results.png"
 HEADER = """# Results
 
-Every recipe on the test images of its data set, which chose nothing but where [experiments.md](experiments.md) says
+Recipes on the test images of their data sets, which chose nothing but where [experiments.md](experiments.md) says
 so. `make figures` trains for what is missing here and rewrites this page from [results.json](results.json), which has
 the figure of each seed. Several seeds give mean ± standard deviation. Parameters include frozen ones, multiply-adds
 are those of one answer, and seconds those of a whole run with all stages, on a machine that other work may share.
@@ -87,8 +87,8 @@ def page(results: Sequence[Result]) -> str:
 
 
 TO_REPEAT = [
-    "In a clean clone, after `make setup`; the same machine and seed give the same figure, another one within 0.01.",
-    "`IMAGETRAIL_TEST_DATA` is the folder with a subfolder for each data set and for the weights.",
+    "In a clean clone, after `make setup`. `IMAGETRAIL_TEST_DATA` is the folder with a subfolder for each data set and",
+    "for the weights; cifar10/ has the 60,000 images as Parquet files, train-… and test-…, of columns image and label.",
 ]
 
 

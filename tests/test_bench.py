@@ -64,6 +64,13 @@ def test_another_setting_is_another_figure() -> None:
     assert figures.Figure("mnist-tiny", "mnist").settings != before
 
 
+def test_an_unknown_recipe_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IMAGETRAIL_TEST_DATA", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["figures", "mnist-huge"])
+    with pytest.raises(SystemExit, match="'mnist-huge' is not a recipe; `imagetrail recipe list` names them"):
+        figures.main()
+
+
 def test_the_counters_of_each_package_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for zone, name, value in (
         ("intel-rapl:0", "package-0", 900),

@@ -6,7 +6,7 @@ shifts learn 64 times as fast as the weights; GELU; a global maximum; a head who
 """
 
 from collections.abc import Iterable
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Literal
 
 import torch
@@ -61,8 +61,8 @@ class WhitenedCNN(nn.Module):
         self.whitening = nn.Conv2d(in_channels, 2 * components, PATCH)
         self.whitening.weight.requires_grad_(False)
         nn.init.zeros_(self.whitening.bias)  # type: ignore[arg-type]  # it has one
-        inputs = [2 * components, *widths]
-        self.groups = nn.Sequential(*(_Group(i, o, convolutions) for i, o in zip(inputs, widths, strict=False)))
+        channels = pairwise([2 * components, *widths])
+        self.groups = nn.Sequential(*(_Group(i, o, convolutions) for i, o in channels))
         self.head = nn.Linear(widths[-1], num_classes, bias=False)
 
     @torch.no_grad()
