@@ -87,7 +87,7 @@ def page(results: Sequence[Result]) -> str:
 
 
 TO_REPEAT = [
-    "In a clean clone, after `make setup`. `IMAGETRAIL_TEST_DATA` is the folder with a subfolder for each data set and",
+    "In a clean clone, with its .venv activated. `IMAGETRAIL_TEST_DATA` is the folder with a subfolder for each data set and",
     "for the weights; cifar10/ has the 60,000 images as Parquet files, train-… and test-…, of columns image and label.",
 ]
 
@@ -118,7 +118,7 @@ def _commands(seeds: Sequence[Result]) -> list[str]:
                          for name, value in given.items())  # fmt: skip
         found += [
             f"# {seeds[0].recipe}, {seeds[0].data}, SEED {numbers}",
-            f"git checkout {commit[:12]} && .venv/bin/mlflow run . --env-manager local {words}",
+            f"git checkout {commit[:12]} && make setup && mlflow run . --env-manager local {words}",
         ]
     return found
 

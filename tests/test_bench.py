@@ -52,7 +52,7 @@ def test_the_seeds_of_a_figure_are_one_row() -> None:
     row = "| mnist-cnn | mnist | 98.50 ± 0.71 % | 0, 1 | 1,234 | 5,678 | 100 |  | a CPU, 2 cores (2026-11-27) |"
     assert row in text
     assert (
-        "git checkout 0123456789ab && .venv/bin/mlflow run . --env-manager local -P recipe=mnist-cnn "
+        "git checkout 0123456789ab && make setup && mlflow run . --env-manager local -P recipe=mnist-cnn "
         '-P train.seed=SEED -P download.path="$IMAGETRAIL_TEST_DATA/mnist" -P model.widths="[8, 8]"' in text
     )
 
