@@ -87,8 +87,8 @@ def page(results: Sequence[Result]) -> str:
 
 
 TO_REPEAT = [
-    "In a clean clone, with its .venv activated. `IMAGETRAIL_TEST_DATA` is the folder with a subfolder for each data set and",
-    "for the weights; cifar10/ has the 60,000 images as Parquet files, train-… and test-…, of columns image and label.",
+    "In a clean clone, with its .venv active. `IMAGETRAIL_TEST_DATA` is the folder with a subfolder for each data set",
+    "and the weights; cifar10/ has the 60,000 images as Parquet files, train-… and test-…, of columns image and label.",
 ]
 
 
