@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,11 +39,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _clean_environment() -> Iterator[None]:
     """Neither the developer's settings nor what another test left: MLflow keeps its tracking URI in the environment.
 
-    Cleaned after a test too, for the fixtures of the next module, which begin before its tests.
+    Cleaned after a test too, for the fixtures of the next module, which begin before its tests. MLflow puts the code of
+    a model that it loads first on the path, where the processes of later tests would import it.
     """
     _forget_settings()
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    path = list(sys.path)
     yield
+    sys.path[:] = path
     _forget_settings()
 
 

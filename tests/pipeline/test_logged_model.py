@@ -197,9 +197,8 @@ def test_models_predict_reads_the_input_example(folder: Path, python: Path, tmp_
     assert line["label"] in list("0123456789") and line["error"] == ""
 
 
-def test_a_process_with_other_code_is_warned(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_with_other_code_is_warned(folder: Path, tmp_path: Path) -> None:
     """As in a notebook of a checkout that has moved on: Python keeps the package that it imported first."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", module="mlflow")
