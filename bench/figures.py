@@ -88,6 +88,7 @@ FIGURES = [
     Figure("cifar10-cnn", "cifar10", seeds=3, parameters={"download.source": "parquet"}),
     Figure("fashion-cnn", "fashion-mnist"),
     Figure("mnist-tiny", "mnist", seeds=5),
+    Figure("mnist-micro", "mnist", seeds=3),
     Figure("mnist-cnn", "mnist", seeds=3),
     Figure("mnist-cnn-plus", "mnist", seeds=3),
 ]

@@ -86,7 +86,7 @@ def test_the_hidden_part_has_its_share_and_the_mean_colour() -> None:
 
 OURS = {
     "SmallCNN": {"widths": [4, 8], "dropout": 0.1},
-    "TinyCNN": {"stem": 4, "widths": [4, 4], "kernel_size": 3, "pool_before": [1]},
+    "TinyCNN": {"stem": 4, "widths": [4, 4], "repeats": [1, 2], "kernel_size": 3, "pool_before": [1]},
     "ResidualCNN": {"stem": 4, "widths": [4, 8], "blocks": [0, 1], "dropout": 0.0},
     "WhitenedCNN": {"widths": [4, 8], "convolutions": 3},
     "PlainCNN": {

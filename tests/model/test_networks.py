@@ -8,13 +8,14 @@ from imagetrail.errors import TrainingError
 from imagetrail.model import networks
 from imagetrail.model.costs import multiply_adds
 from imagetrail.model.networks import NETWORKS
+from imagetrail.model.networks.layers import ShiftNorm
 from imagetrail.params.signatures import CLASSIFIERS, NETWORKS_HERE
 
 PLAIN = {
     "widths": [32, 64, 128, 256], "padding": 0, "pool_after": [2, 4], "batch_norm": False, "hidden": [50],
     "dropout": 0.0,
 }  # fmt: skip
-TINY = {"stem": 11, "widths": [11, 22, 22, 22, 22], "kernel_size": 3, "pool_before": [2, 4]}
+TINY = {"stem": 11, "widths": [11, 22, 22], "repeats": [3, 1, 2], "kernel_size": 3, "pool_before": [2, 3]}
 WHITENED = {"widths": [64, 256, 256], "convolutions": 2}
 RESIDUAL = {"stem": 64, "widths": [128, 256, 512], "blocks": [1, 0, 1], "dropout": 0.0}
 
@@ -30,8 +31,8 @@ def count(network: nn.Module) -> int:
         ("PlainCNN", PLAIN, 1, 28, 320 + 18_496 + 73_856 + 295_168 + 204_850 + 510),
         ("MLP", {"hidden": [512, 512], "dropout": 0.2}, 1, 28, 785 * 512 + 513 * 512 + 5130),
         ("MLP", {"hidden": [], "dropout": 0.0}, 3, 4, 490),
-        # stem, five separable layers with their normalisation, 7 + 7 weights for each channel, the head
-        ("TinyCNN", TINY, 1, 28, 121 + (20 * 11 + 22) + (31 * 11 + 44) + 3 * (31 * 22 + 44) + 14 * 22 + 230),
+        # stem, three separable layers with a shift for each time, 7 + 7 weights for each channel, the head
+        ("TinyCNN", TINY, 1, 28, 110 + 11 * (20 + 3) + (31 * 11 + 22) + 22 * (31 + 2) + 14 * 22 + 230),
         ("ResidualCNN", RESIDUAL, 3, 32, 6_573_130),
         # 24 filters with biases, six convolutions, a shift for each of their outputs, a head without biases
         (
@@ -69,6 +70,8 @@ def test_images_need_not_be_square() -> None:
         ("PlainCNN", PLAIN, r"image_size = 8 is too small for model\.widths = \[32, 64, 128, 256\]"),
         ("TinyCNN", TINY | {"pool_before": [1, 2, 3, 4]}, "image_size = 8 is too small for 4 poolings"),
         ("TinyCNN", TINY | {"kernel_size": 4}, r"model\.kernel_size = 4 must be odd"),
+        ("TinyCNN", TINY | {"repeats": [1]}, r"model\.repeats = \[1\] must have a number for each"),
+        ("TinyCNN", TINY | {"repeats": [1, 2, 1]}, "2 times, but it turns 11 channels into 22; repeat only those"),
         ("ResidualCNN", RESIDUAL | {"widths": [8] * 4, "blocks": [0] * 4}, "use at least 16, or fewer stages"),
         ("ResidualCNN", RESIDUAL | {"blocks": [1]}, r"model\.blocks = \[1\] must have a number for each"),
         ("WhitenedCNN", WHITENED, "image_size = 8 is too small for the 3 groups .* use at least 9, or fewer groups"),
@@ -78,6 +81,23 @@ def test_images_need_not_be_square() -> None:
 def test_unbuildable_models_are_reported(name: str, arguments: dict, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         networks.build(name, 1, (8, 8), 10, arguments)
+
+
+def test_a_convolution_that_repeats_equals_copies_of_it_one_after_the_other() -> None:
+    torch.manual_seed(0)
+    shape = {"stem": 4, "kernel_size": 3, "pool_before": []}
+    repeated = networks.build("TinyCNN", 1, (8, 8), 3, shape | {"widths": [4], "repeats": [3]})
+    copies = networks.build("TinyCNN", 1, (8, 8), 3, shape | {"widths": [4, 4, 4], "repeats": [1, 1, 1]})
+    block = repeated.blocks[3]
+    for layer in repeated.modules():
+        if isinstance(layer, ShiftNorm):
+            nn.init.normal_(layer.shift)
+    copies.load_state_dict(repeated.state_dict(), strict=False)
+    for copy, norm in zip(copies.blocks[3:], block.norms, strict=True):
+        copy.mix.load_state_dict(block.mix.state_dict())
+        copy.norms[0].load_state_dict(norm.state_dict())
+    images = torch.randn(5, 1, 8, 8)
+    assert torch.equal(repeated(images), copies(images))
 
 
 def test_the_first_layer_whitens_the_patches_of_train_images() -> None:

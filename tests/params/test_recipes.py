@@ -29,8 +29,8 @@ CLASSES = {
 
 def test_every_system_has_its_recipe() -> None:
     assert set(NAMES) == {
-        "default", "mnist-cnn", "mnist-cnn-plus", "mnist-tiny", "csv-gray", "folder-cnn", "mnist-mlp", "fashion-mlp",
-        "fashion-cnn", "cats-dogs-resnet50", "cifar10-resnet152", "cifar10-cnn", "flowers-resnet152",
+        "default", "mnist-cnn", "mnist-cnn-plus", "mnist-tiny", "mnist-micro", "csv-gray", "folder-cnn", "mnist-mlp",
+        "fashion-mlp", "fashion-cnn", "cats-dogs-resnet50", "cifar10-resnet152", "cifar10-cnn", "flowers-resnet152",
     }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ NETWORKS = {
     "PlainCNN": {"widths": [4, 8], "padding": 1, "pool_after": [2], "batch_norm": True, "hidden": [9], "dropout": 0.2},
     "ResidualCNN": {"stem": 4, "widths": [8], "blocks": [1], "dropout": 0.2},
     "SmallCNN": {"widths": [4, 8], "dropout": 0.2},
-    "TinyCNN": {"stem": 4, "widths": [4, 8], "kernel_size": 3, "pool_before": [2]},
+    "TinyCNN": {"stem": 4, "widths": [4, 8], "repeats": [2, 1], "kernel_size": 3, "pool_before": [2]},
     "WhitenedCNN": {"widths": [4, 8], "convolutions": 3},
     **{name: {"freeze": False} for name in sorted(portable.BACKBONES)},
 }

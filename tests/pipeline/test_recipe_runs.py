@@ -96,6 +96,7 @@ RUNS = [
     ("mnist-cnn", few_of_idx, "mnist", {}),
     ("mnist-cnn-plus", few_of_idx, "mnist", {}),
     ("mnist-tiny", few_of_idx, "mnist", {}),
+    ("mnist-micro", few_of_idx, "mnist", {}),
     ("mnist-mlp", few_of_idx, "mnist", {}),
     ("fashion-mlp", few_of_idx, "fashion-mnist", {}),
     ("fashion-cnn", few_of_idx, "fashion-mnist", {}),

@@ -76,13 +76,15 @@ def _libraries() -> dict[str, Any]:
 
 @cache
 def _networks() -> dict[str, Parameters]:
-    """Read the constructors of the classes in model/networks/."""
+    """Read the constructors of the networks in model/networks/: of the public classes that take `num_classes`."""
     found: dict[str, Parameters] = {}
     for path in sorted(NETWORKS_FOLDER.glob("[a-z]*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 methods = {member.name: member for member in node.body if isinstance(member, ast.FunctionDef)}
-                found[node.name] = _parameters(methods["__init__"])
+                parameters = _parameters(methods["__init__"])
+                if "num_classes" in parameters:
+                    found[node.name] = parameters
     return found
 
 

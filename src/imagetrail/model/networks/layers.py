@@ -2,7 +2,9 @@
 
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 DropoutRate = float
 """In [0, 1)."""
@@ -27,3 +29,36 @@ def dense(widths: list[Count], dropout: DropoutRate, num_classes: int) -> list[n
     """Return linear layers from each width to the next, with ReLU and dropout between, and one more to the classes."""
     hidden = [layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout))]
     return [*hidden, nn.Linear(widths[-1], num_classes)]
+
+
+class ShiftNorm(nn.BatchNorm2d):
+    """Batch normalisation with a learned shift and no scale."""
+
+    scale: Tensor
+
+    def __init__(self, channels: int, *, momentum: float = 0.1, shift_scale: float = 1.0) -> None:
+        """Start with shifts of 0.
+
+        Args:
+            channels: of its input, [N,C,H,W].
+            momentum: share of the last batch in the running statistics, in (0, 1].
+            shift_scale: what the stored shifts are multiplied by; a step of plain gradient descent moves the shift by
+                its square.
+        """
+        super().__init__(channels, momentum=momentum, affine=False)
+        self.shift_scale = shift_scale
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("scale", torch.ones(channels), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [N,C,H,W] of mean `shift` and variance 1 in each channel."""
+        return functional.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.scale,
+            self.shift_scale * self.shift,
+            self.training,
+            self.momentum,  # type: ignore[arg-type]  # the number given
+            self.eps,
+        )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from imagetrail.errors import TrainingError
-from imagetrail.model.networks.layers import Count
+from imagetrail.model.networks.layers import Count, ShiftNorm
 
 PATCH = 2
 """Side of the patches."""
@@ -98,8 +98,8 @@ class _Group(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, convolutions: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(_convolution(inputs, outputs), nn.MaxPool2d(2), _Normalisation(outputs), nn.GELU())
-        more = [[_convolution(outputs, outputs), _Normalisation(outputs), nn.GELU()] for _ in range(convolutions - 1)]
+        self.first = nn.Sequential(_convolution(inputs, outputs), nn.MaxPool2d(2), _normalisation(outputs), nn.GELU())
+        more = [[_convolution(outputs, outputs), _normalisation(outputs), nn.GELU()] for _ in range(convolutions - 1)]
         self.rest = nn.Sequential(*chain.from_iterable(more))
         self.rest.pop(-1)  # the last GELU comes after the sum
         self.residual = convolutions == 3
@@ -110,25 +110,12 @@ class _Group(nn.Module):
         return functional.gelu(halved + changed if self.residual else changed)
 
 
+def _normalisation(channels: int) -> ShiftNorm:
+    return ShiftNorm(channels, momentum=MOMENTUM, shift_scale=SHIFT_SCALE)
+
+
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
     """Return a 3x3 convolution of which as many outputs as possible start as copies of the inputs."""
     layer = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)
     nn.init.dirac_(layer.weight[:inputs].detach())
     return layer
-
-
-class _Normalisation(nn.BatchNorm2d):
-    """Batch normalisation with a shift and no scale; its running statistics follow the last few batches."""
-
-    scale: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, momentum=MOMENTUM, affine=False)
-        self.shift = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("scale", torch.ones(channels), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        shift = SHIFT_SCALE * self.shift
-        return functional.batch_norm(
-            x, self.running_mean, self.running_var, self.scale, shift, self.training, MOMENTUM, self.eps
-        )
