@@ -1,5 +1,6 @@
 """The benchmark of a GPU, which few machines have, so that it runs when one is there; and the page of results."""
 
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,14 @@ def test_the_gpu_benchmark_runs_with_the_cpu_in_its_place(tmp_path: Path, monkey
 
 def test_the_page_of_results_shows_the_records() -> None:
     assert results.PAGE.read_text(encoding="utf-8") == results.page(results.read()), "run make figures"
+
+
+def test_the_readme_gives_the_accuracies_of_the_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    reached = {line.split("`")[1]: line.split("|")[-2] for line in readme if line.startswith("| `")}
+    for seeds in results.rows(results.read()):
+        accuracy = f"{100 * statistics.mean(result.accuracy for result in seeds):.2f} %"
+        assert accuracy in reached.get(seeds[0].recipe, accuracy), seeds[0].row
 
 
 def made_up(seed: int, accuracy: float) -> results.Result:
