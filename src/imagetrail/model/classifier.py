@@ -6,8 +6,9 @@ models/model.safetensors holds the weights, models/model.json the rest.
 import errno
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +20,7 @@ from imagetrail.errors import ArtifactError, TrainingError, quoted
 from imagetrail.files import artifacts
 from imagetrail.files.form import MAX_SIDE, Form
 from imagetrail.model import networks
+from imagetrail.model.views import Views, views
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "model.json"
 COVERAGES = range(50, 100)
@@ -56,8 +58,8 @@ class Card:
     input_size: list[int] | None = None
     """[height, width] in pixels of what the network sees: the centre of a larger image, or a smaller one enlarged; None
     is image_size."""
-    views: Literal["mirror"] | None = None
-    """Versions of an image whose logits are averaged: with its mirror image; None takes the image only."""
+    views: Views | None = None
+    """Versions of an image whose logits are averaged; None takes the image only."""
     thresholds: list[float] | None = None
     """For a coverage of 50, 51 … 99 %: the least probability of the labels in a set that holds the truth that often;
     see train/calibration.py. None without validation rows."""
@@ -168,7 +170,8 @@ class Classifier(nn.Module):
         """
         if self.training or self.card.views is None:
             return network(images)
-        return (network(images) + network(images.flip(3))) / 2
+        answers = [network(view) for view in views(images, self.card.views)]
+        return reduce(torch.add, answers) / len(answers)
 
     def forward(self, pixels: Tensor) -> Tensor:  # uint8 [N,C,H,W], or float32 in [0, 1] -> float32 [N,K]
         """Return logits of raw pixels, or of pixels that an augmentation has scaled."""
