@@ -44,8 +44,9 @@ def test_the_readme_gives_the_accuracies_of_the_page() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     reached = {line.split("`")[1]: line.split("|")[-2] for line in readme if line.startswith("| `")}
     for seeds in results.rows(results.read()):
-        accuracy = f"{100 * statistics.mean(result.accuracy for result in seeds):.2f} %"
-        assert accuracy in reached.get(seeds[0].recipe, accuracy), seeds[0].row
+        if seeds[0].recipe != "default":  # no overlay, so the README has no row of it
+            accuracy = f"{100 * statistics.mean(result.accuracy for result in seeds):.2f} %"
+            assert accuracy in reached[seeds[0].recipe], seeds[0].row
 
 
 def made_up(seed: int, accuracy: float) -> results.Result:

@@ -51,7 +51,7 @@ class ShiftNorm(nn.BatchNorm2d):
         self.register_buffer("scale", torch.ones(channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [N,C,H,W] of mean `shift` and variance 1 in each channel."""
+        """Return x, [N,C,H,W], with each channel normalised and then shifted by `shift_scale` times `shift`."""
         return functional.batch_norm(
             x,
             self.running_mean,
