@@ -150,22 +150,20 @@ def test_answers_are_averaged_with_the_mirror_image() -> None:
     assert torch.equal(learning, plain(pixels)), "training takes the image only"
 
 
-@pytest.mark.parametrize(("kind", "mirrored"), [("shifts", [False]), ("both", [False, True])])
-def test_answers_are_averaged_over_moved_images(kind: Views, mirrored: list[bool]) -> None:
+def test_answers_are_averaged_over_moved_images() -> None:
     torch.manual_seed(0)
-    model = Classifier(replace(CARD, views=kind)).eval()
+    model = Classifier(replace(CARD, views="shifts")).eval()
     plain = Classifier(CARD).eval()
     plain.load_state_dict(model.state_dict())
     pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 9, 7), dtype=np.uint8)
     wider = np.pad(pixels, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
     moved = [wider[:, :, 1 + down : 10 + down, 1 + right : 8 + right]
              for down, right in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))]  # fmt: skip
-    answers = [plain(torch.from_numpy(image[..., ::-1].copy() if mirror else image.copy()))
-               for mirror in mirrored for image in moved]  # fmt: skip
+    answers = [plain(torch.from_numpy(image.copy())) for image in moved]
     assert torch.allclose(model(torch.from_numpy(pixels)), torch.stack(answers).mean(0), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["mirror", "shifts", "both"])
+@pytest.mark.parametrize("kind", ["mirror", "shifts"])
 def test_features_are_averaged_over_the_views(kind: Views) -> None:
     torch.manual_seed(0)
     model = Classifier(replace(CARD, views=kind)).eval()

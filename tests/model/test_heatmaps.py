@@ -130,7 +130,7 @@ def test_a_network_without_feature_maps_says_so(name: str, arguments: dict, seen
 def test_heatmaps_explain_the_image_and_not_its_other_views(corners: Classifier) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, SIDE, SIDE), dtype=np.uint8)
     alone = heatmaps(corners, pixels, np.array([0]))
-    corners.card = replace(corners.card, views="both")
+    corners.card = replace(corners.card, views="shifts")
     assert np.array_equal(heatmaps(corners, pixels, np.array([0])), alone)
 
 

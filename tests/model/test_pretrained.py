@@ -182,7 +182,7 @@ def test_pretrained_weights_bring_their_normalisation(folder: Path, tmp_path: Pa
     assert normalisation.new_card(model, weights.find(MOBILE, folder, tmp_path), own, subsets[0]).mean == [0.5] * 3
 
 
-@pytest.mark.parametrize("views", [None, "both"])
+@pytest.mark.parametrize("views", [None, "mirror"])
 def test_cached_features_give_the_logits_of_the_whole_network(
     folder: Path, tmp_path: Path, subsets, views: str | None
 ) -> None:

@@ -121,7 +121,7 @@ def test_networks_become_onnx(
     torch.manual_seed(0)
     arguments = arguments or recipes.params(REPOSITORY, "mnist-tiny").model.arguments
     card = replace(
-        CARD, name=name, arguments=arguments, image_size=[size, size], input_size=seen, views="both"
+        CARD, name=name, arguments=arguments, image_size=[size, size], input_size=seen, views="shifts"
     )  # fmt: skip
     model = Classifier(card).eval()
     onnx_file.write(model, tmp_path / "model.onnx", {})

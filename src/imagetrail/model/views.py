@@ -5,8 +5,8 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional
 
-Views = Literal["mirror", "shifts", "both"]
-"""The image and its mirror image; the image and itself moved by a pixel each way; or these five and their mirrors."""
+Views = Literal["mirror", "shifts"]
+"""The image and its mirror image; or the image and itself moved by a pixel each way."""
 
 
 def views(images: Tensor, kind: Views) -> list[Tensor]:
@@ -16,11 +16,8 @@ def views(images: Tensor, kind: Views) -> list[Tensor]:
         images: float32 [N,C,H,W].
         kind: which versions. Moved images repeat the pixels of their edge where they came from.
     """
-    found = [images] if kind == "mirror" else _moved(images)
-    return found if kind == "shifts" else [view for image in found for view in (image, image.flip(3))]
-
-
-def _moved(images: Tensor) -> list[Tensor]:
+    if kind == "mirror":
+        return [images, images.flip(3)]
     height, width = images.shape[2:]
     wider = functional.pad(images, (1, 1, 1, 1), mode="replicate")
     corners = ((0, 1), (2, 1), (1, 0), (1, 2))

@@ -25,10 +25,10 @@ class Model(Named):
     the centre unless train.augment crops elsewhere; smaller ones are enlarged to it on the device. Null takes images as
     they are, and for weights of timm the size that these were trained for."""
 
-    views: Literal["mirror", "shifts", "both"] | None = None
+    views: Literal["mirror", "shifts"] | None = None
     """What answers are averaged over, in validation and wherever the model is used: mirror, the image and its mirror
-    image, at twice the cost; shifts, the image and itself moved by a pixel each way, at five times; both, these five
-    and their mirror images, at ten times. Null takes the image only."""
+    image, at twice the cost; shifts, the image and itself moved by a pixel each way, at five times. Null takes the
+    image only."""
 
     @property
     def arguments(self) -> dict[str, object]:
