@@ -136,12 +136,14 @@ def draw(results: Sequence[Result], path: Path) -> None:
             axes.plot([x, x], [min(accuracies), max(accuracies)], color=colour, linewidth=1)
             axes.plot(x, y, "o", color=colour, markersize=5)
             axes.annotate(
-                seeds[0].recipe, (x, y), (0, 5), textcoords="offset points", ha="center", fontsize=7, color=colour
+                seeds[0].recipe, (x, y), (5, 0), textcoords="offset points", va="center", fontsize=7, color=colour
             )
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
         axes.set_xlabel(label)
-        axes.margins(x=0.15)
+        axes.margins(x=0.05)
+        low, high = axes.get_xlim()
+        axes.set_xlim(low, high * (high / low) ** 0.18)  # room for the names on the right
         drawing.plain(axes)
     left.set_yscale("logit")
     left.set_ylim(0.1, 0.9985)
