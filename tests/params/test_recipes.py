@@ -106,7 +106,7 @@ def test_recipe_command_lists_shows_and_applies(root: Path) -> None:
     listed = imagetrail(root, "recipe", "list").stdout
     assert [line.split()[0] for line in listed.splitlines()] == ["recipe", *recipes.names(root)]
     assert "593,200" in listed
-    assert "99.60 % as the mean of 3 seeds" in listed
+    assert "99.70 % as the mean of 3 seeds" in listed
     shown = imagetrail(root, "recipe", "show", "mnist-tiny").stdout
     assert shown == (root / "recipes/mnist-tiny.yaml").read_text()
     applied = imagetrail(root, "recipe", "apply", "mnist-tiny").stdout
